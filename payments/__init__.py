@@ -1,0 +1,64 @@
+"""Channels that bring money in, and the platforms that say who is there.
+
+Money enters here; it leaves a purse in `backend/charges`.
+"""
+
+from payments.channel import (
+    Acknowledgement,
+    Channel,
+    ChannelError,
+    ChannelMisconfigured,
+    ChannelRejected,
+    ChannelUnknown,
+    CloseOutcome,
+    Notice,
+    NoticeEvent,
+    NoticeForged,
+    Prepayment,
+    TopUpOrder,
+    Trade,
+    TradeState,
+)
+from payments.config import (
+    AlipayConfig,
+    AlipayMiniProgramConfig,
+    WeChatMiniProgramConfig,
+    WeChatPayConfig,
+)
+from payments.platform import (
+    LoginRefused,
+    Platform,
+    PlatformAccount,
+    PlatformError,
+    PlatformUnavailable,
+    RealNameResult,
+    TokenCache,
+)
+
+__all__ = [
+    "Acknowledgement",
+    "AlipayConfig",
+    "AlipayMiniProgramConfig",
+    "Channel",
+    "ChannelError",
+    "ChannelMisconfigured",
+    "ChannelRejected",
+    "ChannelUnknown",
+    "CloseOutcome",
+    "LoginRefused",
+    "Notice",
+    "NoticeEvent",
+    "NoticeForged",
+    "Platform",
+    "PlatformAccount",
+    "PlatformError",
+    "PlatformUnavailable",
+    "Prepayment",
+    "RealNameResult",
+    "TokenCache",
+    "TopUpOrder",
+    "Trade",
+    "TradeState",
+    "WeChatMiniProgramConfig",
+    "WeChatPayConfig",
+]

@@ -1,0 +1,121 @@
+"""What each platform gave us: ids, keys, addresses.  Keys are PEM texts; no repr shows a secret."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+WECHAT_PAY_URL = "https://api.mch.weixin.qq.com"
+WECHAT_URL = "https://api.weixin.qq.com"
+ALIPAY_URL = "https://openapi.alipay.com/gateway.do"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeChatPayConfig:
+    """A merchant at WeChat Pay, API v3, verified by public keys (微信支付公钥).
+
+    Attributes:
+        merchant_id: mchid (商户号).
+        merchant_serial: serial number of the merchant certificate that belongs to the private key.
+        api_v3_key: 32 characters; decrypts notices.
+        platform_public_keys: serial (`PUB_KEY_ID_…`) → PEM.  The first is the one we ask WeChat
+            to sign answers with; a second one covers a change of keys.
+        notify_url: where notices go; https, without a query.
+        sandbox: allows another `base_url` than WeChat's own, and a plain `notify_url`.
+        timeout_seconds: to connect, to answer.
+    """
+
+    app_id: str
+    merchant_id: str
+    merchant_serial: str
+    merchant_private_key: str = field(repr=False)
+    api_v3_key: str = field(repr=False)
+    platform_public_keys: Mapping[str, str] = field(repr=False)
+    notify_url: str
+    base_url: str = WECHAT_PAY_URL
+    sandbox: bool = False
+    timeout_seconds: tuple[float, float] = (3, 8)
+
+    def __post_init__(self) -> None:
+        _require_official(self.base_url, WECHAT_PAY_URL, sandbox=self.sandbox)
+        _require_public(self.notify_url, sandbox=self.sandbox)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlipayConfig:
+    """A seller at Alipay whose mini program is the paying app, in public-key mode.
+
+    Attributes:
+        app_id: of the mini program.
+        seller_id: the account that gets the money (2088…).
+        app_private_key: ours; its public half is registered at Alipay.
+        alipay_public_key: Alipay's, not the app's: the usual mistake.
+        notify_url: where notices go; https, without a query.
+        sandbox: allows another `base_url` than Alipay's own, and a plain `notify_url`.
+        timeout_seconds: to connect, and again for each wait on the answer.
+    """
+
+    app_id: str
+    seller_id: str
+    app_private_key: str = field(repr=False)
+    alipay_public_key: str = field(repr=False)
+    notify_url: str
+    base_url: str = ALIPAY_URL
+    sandbox: bool = False
+    timeout_seconds: float = 8
+
+    def __post_init__(self) -> None:
+        _require_official(self.base_url, ALIPAY_URL, sandbox=self.sandbox)
+        _require_public(self.notify_url, sandbox=self.sandbox)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeChatMiniProgramConfig:
+    """A WeChat mini program (小程序).
+
+    Attributes:
+        sandbox: allows another `base_url` than WeChat's own.
+        timeout_seconds: to connect, to answer.
+    """
+
+    app_id: str
+    app_secret: str = field(repr=False)
+    base_url: str = WECHAT_URL
+    sandbox: bool = False
+    timeout_seconds: tuple[float, float] = (3, 5)
+
+    def __post_init__(self) -> None:
+        _require_official(self.base_url, WECHAT_URL, sandbox=self.sandbox)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlipayMiniProgramConfig:
+    """An Alipay mini program (小程序).
+
+    Attributes:
+        alipay_public_key: Alipay's, not the app's.
+        sandbox: allows another `base_url` than Alipay's own; consent then names its account.
+        timeout_seconds: to connect, and again for each wait on the answer.
+    """
+
+    app_id: str
+    app_private_key: str = field(repr=False)
+    alipay_public_key: str = field(repr=False)
+    base_url: str = ALIPAY_URL
+    sandbox: bool = False
+    timeout_seconds: float = 5
+
+    def __post_init__(self) -> None:
+        _require_official(self.base_url, ALIPAY_URL, sandbox=self.sandbox)
+
+
+def _require_official(base_url: str, official_url: str, *, sandbox: bool) -> None:
+    if not sandbox and base_url.rstrip("/") != official_url:
+        raise ValueError(f"base_url must be {official_url} outside the sandbox")
+
+
+def _require_public(notify_url: str, *, sandbox: bool) -> None:
+    parts = urlsplit(notify_url)
+    if not parts.hostname or parts.query or parts.fragment or parts.username is not None:
+        raise ValueError("notify_url must be an address without query, fragment or user")
+    if parts.scheme != "https" and not (sandbox and parts.scheme == "http"):
+        raise ValueError("notify_url must be https outside the sandbox")

@@ -6,10 +6,12 @@ BIN := .venv/bin
 UV := uv==0.13.9
 INTO_VENV := --python $(BIN)/python
 
-# pip's remarks help nobody here; a slow mirror is no failure.
+# pip's remarks help nobody here, a slow mirror is no failure, and a campus network may have its own
+# certificate authority.
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export UV_HTTP_TIMEOUT ?= 120
+export UV_SYSTEM_CERTS ?= 1
 
 .PHONY: help run test lint openapi lock clean browser moved
 

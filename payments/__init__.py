@@ -3,6 +3,8 @@
 Money enters here; it leaves a purse in `backend/charges`.
 """
 
+from payments.alipay import AlipayChannel
+from payments.alipay_mini_program import AlipayMiniProgram
 from payments.channel import (
     Acknowledgement,
     Channel,
@@ -34,10 +36,14 @@ from payments.platform import (
     RealNameResult,
     TokenCache,
 )
+from payments.wechat import WeChatPayChannel
+from payments.wechat_mini_program import WeChatMiniProgram
 
 __all__ = [
     "Acknowledgement",
+    "AlipayChannel",
     "AlipayConfig",
+    "AlipayMiniProgram",
     "AlipayMiniProgramConfig",
     "Channel",
     "ChannelError",
@@ -59,6 +65,8 @@ __all__ = [
     "TopUpOrder",
     "Trade",
     "TradeState",
+    "WeChatMiniProgram",
     "WeChatMiniProgramConfig",
+    "WeChatPayChannel",
     "WeChatPayConfig",
 ]

@@ -104,7 +104,7 @@ class TradeState(StrEnum):
     """How a payment stands at the platform."""
 
     UNKNOWN = "unknown"
-    """The platform does not know the number."""
+    """The platform does not know the number; on Alipay, also a QR code nobody has scanned yet."""
     UNPAID = "unpaid"
     """待支付"""
     PAID = "paid"
@@ -148,7 +148,8 @@ class CloseOutcome(StrEnum):
     ALREADY_PAID = "already-paid"
     """The payer was faster: settle it."""
     NOT_FOUND = "not-found"
-    """The platform does not know the number, so nobody can pay it."""
+    """The platform does not know the number.  An Alipay QR code that nobody has scanned is not
+    known either, and stays payable until it expires."""
     RETRY = "retry"
     """The platform answered "not now": query, then try again later."""
 

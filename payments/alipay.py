@@ -1,0 +1,256 @@
+"""Alipay (支付宝), over python-alipay-sdk."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+from urllib.parse import parse_qsl
+
+from payments._alipay_gateway import SHANGHAI, AlipayGateway, AlipayRefused
+from payments._yuan import fen_from_yuan, yuan_from_fen
+from payments.channel import (
+    Acknowledgement,
+    ChannelMisconfigured,
+    ChannelRejected,
+    ChannelUnknown,
+    CloseOutcome,
+    Notice,
+    NoticeEvent,
+    NoticeForged,
+    Prepayment,
+    TopUpOrder,
+    Trade,
+    TradeState,
+)
+from payments.config import AlipayConfig
+
+STATES: Final = {
+    "WAIT_BUYER_PAY": TradeState.UNPAID,
+    "TRADE_SUCCESS": TradeState.PAID,
+    "TRADE_FINISHED": TradeState.PAID,
+    "TRADE_CLOSED": TradeState.CLOSED,
+}
+NOT_FOUND: Final = "ACQ.TRADE_NOT_EXIST"
+# The trade's own state forbids it: paid, or closed.  Which of the two, only a query tells.
+WRONG_STATE: Final = {
+    "ACQ.TRADE_STATUS_ERROR",
+    "ACQ.REASON_TRADE_STATUS_INVALID",
+    "ACQ.TRADE_HAS_SUCCESS",
+    "ACQ.TRADE_HAS_FINISHED",
+    "ACQ.TRADE_HAS_CLOSE",
+}
+# These answers to a create may mean that the number is taken by a trade that can be paid.
+MAY_EXIST: Final = WRONG_STATE | {"ACQ.CONTEXT_INCONSISTENT", "ACQ.INVALID_PARAMETER"}
+
+MAX_BODY_BYTES: Final = 64 * 1024
+# Alipay repeats a notice for 24 h 22 min, and does not say whether it dates it afresh.
+REPEATED_FOR: Final = timedelta(hours=25)
+CLOCK_SKEW: Final = timedelta(minutes=5)
+
+_FORBIDDEN_IN_SUBJECT = str.maketrans("/=&", "   ")
+_TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
+
+
+class AlipayChannel:
+    """Alipay as a `Channel`."""
+
+    name: Final = "alipay"
+
+    def __init__(self, config: AlipayConfig) -> None:
+        """Read the keys; call nobody.
+
+        Raises:
+            ChannelMisconfigured: a key is unusable.
+        """
+        self._config = config
+        self._gateway = AlipayGateway(
+            app_id=config.app_id,
+            app_private_key=config.app_private_key,
+            alipay_public_key=config.alipay_public_key,
+            base_url=config.base_url,
+            timeout_seconds=config.timeout_seconds,
+        )
+
+    def create(self, order: TopUpOrder) -> Prepayment:
+        """Open a trade for a known payer, else precreate one, a QR code (扫码)."""
+        content = {
+            "out_trade_no": order.out_trade_no,
+            "total_amount": yuan_from_fen(order.amount_fen),
+            "subject": order.description.translate(_FORBIDDEN_IN_SUBJECT),
+            "time_expire": order.expires_at.astimezone(SHANGHAI).strftime(_TIME_FORMAT),
+        }
+        if order.payer is None:
+            answer = self._open("alipay.trade.precreate", content)
+            code_url = _answered(answer, "qr_code")
+            return Prepayment(reference="", client_params={"kind": "qr", "code_url": code_url})
+        # Old apps know an account by its 16-digit user_id, new ones by its open_id.
+        old = order.payer.isdecimal() and order.payer.startswith("2088")
+        content |= {
+            "product_code": "JSAPI_PAY",
+            "op_app_id": self._config.app_id,
+            "buyer_id" if old else "buyer_open_id": order.payer,
+        }
+        answer = self._open("alipay.trade.create", content)
+        trade_no = _answered(answer, "trade_no")
+        return Prepayment(
+            reference=trade_no, client_params={"kind": "alipay-trade", "tradeNO": trade_no}
+        )
+
+    def query(self, out_trade_no: str) -> Trade:
+        """Ask Alipay for the trade by our number.
+
+        A QR code that nobody has scanned yet is not yet a trade: `UNKNOWN`.
+        """
+        try:
+            answer = self._gateway.call("alipay.trade.query", {"out_trade_no": out_trade_no})
+        except AlipayRefused as refused:
+            if refused.code == NOT_FOUND:
+                return self._unknown_trade(out_trade_no)
+            raise ChannelRejected(refused.code) from None
+        try:
+            trade = self._read_trade(answer, paid_at=answer.get("send_pay_date"))
+        except (KeyError, TypeError, ValueError):
+            raise ChannelUnknown("content") from None
+        if trade.out_trade_no != out_trade_no:
+            raise ChannelUnknown("content")
+        return trade
+
+    def close(self, out_trade_no: str) -> CloseOutcome:
+        """Close the trade; when its state forbids that, ask which state it is."""
+        try:
+            self._gateway.call("alipay.trade.close", {"out_trade_no": out_trade_no})
+        except AlipayRefused as refused:
+            if refused.code == NOT_FOUND:
+                return CloseOutcome.NOT_FOUND
+            if refused.code not in WRONG_STATE:
+                raise ChannelRejected(refused.code) from None
+        else:
+            return CloseOutcome.CLOSED
+        match self.query(out_trade_no).state:
+            case TradeState.PAID | TradeState.REFUNDED:
+                return CloseOutcome.ALREADY_PAID
+            case TradeState.CLOSED:
+                return CloseOutcome.CLOSED
+            case _:
+                return CloseOutcome.RETRY
+
+    def parse_notice(self, headers: Mapping[str, str], body: bytes, *, now: datetime) -> Notice:
+        """Verify and read a notice.  Alipay signs the form's fields; the headers tell nothing."""
+        del headers
+        form = self._verified_form(body)
+        try:
+            sent_at = _moment(form["notify_time"])
+            if not now - REPEATED_FOR <= sent_at <= now + CLOCK_SKEW:
+                raise NoticeForged("timestamp")
+            if form["seller_id"] != self._config.seller_id:
+                raise NoticeForged("merchant")
+            if form["app_id"] != self._config.app_id:
+                raise NoticeForged("app")
+            return self._read_notice(form)
+        except (KeyError, ValueError):
+            raise NoticeForged("content") from None
+
+    def acknowledge(self, *, accepted: bool) -> Acknowledgement:
+        """Exactly `success` or `fail`: Alipay reads the body only."""
+        return Acknowledgement(
+            body=b"success" if accepted else b"fail", status=200, content_type="text/plain"
+        )
+
+    def self_test(self) -> None:
+        """Sign and verify with the app's key."""
+        if not self._gateway.can_sign():
+            raise ChannelMisconfigured(self.name, ["app_private_key cannot sign"])
+
+    def _open(self, method: str, content: dict[str, str]) -> dict[str, Any]:
+        try:
+            return self._gateway.call(method, content, notify_url=self._config.notify_url)
+        except AlipayRefused as refused:
+            code = refused.code
+        if code in MAY_EXIST and self.query(content["out_trade_no"]).state != TradeState.UNKNOWN:
+            raise ChannelUnknown(code)
+        raise ChannelRejected(code)
+
+    def _verified_form(self, body: bytes) -> dict[str, str]:
+        if len(body) > MAX_BODY_BYTES:
+            raise NoticeForged("size")
+        try:
+            pairs = parse_qsl(
+                body.decode("ascii"), keep_blank_values=True, strict_parsing=True, errors="strict"
+            )
+        except ValueError:
+            raise NoticeForged("encoding") from None
+        form = dict(pairs)
+        if len(form) != len(pairs) or form.get("charset", "utf-8").lower() != "utf-8":
+            raise NoticeForged("encoding")
+        if not self._gateway.signed(form):
+            raise NoticeForged("signature")
+        return form
+
+    def _read_notice(self, form: dict[str, str]) -> Notice:
+        if form["notify_type"] != "trade_status_sync":
+            trade, event = self._unknown_trade(""), NoticeEvent.IGNORED
+        else:
+            trade = self._read_trade(form, paid_at=form.get("gmt_payment"))
+            event = _event(trade.state)
+        return Notice(channel=self.name, notice_id=form["notify_id"], event=event, trade=trade)
+
+    def _read_trade(self, data: Mapping[str, Any], *, paid_at: str | None) -> Trade:
+        """Read a trade, out of an answer or a notice.
+
+        A partial refund comes as TRADE_SUCCESS with refund_fee, a full one as TRADE_CLOSED of a
+        trade that had been paid.
+        """
+        state = STATES[data["trade_status"]]
+        refunded = "gmt_refund" in data or fen_from_yuan(data.get("refund_fee") or "0") > 0
+        if refunded or (state is TradeState.CLOSED and paid_at):
+            state = TradeState.REFUNDED
+        if not data["out_trade_no"] or not data["trade_no"]:
+            raise ValueError("a trade without a number")
+        return Trade(
+            out_trade_no=data["out_trade_no"],
+            state=state,
+            amount_fen=fen_from_yuan(data["total_amount"]),
+            currency="CNY",
+            trade_no=data["trade_no"],
+            merchant_id=data.get("seller_id", self._config.seller_id),
+            app_id=data.get("app_id", self._config.app_id),
+            paid_at=_moment(paid_at) if paid_at else None,
+            payer=data.get("buyer_open_id") or data.get("buyer_user_id") or data.get("buyer_id"),
+        )
+
+    def _unknown_trade(self, out_trade_no: str) -> Trade:
+        return Trade(
+            out_trade_no=out_trade_no,
+            state=TradeState.UNKNOWN,
+            amount_fen=None,
+            currency="CNY",
+            trade_no=None,
+            merchant_id=self._config.seller_id,
+            app_id=self._config.app_id,
+            paid_at=None,
+            payer=None,
+        )
+
+
+def _event(state: TradeState) -> NoticeEvent:
+    match state:
+        case TradeState.PAID:
+            return NoticeEvent.PAID
+        case TradeState.REFUNDED:
+            return NoticeEvent.REFUND
+        case TradeState.CLOSED:
+            return NoticeEvent.CLOSED
+        case _:
+            return NoticeEvent.IGNORED
+
+
+def _answered(answer: Mapping[str, Any], name: str) -> str:
+    value = answer.get(name)
+    if not isinstance(value, str) or not value:
+        raise ChannelUnknown("content")
+    return value
+
+
+def _moment(text: str) -> datetime:
+    """Read Alipay's naive Beijing time."""
+    naive = datetime.strptime(text, _TIME_FORMAT)  # noqa: DTZ007 - the next line gives the zone
+    return naive.replace(tzinfo=SHANGHAI).astimezone(UTC)

@@ -1,0 +1,45 @@
+"""Card codes (动态码): the short-lived codes that a phone shows and a scanner reads.
+
+Stands alone: a scanner needs this package, PyJWT and cryptography. Pictures are in `qr.image`.
+"""
+
+from qr.codes import (
+    CodeError,
+    CodeExpired,
+    CodeForged,
+    CodeMalformed,
+    CodeNotYetValid,
+    CodeUnknownKey,
+    CodeWrongScope,
+    Scope,
+    SignedCode,
+)
+from qr.issuer import Issuer
+from qr.jwks import read_jwks
+from qr.keys import KeyRing, KeyRingError, SigningKey
+from qr.short import is_short_code, make_short_code, short_code_key
+from qr.signed import LIFETIME, rebuild_jwt
+from qr.verifier import Verifier
+
+__all__ = [
+    "LIFETIME",
+    "CodeError",
+    "CodeExpired",
+    "CodeForged",
+    "CodeMalformed",
+    "CodeNotYetValid",
+    "CodeUnknownKey",
+    "CodeWrongScope",
+    "Issuer",
+    "KeyRing",
+    "KeyRingError",
+    "Scope",
+    "SignedCode",
+    "SigningKey",
+    "Verifier",
+    "is_short_code",
+    "make_short_code",
+    "read_jwks",
+    "rebuild_jwt",
+    "short_code_key",
+]

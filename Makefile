@@ -51,7 +51,8 @@ clean: ## Remove the virtual environment, all caches and the demo's data
 	    echo "Campus Card needs pip: install it (Debian: apt-get install python3-pip)." >&2; exit 1; }
 	@echo "Setting up .venv ..."
 	@rm -f $@; $(BIN)/python -c '' 2>/dev/null || { rm -rf .venv; $(PYTHON) -m venv --without-pip .venv; }
-	@index=$${PIP_INDEX_URL:-$$($(PYTHON) -m pip config get global.index-url 2>/dev/null)}; \
+	@[ -w "$$HOME" ] || export UV_NO_CACHE=1 PIP_NO_CACHE_DIR=1; \
+	index=$${PIP_INDEX_URL:-$$($(PYTHON) -m pip config get global.index-url 2>/dev/null)}; \
 	if [ "$$index" ]; then export UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX:-$$index}"; fi; \
 	pip="$(PYTHON) -m pip $(INTO_VENV) install --quiet"; \
 	fill() { \

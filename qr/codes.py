@@ -13,7 +13,7 @@ Where several apply, the first in this list is raised.
 
 from dataclasses import dataclass
 from datetime import datetime
-from enum import IntFlag
+from enum import STRICT, IntFlag
 from typing import ClassVar
 
 ALIAS_SIZE = 6
@@ -21,7 +21,7 @@ NONCE_SIZE = 5
 KEY_IDS = range(256)
 
 
-class Scope(IntFlag):
+class Scope(IntFlag, boundary=STRICT):
     """What a code may be used for (用途). A pay code never opens a door, nor the reverse."""
 
     PAY = 1

@@ -28,7 +28,7 @@ def write_signed(code: SignedCode, signature: bytes) -> str:
     """Return the 201 digits that carry `code` and its 64-byte signature."""
     lifetime = (code.expires_at - code.issued_at) // _SECOND
     body = (
-        bytes([_VERSION << 4 | code.scope, code.key_id])
+        bytes([_VERSION << 4 | int(code.scope), code.key_id])
         + code.alias
         + to_epoch(code.issued_at).to_bytes(4, "big")
         + bytes([lifetime])

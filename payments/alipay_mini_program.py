@@ -33,7 +33,7 @@ class AlipayMiniProgram:
         try:
             return PlatformAccount(_account_id(self._redeem(code)))
         except AlipayRefused as refused:
-            if refused.code.startswith("isv.code"):
+            if refused.code.startswith(("isv.code", "encoding")):
                 raise LoginRefused(refused.code) from None
             raise PlatformUnavailable(refused.code) from None
         except ChannelUnknown as unknown:
@@ -76,6 +76,7 @@ class AlipayMiniProgram:
     def _redeem(self, code: str, **parameters: str) -> dict[str, Any]:
         return self._gateway.call(
             "alipay.system.oauth.token",
+            None,
             grant_type="authorization_code",
             code=code,
             **parameters,

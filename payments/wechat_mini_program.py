@@ -5,6 +5,7 @@ each login, fetches one again without end when WeChat keeps refusing it, and wit
 """
 
 import time
+from contextlib import suppress
 from typing import Any, Final
 
 import requests
@@ -19,8 +20,9 @@ from payments.platform import (
     TokenCache,
 )
 
+_CODE_WRONG: Final = 40029
 CODE_REFUSED: Final = {
-    40029: "the code is wrong or too old",
+    _CODE_WRONG: "the code is wrong or too old",
     40163: "the code has been used",
     40226: "WeChat holds the user for risky",
     41008: "the code is missing",
@@ -132,7 +134,9 @@ class WeChatMiniProgram:
             raise PlatformUnavailable("timeout") from None
         except requests.RequestException:
             raise PlatformUnavailable("unreachable") from None
-        except ValueError:  # an errcode that is no number, or a code that is no text
+        except UnicodeEncodeError:  # half a surrogate pair, out of somebody's JSON
+            raise _Refused(_CODE_WRONG) from None
+        except ValueError:  # an errcode that is no number
             raise PlatformUnavailable("content") from None
         if not isinstance(answer, dict):
             raise PlatformUnavailable("content")
@@ -181,10 +185,8 @@ class WeChatMiniProgram:
         return token, max(1, expires_in - _TOKEN_MARGIN_SECONDS)
 
     def _forget_token(self) -> None:
-        try:
+        with suppress(Exception):  # the cache is a hint, whatever client it is
             self._cache.delete(self._token_key)
-        except Exception:  # noqa: BLE001, S110 - the cache is a hint, whatever client it is
-            pass
 
 
 def _result(answer: dict[str, Any]) -> RealNameResult:

@@ -1,0 +1,247 @@
+"""Alipay's gateway, the platform's side."""
+
+import json
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from flask import Blueprint, Response, request
+
+from payments._yuan import fen_from_yuan
+from payments.sandbox.notices import alipay_trade, host_of
+from payments.sandbox.state import Order, OrderState, Temper, utc_text
+from payments.sandbox.world import World, fingerprint
+
+_SHANGHAI = ZoneInfo("Asia/Shanghai")
+_NUMBER = re.compile(r"[0-9A-Za-z_]{1,64}")
+_TIME = "%Y-%m-%d %H:%M:%S"
+_SKEW_SECONDS = 900
+_MAX_CODE = 512
+
+
+class _Refused(Exception):
+    """A no.  Alipay signs it, unless the request itself is malformed or forged."""
+
+    def __init__(self, sub_code: str, *, code: str = "40004", signed: bool = True) -> None:
+        super().__init__(sub_code)
+        self.sub_code = sub_code
+        self.code = code
+        self.signed = signed
+
+
+def blueprint(world: World) -> Blueprint:
+    """Serve Alipay's one address."""
+    routes = Blueprint("alipay", __name__)
+    gateway = _Gateway(world)
+
+    @routes.post("/gateway.do")
+    def call() -> Response:
+        return gateway.call({**request.args.to_dict(), **request.form.to_dict()})
+
+    return routes
+
+
+class _Gateway:
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._keys = world.signer.keys
+        self._methods: dict[str, Callable[[dict[str, str], dict[str, Any]], dict[str, Any]]] = {
+            "alipay.trade.create": self._create,
+            "alipay.trade.precreate": self._precreate,
+            "alipay.trade.query": self._query,
+            "alipay.trade.close": self._close,
+            "alipay.system.oauth.token": self._redeem,
+            "alipay.user.certdoc.certverify.preconsult": self._preconsult,
+            "alipay.user.certdoc.certverify.consult": self._consult,
+        }
+
+    def call(self, parameters: dict[str, str]) -> Response:
+        method = parameters.get("method", "")
+        name = f"{method.replace('.', '_')}_response"
+        signed = True
+        try:
+            self._authenticate(parameters)
+            handler = self._methods.get(method)
+            if handler is None:
+                raise _Refused("isv.invalid-method", code="40002", signed=False)
+            content = {"code": "10000", "msg": "Success"}
+            content |= handler(parameters, _biz_content(parameters))
+        except _Refused as refused:
+            signed = refused.signed
+            content = {"code": refused.code, "msg": "Failed", "sub_code": refused.sub_code}
+            if method not in self._methods or method == "alipay.system.oauth.token":
+                name = "error_response"
+        return self._answer(name, content, signed=signed)
+
+    def _answer(self, name: str, content: dict[str, Any], *, signed: bool) -> Response:
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        answer = f'{{"{name}":{text}'
+        if signed:
+            signature = self._world.signer.alipay_signature(text, self._world.state.faults())
+            answer += f',"sign":"{signature}"'
+        return Response(answer + "}", content_type="text/html;charset=utf-8")
+
+    def _authenticate(self, parameters: dict[str, str]) -> None:
+        """Check the app's signature over everything it sent."""
+        signed = "&".join(
+            f"{name}={value}"
+            for name, value in sorted(parameters.items())
+            if name != "sign" and value
+        )
+        if not self._world.signer.app_signed(signed.encode(), parameters.get("sign", "")):
+            raise _Refused("isv.invalid-signature", code="40002", signed=False)
+        if parameters.get("app_id") != self._keys.alipay_app_id:
+            raise _Refused("isv.invalid-app-id", code="40002", signed=False)
+        if parameters.get("sign_type") != "RSA2":
+            raise _Refused("isv.invalid-signature-type", code="40002", signed=False)
+        sent_at = _moment(parameters.get("timestamp"))
+        if sent_at is None or abs((datetime.now(UTC) - sent_at).total_seconds()) > _SKEW_SECONDS:
+            raise _Refused("isv.invalid-timestamp", code="40002", signed=False)
+
+    def _create(self, parameters: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
+        order = self._open_order("create", parameters, content)
+        return {"out_trade_no": order.out_trade_no, "trade_no": order.trade_no}
+
+    def _precreate(self, parameters: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
+        order = self._open_order("precreate", parameters, content)
+        return {"out_trade_no": order.out_trade_no, "qr_code": order.reference}
+
+    def _query(self, _: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
+        return dict(alipay_trade(self._find(content), self._world.state.faults()))
+
+    def _close(self, _: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
+        order = self._find(content)
+        if self._world.state.faults().close_race:
+            self._world.pay(order)
+        if not self._world.state.close_order(order):
+            raise _Refused("ACQ.TRADE_STATUS_ERROR")
+        return {"out_trade_no": order.out_trade_no, "trade_no": order.trade_no}
+
+    def _find(self, content: dict[str, Any]) -> Order:
+        """Find a trade.  An unscanned QR code is none yet; an expired trade closes by itself."""
+        order = self._world.state.order("alipay", str(content.get("out_trade_no")))
+        if order is None or (order.kind == "precreate" and order.state is OrderState.UNPAID):
+            raise _Refused("ACQ.TRADE_NOT_EXIST")
+        if order.state is OrderState.UNPAID and order.expired(datetime.now(UTC)):
+            self._world.state.close_order(order)
+            return self._world.state.order("alipay", order.out_trade_no) or order
+        return order
+
+    def _open_order(self, kind: str, parameters: dict[str, str], content: dict[str, Any]) -> Order:
+        wanted = self._read_order(kind, parameters, content)
+        stored = self._world.state.open_order(wanted)
+        if stored.state is OrderState.PAID:
+            raise _Refused("ACQ.TRADE_HAS_SUCCESS")
+        if stored.state is OrderState.CLOSED or stored.expired(datetime.now(UTC)):
+            raise _Refused("ACQ.TRADE_HAS_CLOSE")
+        if stored.fingerprint != wanted.fingerprint:
+            raise _Refused("ACQ.CONTEXT_INCONSISTENT")
+        return stored
+
+    def _read_order(self, kind: str, parameters: dict[str, str], content: dict[str, Any]) -> Order:
+        out_trade_no, subject = content.get("out_trade_no"), content.get("subject")
+        notify_url = parameters.get("notify_url", "")
+        expires_at = _moment(content.get("time_expire"))
+        try:
+            amount_fen = fen_from_yuan(str(content.get("total_amount")))
+        except ValueError:
+            amount_fen = 0
+        if (
+            not isinstance(out_trade_no, str)
+            or not _NUMBER.fullmatch(out_trade_no)
+            or not isinstance(subject, str)
+            or not re.fullmatch(r"[^/=&]{1,256}", subject)
+            or amount_fen < 1
+            or expires_at is None
+            or expires_at <= datetime.now(UTC)
+            or not host_of(notify_url)
+        ):
+            raise _Refused("ACQ.INVALID_PARAMETER")
+        derive = self._world.state.derive
+        code = derive("alipay", kind, out_trade_no)
+        trade_no = f"2026{int(derive('alipay', out_trade_no), 16) % 10**24:024d}"
+        return Order(
+            channel="alipay",
+            out_trade_no=out_trade_no,
+            kind=kind,
+            fingerprint=fingerprint(content),
+            amount_fen=amount_fen,
+            description=subject,
+            notify_url=notify_url,
+            reference=trade_no if kind == "create" else f"https://qr.alipay.com/bax{code[:21]}",
+            trade_no=trade_no,
+            payer=self._payer(kind, content, scanner=f"0{derive('scanner', out_trade_no)[:31]}"),
+            created_at=utc_text(datetime.now(UTC)),
+            expires_at=utc_text(expires_at),
+        )
+
+    def _payer(self, kind: str, content: dict[str, Any], *, scanner: str) -> str:
+        """Read who pays; for a QR code, name the stranger who will scan it."""
+        if kind == "precreate":
+            return scanner
+        buyer = content.get("buyer_open_id") or content.get("buyer_id")
+        if not isinstance(buyer, str) or not re.fullmatch(r"[0-9A-Za-z_-]{16,64}", buyer):
+            raise _Refused("ACQ.INVALID_PARAMETER")
+        if content.get("product_code") != "JSAPI_PAY":
+            raise _Refused("ACQ.ACCESS_FORBIDDEN")
+        if content.get("op_app_id") != self._keys.alipay_app_id:
+            raise _Refused("ACQ.INVALID_PARAMETER")
+        return buyer
+
+    def _redeem(self, parameters: dict[str, str], _: dict[str, Any]) -> dict[str, Any]:
+        """Give an access token for a login code, or for a consent told whose it is."""
+        state, code = self._world.state, parameters.get("code", "")
+        if parameters.get("grant_type") != "authorization_code":
+            raise _Refused("isv.grant-type-invalid", code="40002")
+        if not code or len(code) > _MAX_CODE or state.faults().refuse_login:
+            raise _Refused("isv.code-invalid", code="40002")
+        logged_in = parameters.get("sandbox_open_id")
+        if logged_in is None:
+            account_id = state.log_in("alipay", code)
+        else:
+            account_id = state.consenting("alipay", code, logged_in)
+        return {
+            "open_id": account_id,
+            "access_token": f"{account_id}.{state.derive('alipay token', account_id)}",
+            "expires_in": 1_296_000,
+            "refresh_token": state.derive("alipay refresh token", account_id),
+            "re_expires_in": 2_592_000,
+        }
+
+    def _preconsult(self, _: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
+        name, document_number = content.get("user_name"), content.get("cert_no")
+        if content.get("cert_type") != "IDENTITY_CARD" or not name or not document_number:
+            raise _Refused("isv.missing-parameter", code="40001")
+        return {"verify_id": self._world.state.person(str(name), str(document_number))}
+
+    def _consult(self, parameters: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
+        state = self._world.state
+        account_id, _, proof = parameters.get("auth_token", "").partition(".")
+        if proof != state.derive("alipay token", account_id):
+            raise _Refused("aop.invalid-auth-token", code="20001")
+        account = state.account("alipay", account_id)
+        if account.person is not None:
+            return {"passed": "T" if account.person == content.get("verify_id") else "F"}
+        if account.temper is Temper.UNAVAILABLE:
+            raise _Refused("isv.insufficient-user-permissions", code="40006")
+        return {"passed": "T" if account.temper is Temper.MATCH else "F"}
+
+
+def _biz_content(parameters: dict[str, str]) -> dict[str, Any]:
+    try:
+        content = json.loads(parameters.get("biz_content") or "{}")
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise _Refused("isv.invalid-parameter", code="40002", signed=False)
+    return content
+
+
+def _moment(text: object) -> datetime | None:
+    try:
+        naive = datetime.strptime(str(text), _TIME)  # noqa: DTZ007 - the next line gives the zone
+        return naive.replace(tzinfo=_SHANGHAI).astimezone(UTC)
+    except (OverflowError, ValueError):
+        return None

@@ -1,0 +1,77 @@
+"""The sandbox as one Flask application."""
+
+import time
+from pathlib import Path
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from payments.sandbox import alipay, control, mini_program, wechat_pay
+from payments.sandbox.keys import prepare
+from payments.sandbox.notices import Courier
+from payments.sandbox.problems import Problem
+from payments.sandbox.signing import Signer
+from payments.sandbox.state import State
+from payments.sandbox.world import World
+
+_MAX_BODY_BYTES = 256 * 1024
+_OWN_PATHS = ("/control/", "/healthz")
+
+
+def create_world(directory: Path, *, time_scale: float) -> World:
+    """Open the memory in the directory, made at the first start, with a courier yet to start."""
+    keys = prepare(directory)
+    state, signer = State(directory, keys.seed), Signer(keys)
+    return World(state, signer, Courier(state, signer, time_scale=time_scale))
+
+
+def create_app(world: World) -> Flask:
+    """Serve both platforms and the controls."""
+    app = Flask(__name__, static_folder=None)
+    app.json.ensure_ascii = False  # type: ignore[attr-defined] # the default provider has it
+    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
+    for part in (wechat_pay, alipay, mini_program, control):
+        app.register_blueprint(part.blueprint(world))
+
+    @app.get("/healthz")
+    def healthz() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.before_request
+    def fail_before() -> Response | None:
+        if not _is_platform_call() or not world.state.faults().answer_5xx:
+            return None
+        return _system_error()
+
+    @app.after_request
+    def fail_after(response: Response) -> Response:
+        if not _is_platform_call():
+            return response
+        faults = world.state.faults()
+        time.sleep(faults.hang_seconds)
+        return _system_error() if faults.lose_answer else response
+
+    @app.errorhandler(Problem)
+    def refuse(problem: Problem) -> Response:
+        return problem.response()
+
+    @app.errorhandler(UnicodeError)
+    def refuse_text(_: UnicodeError) -> Response:
+        return Problem(400, "text-malformed", "a text holds half a surrogate pair").response()
+
+    @app.errorhandler(HTTPException)
+    def refuse_http(error: HTTPException) -> Response:
+        status = error.code or 400
+        code = (error.name or "refused").lower().replace(" ", "-")
+        return Problem(status, code, error.description or "").response()
+
+    return app
+
+
+def _is_platform_call() -> bool:
+    return not request.path.startswith(_OWN_PATHS)
+
+
+def _system_error() -> Response:
+    body = '{"code":"SYSTEM_ERROR","message":"系统错误"}'
+    return Response(body, 500, content_type="application/json; charset=utf-8")

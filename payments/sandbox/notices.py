@@ -1,0 +1,279 @@
+"""Notices (回调): what they say, and the courier who repeats them until they are accepted."""
+
+import ipaddress
+import json
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from urllib.parse import urlencode, urlsplit
+from zoneinfo import ZoneInfo
+
+import requests
+
+from payments._yuan import yuan_from_fen
+from payments.sandbox.faults import Faults
+from payments.sandbox.signing import Signer
+from payments.sandbox.state import NoticeState, Order, OrderState, State
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+
+_MINUTE = 60
+_HOUR = 60 * _MINUTE
+# Seconds from one sending to the next, as the platforms publish them.
+LADDERS = {
+    "wechat": (
+        *(15, 15, 30, 3 * _MINUTE, 10 * _MINUTE, 20 * _MINUTE, 30 * _MINUTE, 30 * _MINUTE),
+        *(30 * _MINUTE, _HOUR, 3 * _HOUR, 3 * _HOUR, 3 * _HOUR, 6 * _HOUR, 6 * _HOUR),
+    ),
+    "alipay": (
+        *(4 * _MINUTE, 10 * _MINUTE, 10 * _MINUTE, _HOUR, 2 * _HOUR, 6 * _HOUR, 15 * _HOUR),
+    ),
+}
+ANSWER_WITHIN_SECONDS = 5
+
+_SENDERS = 16
+_HELD_SECONDS = 1  # by the fault `reorder`
+_TAKEN_SECONDS = 60  # a taken notice is due again after that, should its sender die
+_KEPT_OF_ANSWER = 200
+_ALIPAY_TIME = "%Y-%m-%d %H:%M:%S"
+
+
+class Courier:
+    """Sends notices in the background, along the platforms' own ladder of repetitions."""
+
+    def __init__(self, state: State, signer: Signer, *, time_scale: float) -> None:
+        """Prepare; `start` sends.
+
+        Args:
+            time_scale: how many times faster than the platforms it repeats.
+        """
+        self._state = state
+        self._signer = signer
+        self._time_scale = time_scale
+        self._news = threading.Condition()
+        self._stopped = False
+        self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="notice")
+        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+
+    def start(self) -> None:
+        """Send what is due, also what was left from before a restart."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the sendings under way."""
+        with self._news:
+            self._stopped = True
+            self._news.notify()
+        self._thread.join()
+        self._senders.shutdown(cancel_futures=True)
+
+    def announce(self, order: Order) -> NoticeState:
+        """Have the merchant told how the order stands by now."""
+        faults = self._state.faults()
+        now = time.time()
+        standing = self._state.order(order.channel, order.out_trade_no) or order
+        state = NoticeState.DROPPED if faults.drop else NoticeState.PENDING
+        if not _on_loopback(order.notify_url):
+            state = NoticeState.NOT_LOOPBACK
+        held = faults.delay_seconds + (_HELD_SECONDS if faults.reorder else 0)
+        self._state.add_notice(standing, state=state, now=now, due_at=now + held)
+        with self._news:
+            self._news.notify()
+        return state
+
+    def _run(self) -> None:
+        while True:
+            with self._news:
+                if self._stopped:
+                    return
+                due_at = self._state.next_due()
+                if due_at is None or due_at > time.time():
+                    self._news.wait(None if due_at is None else max(0.0, due_at - time.time()))
+                    continue
+            now = time.time()
+            taken = self._state.take_due(now=now, until=now + _TAKEN_SECONDS)
+            if self._state.faults().reorder:
+                self._senders.submit(self._deliver, taken)
+            else:
+                for notice in taken:
+                    self._senders.submit(self._deliver, [notice])
+
+    def _deliver(self, notices: list[tuple[str, Order]]) -> None:
+        for notice_id, order in notices:
+            faults = self._state.faults()
+            state = NoticeState.PENDING
+            attempts = 0
+            for _ in range(1 + faults.duplicate):
+                status, answer = self._send(notice_id, order, faults)
+                attempts = self._state.record_attempt(notice_id, status, answer)
+                if _accepted(order.channel, status, answer):
+                    state = NoticeState.ACCEPTED
+            ladder = LADDERS[order.channel]
+            due_at = time.time()
+            if state is NoticeState.PENDING and attempts > len(ladder):
+                state = NoticeState.GIVEN_UP
+            elif state is NoticeState.PENDING:
+                due_at += ladder[attempts - 1] / self._time_scale
+            self._state.settle_notice(notice_id, state, due_at)
+            with self._news:
+                self._news.notify()
+
+    def _send(self, notice_id: str, order: Order, faults: Faults) -> tuple[int | None, str]:
+        """Post the notice; return the status and the beginning of the answer's body."""
+        if order.channel == "wechat":
+            headers, body = wechat_notice(notice_id, order, self._signer, faults)
+        else:
+            headers, body = alipay_notice(notice_id, order, self._signer, faults)
+        with requests.Session() as session:
+            session.trust_env = False  # no proxy between two programs of one machine
+            try:
+                response = session.post(
+                    order.notify_url,
+                    data=body,
+                    headers=headers,
+                    timeout=ANSWER_WITHIN_SECONDS,
+                    allow_redirects=False,
+                )
+            except requests.RequestException as error:
+                return None, type(error).__name__
+        return response.status_code, response.content[:_KEPT_OF_ANSWER].decode(errors="replace")
+
+
+def wechat_notice(
+    notice_id: str, order: Order, signer: Signer, faults: Faults
+) -> tuple[dict[str, str], bytes]:
+    """Write WeChat Pay's notice of a payment: headers and body."""
+    content = {
+        **wechat_transaction(order, signer, faults),
+        "mchid": "1900000001" if faults.foreign_merchant else signer.keys.wechat_merchant_id,
+        "appid": "wx0000000000000001" if faults.foreign_app else signer.keys.wechat_app_id,
+    }
+    envelope = {
+        "id": notice_id,
+        "create_time": _shanghai(order.paid_at or order.created_at),
+        "event_type": "TRANSACTION.SUCCESS",
+        "resource_type": "encrypt-resource",
+        "summary": "支付成功",
+        "resource": signer.wechat_resource("transaction", content),
+    }
+    body = json.dumps(envelope, ensure_ascii=False).encode()
+    return {"Content-Type": "application/json", **signer.wechat_headers(body, faults)}, body
+
+
+def wechat_transaction(order: Order, signer: Signer, faults: Faults) -> dict[str, object]:
+    """Tell how an order stands, as WeChat Pay tells it in a notice and in a query."""
+    told: dict[str, object] = {
+        "appid": signer.keys.wechat_app_id,
+        "mchid": signer.keys.wechat_merchant_id,
+        "out_trade_no": order.out_trade_no,
+        "trade_type": "JSAPI" if order.kind == "jsapi" else "NATIVE",
+        "attach": "",
+    }
+    amount_fen = order.amount_fen + (1 if faults.wrong_amount else 0)
+    match order.state:
+        case OrderState.PAID:
+            return {
+                **told,
+                "trade_state": "SUCCESS",
+                "trade_state_desc": "支付成功",
+                "transaction_id": order.trade_no,
+                "bank_type": "OTHERS",
+                "success_time": _shanghai(order.paid_at or order.created_at),
+                "payer": {"openid": order.payer},
+                "amount": {
+                    "total": amount_fen,
+                    "payer_total": amount_fen,
+                    "currency": "CNY",
+                    "payer_currency": "CNY",
+                },
+            }
+        case OrderState.CLOSED:
+            return {**told, "trade_state": "CLOSED", "trade_state_desc": "订单已关闭"}
+        case OrderState.UNPAID:
+            return {
+                **told,
+                "trade_state": "NOTPAY",
+                "trade_state_desc": "订单未支付",
+                "amount": {"total": amount_fen, "currency": "CNY"},
+            }
+
+
+def alipay_notice(
+    notice_id: str, order: Order, signer: Signer, faults: Faults
+) -> tuple[dict[str, str], bytes]:
+    """Write Alipay's notice of a trade's new status: headers and body."""
+    keys = signer.keys
+    sent_at = datetime.now(UTC) - (timedelta(days=3) if faults.stale else timedelta())
+    form = {
+        **alipay_trade(order, faults),
+        "notify_time": sent_at.astimezone(SHANGHAI).strftime(_ALIPAY_TIME),
+        "notify_type": "trade_status_sync",
+        "notify_id": notice_id,
+        "app_id": "2021000000000001" if faults.foreign_app else keys.alipay_app_id,
+        "auth_app_id": keys.alipay_app_id,
+        "seller_id": "2088000000000001" if faults.foreign_merchant else keys.alipay_seller_id,
+        "subject": order.description,
+        "gmt_create": _alipay_time(order.created_at),
+        "charset": "utf-8",
+        "version": "1.0",
+    }
+    if paid_at := form.pop("send_pay_date", None):
+        form["gmt_payment"] = paid_at
+    signed = "&".join(f"{name}={form[name]}" for name in sorted(form))
+    form |= {"sign_type": "RSA2", "sign": signer.alipay_signature(signed, faults)}
+    headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
+    return headers, urlencode(form).encode()
+
+
+def alipay_trade(order: Order, faults: Faults) -> dict[str, str]:
+    """Tell how a trade stands, as Alipay tells it in a notice and in a query."""
+    status = {
+        OrderState.UNPAID: "WAIT_BUYER_PAY",
+        OrderState.PAID: "TRADE_SUCCESS",
+        OrderState.CLOSED: "TRADE_CLOSED",
+    }[order.state]
+    total = yuan_from_fen(order.amount_fen + (1 if faults.wrong_amount else 0))
+    told = {
+        "out_trade_no": order.out_trade_no,
+        "trade_no": order.trade_no,
+        "trade_status": status,
+        "total_amount": total,
+        "buyer_open_id": order.payer,
+    }
+    if order.paid_at:
+        told |= {"send_pay_date": _alipay_time(order.paid_at), "receipt_amount": total}
+    return told
+
+
+def _accepted(channel: str, status: int | None, answer: str) -> bool:
+    if channel == "wechat":
+        return status in {200, 204}
+    return status == requests.codes.ok and answer == "success"
+
+
+def host_of(url: str) -> str:
+    """Give the host of an http address, or ""."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return ""
+    return parts.hostname or "" if parts.scheme in {"http", "https"} else ""
+
+
+def _on_loopback(url: str) -> bool:
+    host = host_of(url)
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _shanghai(text: str) -> str:
+    return datetime.fromisoformat(text).astimezone(SHANGHAI).isoformat(timespec="seconds")
+
+
+def _alipay_time(text: str) -> str:
+    return datetime.fromisoformat(text).astimezone(SHANGHAI).strftime(_ALIPAY_TIME)

@@ -1,0 +1,276 @@
+/**
+ * What people read: Simplified Chinese first, English second. Refusals are keyed by the API's `code`,
+ * each with the reason and the next step; `{facts}` come from the problem document.
+ */
+
+import { yuan } from "./money.js";
+
+const REFUSALS = {
+  "terminal-not-allowed": [
+    ["这台设备不能做这件事", "请联系卡务中心核对终端登记"],
+    ["This device may not do this", "Ask the card centre to check its registration"],
+  ],
+  "charge-voided": [
+    ["这笔已撤销，没有扣款", "请同学刷新付款码，再扫一次"],
+    ["Already voided, nothing was charged", "Ask for a fresh code and scan again"],
+  ],
+  "id-reused": [
+    ["单号重复，没有再次扣款", "请重新收款"],
+    ["This number was used before; nothing was charged again", "Start the charge anew"],
+  ],
+  "code-malformed": [
+    ["这不是校园卡的码", "请打开小程序的校园码再扫"],
+    ["Not a campus card code", "Open the campus code in the mini program"],
+  ],
+  "code-forged": [
+    ["码无效，验签没有通过", "请同学打开小程序刷新；再次出现请记下编号"],
+    ["Invalid code: its signature does not hold", "Ask for a fresh code; note the reference if it happens again"],
+  ],
+  "code-unknown-key": [
+    ["不认识签发这个码的密钥", "请刷新后再扫；仍不行请联系卡务中心"],
+    ["Signed with a key unknown here", "Refresh and scan again, or call the card centre"],
+  ],
+  "code-not-yet-valid": [
+    ["码还没有生效", "请等几秒再扫；手机时间请设为自动"],
+    ["The code is not valid yet", "Wait a few seconds; set the phone's clock to automatic"],
+  ],
+  "code-expired": [
+    ["码已过期", "请同学刷新后再扫"],
+    ["The code has expired", "Ask for a fresh code"],
+  ],
+  "code-wrong-scope": [
+    ["这个码不能用在这里", "吃饭用「付款」码，进门用「通行」码"],
+    ["This code is not for here", "Use the pay code at tills and the gate code at doors"],
+  ],
+  "code-stale": [
+    ["码属于旧的卡状态", "请同学重新打开校园码"],
+    ["The code belongs to an earlier state of the card", "Reopen the campus code"],
+  ],
+  "code-revoked": [
+    ["码已作废", "请同学刷新后再扫"],
+    ["The code was withdrawn", "Ask for a fresh code"],
+  ],
+  "code-spent": [
+    ["这个码已经用过", "请同学刷新后再扫"],
+    ["This code was used already", "Ask for a fresh code"],
+  ],
+  "card-lost": [
+    ["卡已挂失", "本人请在小程序解挂，或到卡务中心办理"],
+    ["The card is reported lost", "Its holder can restore it in the mini program or at the card centre"],
+  ],
+  "card-frozen": [
+    ["账户已冻结", "请到卡务中心（工作日 8:30–17:00）"],
+    ["The account is frozen", "See the card centre (weekdays 8:30–17:00)"],
+  ],
+  "card-expired": [
+    ["卡已过期", "请到卡务中心办理延期"],
+    ["The card has expired", "See the card centre to extend it"],
+  ],
+  "account-closed": [
+    ["账户已注销", "请联系卡务中心"],
+    ["The account is closed", "Contact the card centre"],
+  ],
+  "not-bound": [
+    ["还没有实名绑定", "请先在小程序完成绑定"],
+    ["Not bound to a person yet", "Bind in the mini program first"],
+  ],
+  "payment-paused": [
+    ["本人已暂停付款", "请在小程序「限额」里恢复"],
+    ["Payments are paused by the holder", "Resume under Limits in the mini program"],
+  ],
+  "limit-exceeded": [
+    ["超过消费限额 {limit_fen}", "请在小程序调整限额，或改用其他方式"],
+    ["Over the spending limit {limit_fen}", "Change the limit in the mini program or pay another way"],
+  ],
+  "insufficient-balance": [
+    ["余额不足，还差 {short_fen}", "请充值后再扫，当前余额 {balance_fen}"],
+    ["Balance too low by {short_fen}", "Top up and scan again; the balance is {balance_fen}"],
+  ],
+  "not-found": [
+    ["找不到这一笔", "请核对终端和单号"],
+    ["No such charge here", "Check the terminal and the number"],
+  ],
+  "reversal-exceeds-charge": [
+    ["超过可冲正的金额", "请减少冲正金额"],
+    ["More than can be reversed", "Enter a smaller amount"],
+  ],
+};
+
+const WORDS = {
+  till: ["收银台", "Till"],
+  gate: ["门禁", "Gate"],
+  kiosk: ["自助机", "Kiosk"],
+  terminal: ["终端", "Terminal"],
+  loading: ["正在连接…", "Connecting…"],
+  online: ["在线", "Online"],
+  offline: ["离线", "Offline"],
+  sound: ["声音", "Sound"],
+  voice: ["语音", "Voice"],
+  language: ["EN", "中文"],
+  languageLabel: ["Switch to English", "切换到中文"],
+  wedgeReady: ["扫码枪就绪", "Scanner ready"],
+  wedgeAway: ["点一下屏幕以接收扫码", "Click here to receive scans"],
+  wedgeField: ["扫码枪输入", "Scanner input"],
+  camera: ["摄像头", "Camera"],
+  cameraView: ["摄像头画面", "Camera picture"],
+  cameraFailed: ["摄像头打不开，请检查权限；仍可用扫码枪或粘贴", "The camera cannot be opened; check its permission, or use the scanner or paste"],
+  paste: ["粘贴码的数字", "Paste the code's digits"],
+  pasteSend: ["读入", "Read"],
+  close: ["关闭", "Close"],
+  back: ["返回", "Back"],
+  reference: ["编号 {reference}", "Reference {reference}"],
+
+  firstUse: ["首次使用", "First use"],
+  firstUseTill: ["这台收银设备还没有登记。请输入卡务中心给的登记码或终端令牌。", "This till is not registered. Enter the enrolment code or terminal token from the card centre."],
+  firstUseGate: ["这台门禁设备还没有登记。请输入卡务中心给的登记码或终端令牌。", "This gate is not registered. Enter the enrolment code or terminal token from the card centre."],
+  enrolmentToken: ["登记码（15 分钟内有效，只能用一次）", "Enrolment code (15 minutes, once)"],
+  terminalToken: ["或：终端令牌", "Or: terminal token"],
+  register: ["登记这台设备", "Register this device"],
+  useDemo: ["使用演示终端", "Use a demo terminal"],
+  needToken: ["请填写其中一项", "Fill in one of the two"],
+  tokenRefused: ["令牌无效或已停用，请重新登记", "The token is not valid any more; register again"],
+  wrongKind: ["这个令牌属于另一种设备", "This token belongs to another kind of device"],
+  noDemo: ["这里没有演示数据", "There is no demo data here"],
+  unreachable: ["连不上服务器，正在重试…", "The server cannot be reached; trying again…"],
+
+  student: ["学生", "Student"],
+  new_student: ["新生", "New student"],
+  staff: ["教职工", "Staff"],
+  temporary_retired: ["离退休", "Retired"],
+  temporary_trainee: ["培训学员", "Trainee"],
+  temporary_outsider: ["校外临时", "Visitor"],
+
+  amount: ["金额", "Amount"],
+  today: ["今日 {count} 笔 · {sum}", "Today {count} · {sum}"],
+  chargeKey: ["收款", "Charge"],
+  clear: ["清除", "Clear"],
+  erase: ["退格", "Erase"],
+  keypad: ["数字键盘", "Keypad"],
+  quick: ["常用金额", "Quick amounts"],
+  fixed: ["连续收款", "Same again"],
+  enterAmount: ["请输入金额", "Enter an amount"],
+  enterAmountHint: ["输入金额后按「收款」，再请同学出示付款码", "Key in the amount and press Charge, then ask for the code"],
+  showCode: ["请出示付款码", "Please show your code"],
+  showCodeHint: ["对准扫码口；也可用摄像头或粘贴", "Hold it to the scanner; camera and paste work too"],
+  readingCode: ["正在读码…", "Reading…"],
+  codeHeld: ["已读到付款码", "Code read"],
+  codeHeldHint: ["请确认金额，按「收款」扣款；按「清除」放弃", "Check the amount and press Charge, or Clear to drop it"],
+  sending: ["正在扣款…", "Charging…"],
+  approved: ["收款成功", "Paid"],
+  refused: ["没有扣款", "Not charged"],
+  voided: ["已撤销，没有扣款", "Voided, nothing was charged"],
+  voidedHint: ["服务器一直没有答复，这笔已撤销。请同学刷新付款码，重新收款", "The server did not answer, so this charge was voided. Ask for a fresh code and charge again"],
+  doubt: ["还不能确定是否扣款", "Not known yet whether it was charged"],
+  doubtRetrying: ["没有收到答复，正在用同一单号重试。请勿重复收款", "No answer; trying again under the same number. Do not charge twice"],
+  doubtAsking: ["正在查询这一笔的结果。请勿重复收款", "Asking for the outcome. Do not charge twice"],
+  doubtVoiding: ["正在撤销这一笔，网络恢复后自动完成。请勿重复收款", "Voiding this charge; it completes when the network is back. Do not charge twice"],
+  giveUp: ["放弃并撤销", "Give up and void"],
+  again: ["再扫一次", "Scan again"],
+  next: ["下一位", "Next"],
+  paid: ["应收 {amount}", "Price {amount}"],
+  surcharge: ["餐费 {amount} + 搭伙费 {surcharge}", "Meal {amount} + surcharge {surcharge}"],
+  balance: ["余额 {balance}", "Balance {balance}"],
+  earlier: ["刷新前的一笔", "The charge from before the reload"],
+  repeated: ["重复扫码，已忽略", "The same code again: ignored"],
+  busy: ["上一笔还没有结果", "The last one is not settled yet"],
+  foreign: ["没读清，请再扫一次（输入法请切到英文半角）", "Not read; scan again (switch the input method to ASCII)"],
+  offlineHint: ["现在离线：可以扫，但要等网络恢复才知道是否扣款", "Offline: a scan is only decided once the network is back"],
+
+  recent: ["最近 10 笔", "Last ten"],
+  noneYet: ["今天还没有收款", "Nothing charged today"],
+  reverse: ["冲正", "Reverse"],
+  reverseTitle: ["冲正 {total}", "Reverse {total}"],
+  reverseHint: ["可冲正 {left}，整笔或部分；搭伙费按比例退回", "{left} can go back, whole or in part; the surcharge returns in proportion"],
+  reverseAmount: ["冲正金额（元）", "Amount in yuan"],
+  reverseDone: ["已冲正 {total}", "{total} reversed"],
+  reversing: ["正在冲正…", "Reversing…"],
+  reverseDoubt: ["还没有得到答复，正在用同一单号重试。请勿重复冲正", "No answer yet; trying again under the same number. Do not reverse twice"],
+  reversedPart: ["已冲正 {amount}", "{amount} reversed"],
+  voidedRow: ["已撤销", "Voided"],
+  wrongAmount: ["金额不对", "Not a valid amount"],
+
+  direction: ["通行方向", "Direction"],
+  in: ["进", "In"],
+  out: ["出", "Out"],
+  present: ["请将通行码对准扫描区", "Hold your gate code to the reader"],
+  presentHint: ["小程序 › 校园码 › 通行", "Mini program › Campus code › Gate"],
+  checking: ["正在核验…", "Checking…"],
+  allowIn: ["请进", "Come in"],
+  allowOut: ["请慢走", "Goodbye"],
+  denied: ["不能通行", "Not allowed"],
+  gateDoubt: ["没有得到答复，门没有打开", "No answer, the door stays shut"],
+  gateDoubtHint: ["请再扫一次；仍不行请找值班人员", "Scan again, or call the attendant"],
+  askAttendant: ["请联系值班人员", "Call the attendant"],
+  drawer: ["设备与记录", "Device and log"],
+  log: ["通行记录", "Log"],
+  logEmpty: ["还没有人通过", "Nobody passed yet"],
+  allow: ["放行", "Allowed"],
+  deny: ["拒绝", "Denied"],
+  undecided: ["未定", "Undecided"],
+
+  stageTitle: ["校园卡演示台", "Campus card stage"],
+  stageLead: ["一部手机，一台收银机，一道门：全部走真实接口", "One phone, one till, one gate: all on the real API"],
+  phone: ["手机", "Phone"],
+  holder: ["持卡人", "Holder"],
+  toTill: ["把手机码给收银台", "Show the phone to the till"],
+  toGate: ["把手机码给门禁", "Show the phone to the gate"],
+  noCode: ["手机上还没有码：请先在手机里打开校园码", "The phone shows no code yet: open the campus code on it"],
+  carried: ["手机码已递给{face}", "The phone's code was shown to: {face}"],
+  feed: ["发生了什么", "What happened"],
+  feedEmpty: ["在收银台输入金额，再把手机码递过去", "Key in an amount at the till, then show it the phone"],
+  phoneCode: ["手机换了新码", "The phone drew a new code"],
+  story: ["演示故事", "Play the story"],
+  storyStop: ["停止", "Stop"],
+  storyAmount: ["① 收银台输入 {amount}，请同学出示付款码", "① The till keys in {amount} and asks for the code"],
+  storyPay: ["② 手机出示付款码", "② The phone shows its pay code"],
+  storyGate: ["③ 付款码拿去开门：用途不对，应当被拒", "③ A pay code at the door: wrong purpose, must be refused"],
+  storyEnd: ["故事完。在手机上切到「通行」，再递给门禁试试", "The end. Switch the phone to Gate and show it to the gate"],
+  storyNoCode: ["手机上没有付款码，故事停在这里", "The phone shows no pay code, so the story stops here"],
+};
+
+const LANGUAGES = ["zh-CN", "en"];
+const KEY = "campus-card.language";
+
+const index = () => LANGUAGES.indexOf(document.documentElement.lang);
+
+const fill = (text, facts) => text.replace(/\{(\w+)\}/g, (_, name) => facts[name] ?? "");
+
+/** The word of this key in the page's language. */
+export const word = (key, facts = {}) => fill(WORDS[key][index()], facts);
+
+/** Reason and next step of a refusal: ours by its code, else what the server wrote for people. */
+export function refusalWords(problem) {
+  const { code, title, detail, display } = problem;
+  if (code in REFUSALS) {
+    const facts = Object.fromEntries(
+      Object.entries(problem).map(([name, value]) => [name, name.endsWith("_fen") ? yuan(value) : value]),
+    );
+    const [reason, next] = REFUSALS[code][index()];
+    return { reason: fill(reason, facts), next: fill(next, facts) };
+  }
+  return { reason: display?.line1 ?? title ?? code ?? "", next: display?.line2 ?? detail ?? "" };
+}
+
+/** Writes the words of every `data-word` (text), `data-label` (accessible name) and `data-hint` (placeholder). */
+function translate() {
+  for (const node of document.querySelectorAll("[data-word]")) node.textContent = word(node.dataset.word);
+  for (const node of document.querySelectorAll("[data-label]")) node.setAttribute("aria-label", word(node.dataset.label));
+  for (const node of document.querySelectorAll("[data-hint]")) node.placeholder = word(node.dataset.hint);
+}
+
+/** Sets the language of the page: `?lang=`, else what this device used last, else Chinese. */
+export function speakLanguage() {
+  const wanted = new URLSearchParams(location.search).get("lang") ?? localStorage.getItem(KEY);
+  document.documentElement.lang = LANGUAGES.includes(wanted) ? wanted : "zh-CN";
+  translate();
+}
+
+/** Lets the button change to the other language and calls back to draw again. */
+export function listenToLanguage(button, redraw) {
+  button.addEventListener("click", () => {
+    document.documentElement.lang = LANGUAGES[1 - index()];
+    localStorage.setItem(KEY, document.documentElement.lang);
+    translate();
+    redraw();
+  });
+}

@@ -1,0 +1,6 @@
+Component({
+  properties: {
+    name: String,
+    size: { type: Number, value: 24 },
+  },
+})

@@ -1,0 +1,400 @@
+const api = require('../../utils/api.js')
+const clock = require('../../utils/clock.js')
+const codes = require('../../utils/codes.js')
+const holder = require('../../utils/holder.js')
+const i18n = require('../../utils/i18n.js')
+const money = require('../../utils/money.js')
+const platform = require('../../utils/platform.js')
+const { screen } = require('../../utils/screen.js')
+
+const TICK_MS = 500
+const RETRY_MS = 4000
+const REFRESH_GAP_MS = 3000
+const QR_SHARE = 0.76
+const LARGE_SHARE = 0.94
+
+/** How each state without a code looks, and where its button leads. */
+const STATES = {
+  unbound: { icon: 'shield', tone: 'good', to: '/pages/bind/index' },
+  halfway: { icon: 'shield', tone: 'warn', to: '/pages/bind/index' },
+  'card-lost': { icon: 'lock', tone: 'bad', to: '/pages/card/index' },
+  'card-frozen': { icon: 'lock', tone: 'bad' },
+  'card-expired': { icon: 'clock', tone: 'warn' },
+  'account-closed': { icon: 'cross', tone: 'plain' },
+  'payment-paused': { icon: 'lock', tone: 'warn', to: '/pages/limits/index' },
+  exhausted: { icon: 'offline', tone: 'warn' },
+  clock: { icon: 'clock', tone: 'warn' },
+  failed: { icon: 'alert', tone: 'warn' },
+}
+const SHOWN_EVENTS = ['charge-approved', 'charge-declined', 'charge-voided', 'charge-reversed', 'passage-allowed', 'passage-denied']
+const USES_CODE = ['charge-approved', 'charge-declined', 'passage-allowed', 'passage-denied']
+
+Page(
+  screen('code', {
+    data: { view: 'loading', scope: 'pay', online: true, code: {}, face: null, event: null, large: false },
+
+    onLoad() {
+      const width = platform.windowWidth()
+      this.setData({
+        qrWidth: Math.min(300, Math.round((width - 64) * QR_SHARE * 1.12)),
+        barWidth: width - 64,
+        largeWidth: Math.round(width * LARGE_SHARE),
+      })
+      this.payKind = undefined // the school's default until the holder asks for another
+      this.cursor = null
+      this.decks = {}
+      this.retryAt = 0
+      this.lastRefreshAt = 0
+      this.onNetwork = ({ isConnected }) => this.noteNetwork(isConnected)
+      this.onCapture = () => this.burn()
+    },
+
+    onShow() {
+      this.shown = true
+      platform.onNetworkChange(this.onNetwork)
+      platform.onCapture(this.onCapture)
+      platform.raiseBrightness()
+      platform.guardScreen(true)
+      const known = holder.lastKnown()
+      if (known) this.showHolder(known)
+      this.start()
+    },
+
+    onHide() {
+      this.stop()
+    },
+
+    onUnload() {
+      this.stop()
+    },
+
+    stop() {
+      this.shown = false
+      clearInterval(this.ticker)
+      clearTimeout(this.poller)
+      platform.offNetworkChange(this.onNetwork)
+      platform.offCapture(this.onCapture)
+      platform.restoreBrightness()
+      platform.guardScreen(false)
+    },
+
+    /** From nothing to a code: session, holder, codes, events. */
+    async start() {
+      clearInterval(this.ticker)
+      clearTimeout(this.poller)
+      this.ticker = setInterval(() => this.tick(), TICK_MS)
+      if (!(await platform.isOnline())) {
+        this.noteNetwork(false)
+        return
+      }
+      try {
+        const { binding } = await api.session()
+        if (binding !== 'active') {
+          this.showState(binding === 'none' ? 'unbound' : 'halfway')
+          return
+        }
+        this.showHolder(await holder.fetchMe())
+        await this.refill()
+        this.loadRecent()
+      } catch (refusal) {
+        this.refuse(refusal)
+      }
+      this.poll()
+    },
+
+    deck() {
+      const key = this.data.scope === 'pay' ? `pay/${this.payKind}` : 'gate'
+      this.decks[key] = this.decks[key] || new codes.Deck(this.data.scope, this.data.scope === 'pay' ? this.payKind : undefined)
+      return this.decks[key]
+    },
+
+    /** Codes that work without a network: signed, whatever the till's default is. */
+    signedDeck() {
+      this.decks['pay/signed'] = this.decks['pay/signed'] || new codes.Deck('pay', 'signed')
+      return this.decks['pay/signed']
+    },
+
+    async refill() {
+      if (this.refilling) return
+      this.refilling = true
+      try {
+        const deck = this.deck()
+        await deck.refill()
+        this.noteNetwork(true)
+        this.showCode()
+        const current = deck.current()
+        if (current && current.kind === 'short' && this.signedDeck().needsRefill()) await this.signedDeck().refill()
+      } finally {
+        this.refilling = false
+      }
+    },
+
+    /** Twice a second: the countdown, the next code, and a refill when the supply runs low. */
+    tick() {
+      if (!['code', 'exhausted', 'failed'].includes(this.data.view)) return
+      this.showCode()
+      if (this.data.online && this.deck().needsRefill() && clock.now() > this.retryAt) {
+        this.retryAt = clock.now() + RETRY_MS
+        this.refill().catch((refusal) => this.refuse(refusal))
+      }
+    },
+
+    showCode() {
+      if (clock.isWrong()) {
+        this.showState('clock')
+        return
+      }
+      let deck = this.deck()
+      let code = deck.current()
+      if (!this.data.online && this.data.scope === 'pay' && (!code || code.kind === 'short')) {
+        deck = this.signedDeck()
+        code = deck.current()
+      }
+      if (!code) {
+        if (!this.data.online) this.showState('exhausted')
+        return
+      }
+      const now = clock.now()
+      if (!this.shownFrom || this.shownText !== code.text) {
+        this.shownText = code.text
+        this.shownFrom = now
+      }
+      const left = Math.max(0, code.showUntil - now)
+      const whole = Math.max(1, code.showUntil - Math.min(this.shownFrom, now))
+      const update = {
+        view: 'code',
+        seconds: Math.ceil(left / 1000),
+        percent: Math.round((100 * left) / whole),
+        offlineText: this.data.online ? '' : i18n.fill(this.data.t.offlineLeft, { left: this.spell(deck.lastsMs()) }),
+      }
+      if (this.data.code.text !== code.text) {
+        update.code = { text: code.text, kind: code.kind }
+        update.digitsShown = false
+        update.digits = this.spaced(code, false)
+      }
+      this.setData(update)
+    },
+
+    spell(ms) {
+      const seconds = Math.max(0, Math.ceil(ms / 1000))
+      const { minutes, seconds: only } = this.data.t
+      return seconds >= 60 ? i18n.fill(minutes, { m: Math.floor(seconds / 60), s: seconds % 60 }) : i18n.fill(only, { s: seconds })
+    },
+
+    spaced(code, open) {
+      if (code.kind !== 'short') return ''
+      const groups = code.text.match(/\d{4}/g)
+      return (open ? groups : [groups[0], '••••', '••••', '••••', groups[4]]).join(' ')
+    },
+
+    toggleDigits() {
+      const digitsShown = !this.data.digitsShown
+      this.setData({ digitsShown, digits: this.spaced(this.data.code, digitsShown) })
+    },
+
+    showState(state, refusal) {
+      const look = STATES[state] || STATES.failed
+      const words = i18n.words('code').states
+      const known = refusal && !words[state] ? i18n.problem(refusal) : null
+      this.setData({
+        view: state,
+        stateWords: known ? [known.title, known.next, words.failed[2]] : words[state],
+        stateIcon: look.icon,
+        stateTone: look.tone,
+        stateReference: refusal && refusal.reference ? refusal.reference : '',
+        large: false,
+        code: {},
+      })
+    },
+
+    refuse(refusal) {
+      if (refusal.code === 'network-unavailable') {
+        this.noteNetwork(false)
+      } else if (refusal.code === 'not-bound') {
+        api.noteBinding('none')
+        this.showState('unbound')
+      } else if (refusal.status === 429 || refusal.status === 503) {
+        this.retryAt = clock.now() + Math.max(RETRY_MS, refusal.retryAfterSeconds * 1000)
+        if (this.payKind === 'short') {
+          this.payKind = 'signed'
+          this.retryAt = 0
+          platform.toast(this.data.t.toOnline)
+        } else if (!this.deck().current()) {
+          this.showState('failed', refusal)
+        }
+      } else {
+        if (/^(card|account|payment)-/.test(refusal.code)) codes.clearAll()
+        this.decks = {}
+        this.showState(STATES[refusal.code] ? refusal.code : 'failed', refusal)
+      }
+    },
+
+    noteNetwork(online) {
+      const before = this.data.online
+      if (online !== before) this.setData({ online })
+      if (online && !before && this.shown) this.start()
+      if (!online) {
+        clearTimeout(this.poller)
+        this.poller = setTimeout(() => this.probe(), RETRY_MS)
+        this.showCode()
+      }
+    },
+
+    /** Offline for us may be a dead server: look again now and then. */
+    async probe() {
+      if (!this.shown || this.data.online) return
+      if (await platform.isOnline()) this.start()
+      else this.poller = setTimeout(() => this.probe(), RETRY_MS)
+    },
+
+    showHolder({ me, at }) {
+      if (!me.holder) return
+      const t = i18n.words('code')
+      const face = holder.face(me)
+      this.setData({
+        face,
+        asOf: i18n.fill(t.asOf, { time: clock.time(at) }),
+        spent: i18n.fill(t.spentToday, { amount: face.spentToday }),
+      })
+    },
+
+    async loadRecent() {
+      const { items } = await api.call('GET', `/me/statement?month=${clock.month(clock.now())}&limit=1`)
+      const [latest] = items
+      this.setData({
+        recent: latest ? { place: latest.place || i18n.words('kinds')[latest.kind], amount: money.signed(latest.amount_fen) } : null,
+      })
+    },
+
+    /** Asks what happened to my codes and money, as often as the server wants to be asked. */
+    async poll() {
+      clearTimeout(this.poller)
+      if (!this.shown) return
+      let wait = RETRY_MS
+      try {
+        const { items, next, nextPollMs } = await api.events(this.cursor)
+        this.cursor = next
+        wait = nextPollMs
+        for (const event of items) this.happened(event)
+      } catch (refusal) {
+        if (refusal.code === 'network-unavailable') {
+          this.noteNetwork(false)
+          return
+        }
+        wait = Math.max(RETRY_MS, refusal.retryAfterSeconds * 1000)
+      }
+      if (this.shown) {
+        clearTimeout(this.poller)
+        this.poller = setTimeout(() => this.poll(), wait)
+      }
+    },
+
+    happened(event) {
+      getApp().onPhoneEvent({ type: 'phone-event', event })
+      if (SHOWN_EVENTS.includes(event.kind)) {
+        platform.vibrate()
+        this.setData({ event, large: false })
+      } else if (event.kind === 'top-up-paid') {
+        platform.toast(i18n.words('result')[event.kind])
+      }
+      if (USES_CODE.includes(event.kind) && this.data.code.text) this.deck().drop(this.data.code.text)
+      holder.fetchMe().then((known) => this.showHolder(known), (refusal) => this.refuse(refusal))
+      this.refill().catch((refusal) => this.refuse(refusal))
+      this.loadRecent().catch(() => {}) // the line is a convenience; the balance above is what counts
+    },
+
+    announceCode(drawn) {
+      getApp().onPhoneEvent({ type: 'phone-code', text: drawn.detail.text })
+    },
+
+    chooseScope(tap) {
+      const { scope } = tap.currentTarget.dataset
+      if (scope === this.data.scope) return
+      this.setData({ scope })
+      this.shownText = ''
+      if (this.deck().current()) this.showCode()
+      else if (this.data.online) {
+        this.setData({ view: 'loading' })
+        this.refill().catch((refusal) => this.refuse(refusal))
+      } else this.showCode()
+    },
+
+    toggleKind() {
+      const kind = this.data.code.kind === 'short' ? 'signed' : 'short'
+      if (kind === 'short' && !this.data.online) {
+        platform.toast(this.data.t.toOnline)
+        return
+      }
+      this.payKind = kind
+      this.shownText = ''
+      if (this.deck().current()) this.showCode()
+      else this.refill().catch((refusal) => this.refuse(refusal))
+    },
+
+    refresh() {
+      if (!this.data.online) {
+        this.probe()
+        return
+      }
+      if (clock.now() - this.lastRefreshAt < REFRESH_GAP_MS) {
+        platform.toast(this.data.t.tooFast)
+        return
+      }
+      this.lastRefreshAt = clock.now()
+      this.refill().catch((refusal) => this.refuse(refusal))
+    },
+
+    /** A screenshot was taken: that code and all others die on the server before anybody can show them. */
+    async burn() {
+      if (this.data.view !== 'code') return
+      try {
+        await api.call('DELETE', '/me/codes')
+        codes.clearAll()
+        this.decks = {}
+        await this.refill()
+        platform.toast(this.data.t.burnt)
+      } catch (refusal) {
+        this.refuse(refusal)
+      }
+    },
+
+    enlarge() {
+      this.setData({ large: !this.data.large })
+    },
+
+    restoreBrightness() {
+      platform.restoreBrightness()
+    },
+
+    act(tap) {
+      const { state } = tap.detail
+      const look = STATES[state] || STATES.failed
+      if (look.to) platform.go(look.to)
+      else {
+        this.setData({ view: 'loading' })
+        this.start()
+      }
+    },
+
+    closeResult() {
+      this.setData({ event: null })
+    },
+
+    actOnResult() {
+      const { event } = this.data
+      this.setData({ event: null })
+      if (event.kind === 'charge-approved') platform.goTab('/pages/bills/index')
+      else if (event.reason === 'insufficient-balance') platform.goTab('/pages/topup/index')
+      else if (event.reason === 'card-lost') platform.go('/pages/card/index')
+      else platform.go('/pages/limits/index')
+    },
+
+    topUp() {
+      platform.goTab('/pages/topup/index')
+    },
+
+    showBills() {
+      platform.goTab('/pages/bills/index')
+    },
+  }),
+)

@@ -1,0 +1,30 @@
+// What every page shares: its words, its title, the type size.
+
+const i18n = require('./i18n.js')
+const platform = require('./platform.js')
+
+const CARE_SCALE = 1.29
+
+/**
+ * Completes a page's definition. `name` is its section in the dictionaries; the page reads it as {{t.…}}.
+ * @param {string} name
+ * @param {any} definition
+ */
+function screen(name, definition) {
+  const { onLoad, onShow } = definition
+  return {
+    ...definition,
+    onLoad(query) {
+      const scale = platform.typeScale()
+      this.setData({ t: i18n.words(name), c: i18n.words('common'), scale, care: scale >= CARE_SCALE ? 'care' : '' })
+      if (onLoad) onLoad.call(this, query)
+    },
+    onShow() {
+      platform.setTitle(i18n.words(name).title)
+      i18n.words('tabs').forEach((text, index) => platform.setTabText(index, text))
+      if (onShow) onShow.call(this)
+    },
+  }
+}
+
+module.exports = { screen }

@@ -19,9 +19,11 @@ from qr.jwks import read_jwks
 from qr.keys import KeyRing, KeyRingError, SigningKey
 from qr.short import is_short_code, make_short_code, short_code_key
 from qr.signed import LIFETIME, rebuild_jwt
-from qr.verifier import Verifier
+from qr.verifier import EARLY, LATE, Verifier
 
 __all__ = [
+    "EARLY",
+    "LATE",
     "LIFETIME",
     "CodeError",
     "CodeExpired",

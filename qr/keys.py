@@ -280,8 +280,10 @@ def _replacing(path: Path) -> Iterator[TextIO]:
             file.flush()
             os.fsync(descriptor)
         draft.replace(path)
-    except BaseException:
+    except BaseException as error:
         draft.unlink()
+        if isinstance(error, OSError):
+            raise KeyRingError(f"{draft.name}: {error.strerror}") from None
         raise
     directory = os.open(path.parent, os.O_RDONLY)
     try:

@@ -19,9 +19,9 @@ from qr.epoch import from_epoch, to_epoch
 from qr.signed import AUDIENCE, check_issuer, read_signed, signed_jwt
 
 EARLY = timedelta(seconds=15)
-"""How far a scanner's clock may lag behind the issuer's."""
+"""How far a scanner's clock may lag behind the issuer's, unless a verifier is told otherwise."""
 LATE = timedelta(seconds=10)
-"""How long a code may take from the screen to the verifier after it has expired."""
+"""How long an expired code may take from the screen to the verifier, unless told otherwise."""
 
 
 class Verifier:
@@ -31,12 +31,21 @@ class Verifier:
     Cheap to make: make a new one when the keys change.
     """
 
-    def __init__(self, keys: Mapping[int, Ed25519PublicKey], *, issuer: str) -> None:
+    def __init__(
+        self,
+        keys: Mapping[int, Ed25519PublicKey],
+        *,
+        issuer: str,
+        early: timedelta = EARLY,
+        late: timedelta = LATE,
+    ) -> None:
         """Hold a table of keys.
 
         Args:
             keys: key id to key object; the algorithm belongs to the key, not to the code.
             issuer: the only school whose codes are accepted.
+            early: how long before `issued_at` a code is good; a policy (规定) of the school.
+            late: how long after `expires_at` a code is good; likewise.
 
         Raises:
             TypeError: a key is not an Ed25519 public key; PyJWT would take others as EdDSA.
@@ -47,6 +56,8 @@ class Verifier:
                 raise TypeError("only Ed25519 public keys check card codes")
         self._keys = dict(keys)
         self._issuer = check_issuer(issuer)
+        self._early = early
+        self._late = late
 
     def verify(self, text: str, *, need: Scope, now: datetime) -> SignedCode:
         """Return the content of a signed code that a scanner has read.
@@ -56,8 +67,9 @@ class Verifier:
         Args:
             text: what the scanner read, and nothing around it.
             need: the use at hand; when several are named, one of them is enough.
-            now: the moment of scanning, aware. Whole seconds count, rounded down: a code is good
-                from 15 s before `issued_at` through the tenth second after `expires_at`.
+            now: the moment of scanning, aware. Whole seconds count, rounded down: unless the
+                verifier was told otherwise, a code is good from 15 s before `issued_at` through
+                the tenth second after `expires_at`.
 
         Raises:
             ValueError: `need` names no use.
@@ -65,8 +77,8 @@ class Verifier:
             CodeForged: the key that it names did not sign it for this issuer.
             CodeUnknownKey: it names a key outside the table, so nothing can be said of its
                 signature; never raised together with `CodeForged`.
-            CodeNotYetValid: `now` is more than 15 s before `issued_at`.
-            CodeExpired: `now` is more than 10 s after `expires_at`.
+            CodeNotYetValid: `now` is too long before `issued_at`.
+            CodeExpired: `now` is too long after `expires_at`.
             CodeWrongScope: it is not for any use in `need`.
         """
         if not need:
@@ -74,9 +86,9 @@ class Verifier:
         code, signature = read_signed(text)
         self._check_signature(code, signature)
         second = from_epoch(to_epoch(now))
-        if second < code.issued_at - EARLY:
+        if second < code.issued_at - self._early:
             raise CodeNotYetValid(code.issued_at)
-        if second > code.expires_at + LATE:
+        if second > code.expires_at + self._late:
             raise CodeExpired(code.expires_at)
         if not code.scope & need:
             raise CodeWrongScope(code.scope)

@@ -167,7 +167,7 @@ class TestRotate:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr(os, "fsync", full)
-        with pytest.raises(OSError, match="No space"):
+        with pytest.raises(KeyRingError, match=r"ring.json.new: No space"):
             ring.rotate(noon)
         assert path.read_text() == before
         assert list(path.parent.iterdir()) == [path]

@@ -30,7 +30,7 @@ class TestPackage:
 
     def test_documents_all_its_public_names(self):
         for name in qr.__all__:
-            assert getattr(qr, name).__doc__, name
+            assert name.isupper() or getattr(qr, name).__doc__, name
 
     def test_does_what_the_readme_shows(self, tmp_path, monkeypatch):
         readme = Path(qr.__file__).with_name("README.md").read_text("utf-8")

@@ -198,6 +198,17 @@ class TestWindow:
         )
         assert verifier.verify(text, need=Scope.PAY, now=noon).issued_at == noon
 
+    def test_is_as_wide_as_the_school_says(self, private_key, text, noon):
+        strict = Verifier(
+            {7: private_key.public_key()}, issuer=SCHOOL, early=timedelta(0), late=2 * SECOND
+        )
+        strict.verify(text, need=Scope.PAY, now=noon)
+        strict.verify(text, need=Scope.PAY, now=noon + 62 * SECOND)
+        with pytest.raises(CodeNotYetValid):
+            strict.verify(text, need=Scope.PAY, now=noon - SECOND)
+        with pytest.raises(CodeExpired):
+            strict.verify(text, need=Scope.PAY, now=noon + 63 * SECOND)
+
     def test_has_no_clock_of_its_own(self, issuer, verifier):
         for year in (1971, 2105):
             then = datetime(year, 1, 1, tzinfo=timezone(timedelta(hours=8)))

@@ -74,6 +74,8 @@ class AlipayMiniProgram:
                 return RealNameResult.UNAVAILABLE
 
     def _redeem(self, code: str, **parameters: str) -> dict[str, Any]:
+        if not code:  # the SDK signs empty parameters, Alipay does not
+            raise AlipayRefused("isv.code-invalid")
         return self._gateway.call(
             "alipay.system.oauth.token",
             None,

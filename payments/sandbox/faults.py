@@ -18,7 +18,7 @@ class Faults:
         delay_seconds: notices leave so much later.
         drop: notices are lost for good.
         duplicate: so many further copies of each notice at once.
-        reorder: notices are held for a second, then leave newest first.
+        reorder: notices are held for a second; those held together leave newest first.
         bad_signature: notices and answers carry a signature that does not fit.
         signtest: notices and answers of WeChat Pay carry the signature of its probes.
         stale: notices are dated an hour ago on WeChat, three days ago on Alipay.

@@ -92,8 +92,10 @@ class Courier:
                     self._news.wait(None if due_at is None else max(0.0, due_at - time.time()))
                     continue
             now = time.time()
-            taken = self._state.take_due(now=now, until=now + _TAKEN_SECONDS)
-            if self._state.faults().reorder:
+            reorder = self._state.faults().reorder
+            due_by = now + _HELD_SECONDS if reorder else now
+            taken = self._state.take_due(due_by=due_by, until=now + _TAKEN_SECONDS)
+            if reorder:
                 self._senders.submit(self._deliver, taken)
             else:
                 for notice in taken:

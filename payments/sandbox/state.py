@@ -238,16 +238,18 @@ class State:
         due_at: float | None = rows[0]["due_at"]
         return due_at
 
-    def take_due(self, *, now: float, until: float) -> list[tuple[str, Order]]:
+    def take_due(self, *, due_by: float, until: float) -> list[tuple[str, Order]]:
         """Take the due notices, newest first, for their sender, who has until `until`."""
         with self._transaction():
             rows = self._rows(
                 "SELECT * FROM notices WHERE state = 'pending' AND due_at <= ?"
                 " ORDER BY created_at DESC",
-                now,
+                due_by,
             )
             self._rows(
-                "UPDATE notices SET due_at = ? WHERE state = 'pending' AND due_at <= ?", until, now
+                "UPDATE notices SET due_at = ? WHERE state = 'pending' AND due_at <= ?",
+                until,
+                due_by,
             )
             found = [
                 (str(row["notice_id"]), self.order(row["channel"], row["out_trade_no"]))

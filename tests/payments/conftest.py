@@ -142,7 +142,7 @@ class Receiver:
 
 @pytest.fixture(scope="session")
 def sandbox(tmp_path_factory) -> Iterator[Sandbox]:
-    started = Sandbox(tmp_path_factory.mktemp("sandbox"), "--time-scale", "100")
+    started = Sandbox(tmp_path_factory.mktemp("sandbox"), "--time-scale", "1000")
     yield started
     started.stop()
 
@@ -167,12 +167,12 @@ def _calm(request) -> Iterator[None]:
             receiver.notices.get()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def wechat(sandbox, receiver) -> WeChatPayChannel:
     return WeChatPayChannel(sandbox.keys.wechat_pay_config(sandbox.url, f"{receiver.url}/wechat"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def alipay(sandbox, receiver) -> AlipayChannel:
     return AlipayChannel(sandbox.keys.alipay_config(sandbox.url, f"{receiver.url}/alipay"))
 
@@ -182,19 +182,19 @@ def channel(request):
     return request.getfixturevalue(request.param)
 
 
+@pytest.fixture(scope="session")
+def wechat_program(sandbox) -> WeChatMiniProgram:
+    return WeChatMiniProgram(sandbox.keys.wechat_mini_program_config(sandbox.url), Cache())
+
+
+@pytest.fixture(scope="session")
+def alipay_program(sandbox) -> AlipayMiniProgram:
+    return AlipayMiniProgram(sandbox.keys.alipay_mini_program_config(sandbox.url))
+
+
 @pytest.fixture
 def cache() -> Cache:
     return Cache()
-
-
-@pytest.fixture
-def wechat_program(sandbox, cache) -> WeChatMiniProgram:
-    return WeChatMiniProgram(sandbox.keys.wechat_mini_program_config(sandbox.url), cache)
-
-
-@pytest.fixture
-def alipay_program(sandbox) -> AlipayMiniProgram:
-    return AlipayMiniProgram(sandbox.keys.alipay_mini_program_config(sandbox.url))
 
 
 @pytest.fixture(params=["wechat", "alipay"])
@@ -202,7 +202,7 @@ def platform(request):
     return request.getfixturevalue(f"{request.param}_program")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def payers(wechat_program, alipay_program) -> dict[str, str]:
     """An account on each platform."""
     return {

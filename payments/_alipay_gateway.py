@@ -47,7 +47,7 @@ class AlipayGateway:
         app_private_key: str,
         alipay_public_key: str,
         base_url: str,
-        timeout_seconds: float,
+        timeout_seconds: tuple[float, float],
     ) -> None:
         """Read the keys; call nobody.
 
@@ -107,7 +107,7 @@ class _PostingAliPay(AliPay):
         app_private_key: str,
         alipay_public_key: str,
         base_url: str,
-        timeout_seconds: float,
+        timeout_seconds: tuple[float, float],
     ) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
             app_id,

@@ -51,7 +51,7 @@ class AlipayConfig:
         alipay_public_key: Alipay's, not the app's: the usual mistake.
         notify_url: where notices go; https, without a query.
         sandbox: allows another `base_url` than Alipay's own, and a plain `notify_url`.
-        timeout_seconds: to connect, and again for each wait on the answer.
+        timeout_seconds: to connect, to answer.
     """
 
     app_id: str
@@ -61,7 +61,7 @@ class AlipayConfig:
     notify_url: str
     base_url: str = ALIPAY_URL
     sandbox: bool = False
-    timeout_seconds: float = 8
+    timeout_seconds: tuple[float, float] = (3, 8)
 
     def __post_init__(self) -> None:
         _require_official(self.base_url, ALIPAY_URL, sandbox=self.sandbox)
@@ -94,7 +94,7 @@ class AlipayMiniProgramConfig:
     Attributes:
         alipay_public_key: Alipay's, not the app's.
         sandbox: allows another `base_url` than Alipay's own; consent then names its account.
-        timeout_seconds: to connect, and again for each wait on the answer.
+        timeout_seconds: to connect, to answer.
     """
 
     app_id: str
@@ -102,7 +102,7 @@ class AlipayMiniProgramConfig:
     alipay_public_key: str = field(repr=False)
     base_url: str = ALIPAY_URL
     sandbox: bool = False
-    timeout_seconds: float = 5
+    timeout_seconds: tuple[float, float] = (3, 5)
 
     def __post_init__(self) -> None:
         _require_official(self.base_url, ALIPAY_URL, sandbox=self.sandbox)

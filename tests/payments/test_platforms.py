@@ -78,7 +78,7 @@ class TestLogin:
                 cache,
             ),
             AlipayMiniProgram(
-                replace(keys.alipay_mini_program_config(sandbox.url), timeout_seconds=0.1)
+                replace(keys.alipay_mini_program_config(sandbox.url), timeout_seconds=(1, 0.1))
             ),
         ):
             with pytest.raises(PlatformUnavailable, match=r"^timeout$"):

@@ -6,6 +6,7 @@ Money enters here; it leaves a purse in `backend/charges`.
 from payments.alipay import AlipayChannel
 from payments.alipay_mini_program import AlipayMiniProgram
 from payments.channel import (
+    MAX_NOTICE_BYTES,
     Acknowledgement,
     Channel,
     ChannelError,
@@ -40,6 +41,7 @@ from payments.wechat import WeChatPayChannel
 from payments.wechat_mini_program import WeChatMiniProgram
 
 __all__ = [
+    "MAX_NOTICE_BYTES",
     "Acknowledgement",
     "AlipayChannel",
     "AlipayConfig",

@@ -11,15 +11,14 @@ import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import requests
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from payments import _keys
 from payments._sdk import AliPay
+from payments._zone import SHANGHAI
 from payments.channel import ChannelMisconfigured, ChannelUnknown
-
-SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 _DONE = "10000"
 _BUSINESS_FAILED = "40004"
@@ -191,7 +190,7 @@ def _is_base64(text: str) -> bool:
         return False
 
 
-def _check_keys(app_private_key: str, alipay_public_key: str) -> Any:
+def _check_keys(app_private_key: str, alipay_public_key: str) -> RSAPrivateKey:
     faults: list[str] = []
     private = public = None
     try:
@@ -204,6 +203,6 @@ def _check_keys(app_private_key: str, alipay_public_key: str) -> Any:
         faults.append(f"alipay_public_key {error}")
     if private is not None and private.public_key() == public:
         faults.append("alipay_public_key is the app's own key, not Alipay's")
-    if faults:
+    if private is None or faults:
         raise ChannelMisconfigured("alipay", faults)
     return private

@@ -4,7 +4,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import load_pem_private_key, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+    load_pem_public_key,
+)
 
 _MIN_BITS = 2048
 
@@ -37,6 +44,16 @@ def public_key(pem: str) -> RSAPublicKey:
     if not isinstance(key, RSAPublicKey) or key.key_size < _MIN_BITS:
         raise ValueError(f"is not an RSA key of {_MIN_BITS} bits or more")
     return key
+
+
+def pkcs8_pem(key: RSAPrivateKey) -> str:
+    """Write a private key in the one form that wechatpayv3 reads."""
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
+
+
+def spki_pem(key: RSAPublicKey) -> str:
+    """Write a public key in the one form that wechatpayv3 reads."""
+    return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def signs(key: RSAPrivateKey, signature: bytes, message: bytes) -> bool:

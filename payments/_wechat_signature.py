@@ -14,10 +14,9 @@ from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from payments.channel import NoticeForged
+from payments.channel import MAX_NOTICE_BYTES, NoticeForged
 
 FRESH = timedelta(minutes=5)
-MAX_BODY_BYTES = 64 * 1024
 SIGNATURE_TYPE = "WECHATPAY2-SHA256-RSA2048"
 
 _PROBE = "WECHATPAY/SIGNTEST/"
@@ -41,7 +40,7 @@ def verify(
         NoticeForged: `size`, `headers`, `timestamp`, `serial`, `signtest`, `encoding`,
             `signature`, in this order.
     """
-    if len(body) > MAX_BODY_BYTES:
+    if len(body) > MAX_NOTICE_BYTES:
         raise NoticeForged("size")
     given = {name.lower(): value.strip() for name, value in headers.items()}
     timestamp, nonce, signature, serial = (

@@ -5,9 +5,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from payments._alipay_gateway import SHANGHAI, AlipayGateway, AlipayRefused
+from payments._alipay_gateway import AlipayGateway, AlipayRefused
 from payments._yuan import fen_from_yuan, yuan_from_fen
+from payments._zone import SHANGHAI
 from payments.channel import (
+    MAX_NOTICE_BYTES,
     Acknowledgement,
     ChannelMisconfigured,
     ChannelRejected,
@@ -41,7 +43,6 @@ WRONG_STATE: Final = {
 # These answers to a create may mean that the number is taken by a trade that can be paid.
 MAY_EXIST: Final = WRONG_STATE | {"ACQ.CONTEXT_INCONSISTENT", "ACQ.INVALID_PARAMETER"}
 
-MAX_BODY_BYTES: Final = 64 * 1024
 # Alipay repeats a notice for 24 h 22 min, and does not say whether it dates it afresh.
 REPEATED_FOR: Final = timedelta(hours=25)
 CLOCK_SKEW: Final = timedelta(minutes=5)
@@ -170,7 +171,7 @@ class AlipayChannel:
         raise ChannelRejected(code)
 
     def _verified_form(self, body: bytes) -> dict[str, str]:
-        if len(body) > MAX_BODY_BYTES:
+        if len(body) > MAX_NOTICE_BYTES:
             raise NoticeForged("size")
         try:
             pairs = parse_qsl(

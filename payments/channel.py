@@ -14,7 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
+
+MAX_NOTICE_BYTES: Final = 64 * 1024
+"""No platform sends more; read no more of a notice's body."""
 
 
 class ChannelError(Exception):

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Any, Final
-from zoneinfo import ZoneInfo
 
 import requests
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from payments import _keys, _wechat_signature
 from payments._sdk import WeChatPay, WeChatPayType, aes_decrypt
+from payments._zone import SHANGHAI
 from payments.channel import (
     Acknowledgement,
     ChannelMisconfigured,
@@ -30,8 +31,6 @@ from payments.channel import (
 )
 from payments.config import WeChatPayConfig
 
-SHANGHAI = ZoneInfo("Asia/Shanghai")
-
 STATES: Final = {
     "SUCCESS": TradeState.PAID,
     "REFUND": TradeState.REFUNDED,
@@ -44,7 +43,7 @@ STATES: Final = {
 NOT_FOUND: Final = {"ORDER_NOT_EXIST", "ORDERNOTEXIST", "RESOURCE_NOT_EXISTS"}
 NOT_NOW: Final = {"FREQUENCY_LIMITED", "RATELIMIT_EXCEEDED", "USERPAYING"}
 # These answers to a create may mean that the number is taken by an order that can be paid.
-MAY_EXIST: Final = {"INVALID_REQUEST", "ORDERPAID", "OUT_TRADE_NO_USED"}
+MAY_EXIST: Final = {"INVALID_REQUEST", "PARAM_ERROR", "ORDERPAID", "OUT_TRADE_NO_USED"}
 
 _API_V3_KEY_LENGTH = 32
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
@@ -63,17 +62,17 @@ class WeChatPayChannel:
         """
         self._config = config
         self._private_key, self._public_keys = _read_keys(config)
-        serial, pem = next(iter(config.platform_public_keys.items()))
+        serial, public_key = next(iter(self._public_keys.items()))
         sdk = WeChatPay(  # type: ignore[no-untyped-call]
             wechatpay_type=WeChatPayType.MINIPROG,
             mchid=config.merchant_id,
-            private_key=config.merchant_private_key,
+            private_key=_keys.pkcs8_pem(self._private_key),
             cert_serial_no=config.merchant_serial,
             appid=config.app_id,
             apiv3_key=config.api_v3_key,
             notify_url=config.notify_url,
             timeout=config.timeout_seconds,
-            public_key=pem,
+            public_key=_keys.spki_pem(public_key),
             public_key_id=serial,
         )
         # wechatpayv3 offers no public way to either: the address, and a guarded verification.
@@ -115,7 +114,7 @@ class WeChatPayChannel:
             raise _refusal(status, code)
         try:
             trade = _read_trade(answer)
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise ChannelUnknown("content") from None
         if trade.out_trade_no != out_trade_no:
             raise ChannelUnknown("content")
@@ -283,7 +282,7 @@ class WeChatPayChannel:
         )
 
 
-def _read_keys(config: WeChatPayConfig) -> tuple[Any, dict[str, Any]]:
+def _read_keys(config: WeChatPayConfig) -> tuple[RSAPrivateKey, dict[str, RSAPublicKey]]:
     faults: list[str] = []
     private = None
     publics = {}
@@ -304,7 +303,7 @@ def _read_keys(config: WeChatPayConfig) -> tuple[Any, dict[str, Any]]:
         faults.append(f"api_v3_key is not {_API_V3_KEY_LENGTH} bytes long")
     if not re.fullmatch(r"[0-9A-Fa-f]{8,64}", config.merchant_serial):
         faults.append("merchant_serial is not a certificate's serial number")
-    if faults:
+    if private is None or faults:
         raise ChannelMisconfigured("wechat", faults)
     return private, publics
 
@@ -313,7 +312,7 @@ def _read_trade(data: dict[str, Any]) -> Trade:
     """Read WeChat's transaction, out of an answer or a notice.
 
     Raises:
-        KeyError, TypeError, ValueError: it is not one.
+        AttributeError, KeyError, TypeError, ValueError: it is not one.
     """
     state = STATES[data["trade_state"]]
     amount = data.get("amount")

@@ -5,16 +5,15 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from flask import Blueprint, Response, request
 
 from payments._yuan import fen_from_yuan
+from payments._zone import SHANGHAI
 from payments.sandbox.notices import alipay_trade, host_of
 from payments.sandbox.state import Order, OrderState, Temper, utc_text
 from payments.sandbox.world import World, fingerprint
 
-_SHANGHAI = ZoneInfo("Asia/Shanghai")
 _NUMBER = re.compile(r"[0-9A-Za-z_]{1,64}")
 _TIME = "%Y-%m-%d %H:%M:%S"
 _SKEW_SECONDS = 900
@@ -242,6 +241,6 @@ def _biz_content(parameters: dict[str, str]) -> dict[str, Any]:
 def _moment(text: object) -> datetime | None:
     try:
         naive = datetime.strptime(str(text), _TIME)  # noqa: DTZ007 - the next line gives the zone
-        return naive.replace(tzinfo=_SHANGHAI).astimezone(UTC)
+        return naive.replace(tzinfo=SHANGHAI).astimezone(UTC)
     except (OverflowError, ValueError):
         return None

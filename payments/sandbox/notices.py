@@ -7,16 +7,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode, urlsplit
-from zoneinfo import ZoneInfo
 
 import requests
 
 from payments._yuan import yuan_from_fen
+from payments._zone import SHANGHAI
 from payments.sandbox.faults import Faults
 from payments.sandbox.signing import Signer
 from payments.sandbox.state import NoticeState, Order, OrderState, State
-
-SHANGHAI = ZoneInfo("Asia/Shanghai")
 
 _MINUTE = 60
 _HOUR = 60 * _MINUTE

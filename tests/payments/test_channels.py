@@ -1,5 +1,6 @@
 """What holds on both channels: order, pay, notice, query, close."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -55,6 +56,8 @@ class TestCreate:
         sandbox.pay(order.out_trade_no)
         with pytest.raises(ChannelUnknown):
             channel.create(order)
+        with pytest.raises(ChannelUnknown):  # nor when the retry comes too late
+            channel.create(replace(order, expires_at=now()))
 
     @pytest.mark.parametrize(
         "change", [{"amount_fen": 0}, {"payer": "?"}, {"description": "x" * 300}]

@@ -7,6 +7,8 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qsl, urlencode
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from payments import NoticeEvent, NoticeForged, TradeState, WeChatPayChannel
 from payments.sandbox.faults import Faults
@@ -112,6 +114,37 @@ class TestEveryNotice:
         now = datetime.now(UTC)
         first = channel.parse_notice(*receiver.next(), now=now)
         assert channel.parse_notice(*receiver.next(), now=now) == first
+
+
+class TestAnyRequest:
+    """Whatever a stranger sends is refused, and never breaks."""
+
+    @settings(deadline=None)
+    @given(
+        timestamp=st.text(max_size=20) | st.just(str(int(NOW.timestamp()))),
+        signature=st.text(max_size=20) | st.just("AAAA"),
+        body=st.binary(max_size=200),
+        known=st.booleans(),
+    )
+    def test_is_refused_by_wechat(self, wechat, timestamp, signature, body, known):
+        headers = {
+            "Wechatpay-Timestamp": timestamp,
+            "Wechatpay-Nonce": "n",
+            "Wechatpay-Serial": next(iter(wechat._public_keys)) if known else "1",
+            "Wechatpay-Signature": signature,
+        }
+        assert refusal(wechat, headers, body, now=NOW)
+
+    @settings(deadline=None)
+    @given(
+        st.binary(max_size=200)
+        | st.dictionaries(
+            st.sampled_from(["sign", "sign_type", "charset", "app_id", "notify_id"]) | st.text(),
+            st.sampled_from(["RSA2", "AAAA", "utf-8", "gbk"]) | st.text(),
+        ).map(lambda form: urlencode(form, errors="replace").encode())
+    )
+    def test_is_refused_by_alipay(self, alipay, body):
+        assert refusal(alipay, {}, body, now=NOW)
 
 
 class TestWeChatNotice:

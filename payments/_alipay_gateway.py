@@ -127,7 +127,7 @@ class _PostingAliPay(AliPay):
             f"{self._gateway}?charset=utf-8",
             data=self.sign_data(body).encode(),  # type: ignore[no-untyped-call]
             headers={"Content-Type": "application/x-www-form-urlencoded;charset=utf-8"},
-            timeout=self._timeout_seconds,
+            timeout=tuple(self._timeout_seconds),
             allow_redirects=False,
         )
         if response.status_code != requests.codes.ok:

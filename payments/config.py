@@ -1,4 +1,7 @@
-"""What each platform gave us: ids, keys, addresses.  Keys are PEM texts; no repr shows a secret."""
+"""What each platform gave us: ids, keys, addresses.  Keys are PEM texts; no repr shows a secret.
+
+A config may be kept as JSON: a pair read back as a list is as good.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

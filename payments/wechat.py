@@ -71,7 +71,7 @@ class WeChatPayChannel:
             appid=config.app_id,
             apiv3_key=config.api_v3_key,
             notify_url=config.notify_url,
-            timeout=config.timeout_seconds,
+            timeout=tuple(config.timeout_seconds),
             public_key=_keys.spki_pem(public_key),
             public_key_id=serial,
         )

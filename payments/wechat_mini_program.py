@@ -54,7 +54,10 @@ class WeChatMiniProgram:
         self._cache = cache
         self._token_key = f"wechat:stable_token:{config.app_id}"
         self._client: Any = WeChatClient(  # type: ignore[no-untyped-call]
-            config.app_id, config.app_secret, timeout=config.timeout_seconds, auto_retry=False
+            config.app_id,
+            config.app_secret,
+            timeout=tuple(config.timeout_seconds),
+            auto_retry=False,
         )
 
     def login(self, code: str) -> PlatformAccount:

@@ -74,11 +74,11 @@ class TestLogin:
         sandbox.faults(hang_seconds=1)
         for program in (
             WeChatMiniProgram(
-                replace(keys.wechat_mini_program_config(sandbox.url), timeout_seconds=(1, 0.1)),
+                replace(keys.wechat_mini_program_config(sandbox.url), timeout_seconds=[1, 0.1]),
                 cache,
             ),
             AlipayMiniProgram(
-                replace(keys.alipay_mini_program_config(sandbox.url), timeout_seconds=(1, 0.1))
+                replace(keys.alipay_mini_program_config(sandbox.url), timeout_seconds=[1, 0.1])
             ),
         ):
             with pytest.raises(PlatformUnavailable, match=r"^timeout$"):

@@ -255,7 +255,7 @@ class TestTimeouts:
     def test_leave_the_outcome_unknown(self, channel, make_order, sandbox, receiver):
         order = make_order(channel)
         channel.create(order)
-        config = replace(channel._config, timeout_seconds=(1, 0.1))
+        config = replace(channel._config, timeout_seconds=[1, 0.1])
         sandbox.faults(hang_seconds=1)
         with pytest.raises(ChannelUnknown, match="timeout"):
             type(channel)(config).query(order.out_trade_no)

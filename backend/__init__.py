@@ -1,0 +1,1 @@
+"""The Campus Card server."""

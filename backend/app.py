@@ -1,0 +1,162 @@
+"""Builds the application: the one place where things are wired."""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Flask, Response, request
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from backend import db, stage
+from backend.cards import routes as cards
+from backend.charges import routes as charges
+from backend.gates import routes as gates
+from backend.holders import routes as holders
+from backend.http import json_body, operations
+from backend.http.auth import GUARDS
+from backend.http.parts import Parts
+from backend.http.problems import ProblemApi
+from backend.http.rates import Rates
+from backend.operators import routes as operators
+from backend.sealing import Sealer
+from backend.settings import Settings
+from backend.terminals import routes as terminals
+from backend.topups import routes as topups
+from payments import (
+    AlipayConfig,
+    AlipayMiniProgramConfig,
+    Channel,
+    Platform,
+    WeChatMiniProgramConfig,
+    WeChatPayConfig,
+)
+from payments.alipay import AlipayChannel
+from payments.alipay_mini_program import AlipayMiniProgram
+from payments.wechat import WeChatPayChannel
+from payments.wechat_mini_program import WeChatMiniProgram
+from qr import KeyRing
+
+API = "/api/v1"
+BLUEPRINTS = (
+    (holders.public, API),
+    (holders.own_session, API),
+    (cards.blueprint, API),
+    (holders.blueprint, API),
+    (topups.blueprint, API),
+    (gates.own, API),
+    (terminals.public, API),
+    (terminals.blueprint, API),
+    (charges.blueprint, API),
+    (gates.blueprint, API),
+    (cards.kiosk, API),
+    (operators.public, API),
+    (operators.blueprint, API),
+    (cards.staff, API),
+    (terminals.staff, API),
+    (topups.callbacks, ""),
+)
+
+
+def create_app(settings: Settings) -> Flask:
+    """Return the application of one process."""
+    app = Flask(__name__, static_folder="http/static", static_url_path="/static")
+    app.config.update(
+        API_TITLE="Campus Card",
+        API_VERSION="v1",
+        OPENAPI_VERSION="3.1.0",
+        OPENAPI_URL_PREFIX="/",
+        OPENAPI_JSON_PATH="openapi.json",
+        OPENAPI_SWAGGER_UI_PATH="/docs",
+        OPENAPI_SWAGGER_UI_URL="/static/swagger-ui/",
+        PROPAGATE_EXCEPTIONS=False,
+    )
+    app.json.ensure_ascii = False  # type: ignore[attr-defined]
+    db.connect(settings.database_url)
+    app.extensions["campus_card"] = wire(settings)
+    json_body.install(app)
+    operations.install(app)
+    stage.install(app, settings)
+    api = ProblemApi(app, spec_kwargs={"info": {"description": "校园卡 · the virtual campus card"}})
+    for blueprint, prefix in BLUEPRINTS:
+        api.register_blueprint(blueprint, url_prefix=prefix + (blueprint.url_prefix or ""))
+    describe(app, api)
+    app.after_request(harden)
+    return app
+
+
+def wire(settings: Settings) -> Parts:
+    """Return the parts that services need, ready to work."""
+    redis: Redis = Redis.from_url(
+        settings.redis_url,
+        decode_responses=True,
+        socket_timeout=0.2,
+        socket_connect_timeout=0.2,
+        retry=Retry(NoBackoff(), 0),
+    )
+    channels, platforms = read_payments(settings, redis)
+    return Parts(
+        settings=settings,
+        sealer=Sealer(settings.root_key),
+        redis=redis,
+        rates=Rates(redis),
+        code_keys=KeyRing.load(settings.code_keys),
+        channels=channels,
+        platforms=platforms,
+    )
+
+
+def read_payments(
+    settings: Settings, redis: Redis
+) -> tuple[Mapping[str, Channel], Mapping[str, Platform]]:
+    """Return the channels and platforms of the payments file; a part that is not named is off.
+
+    Raises:
+        ChannelMisconfigured: keys or ids that cannot work: better now than at the first payment.
+    """
+    said: dict[str, dict[str, Any]] = json.loads(settings.payments.read_text())
+    channels: dict[str, Channel] = {}
+    platforms: dict[str, Platform] = {}
+    if "wechat_pay" in said:
+        channels["wechat"] = WeChatPayChannel(WeChatPayConfig(**said["wechat_pay"]))
+    if "alipay" in said:
+        channels["alipay"] = AlipayChannel(AlipayConfig(**said["alipay"]))
+    if "wechat_mini_program" in said:
+        platforms["wechat"] = WeChatMiniProgram(
+            WeChatMiniProgramConfig(**said["wechat_mini_program"]), redis
+        )
+    if "alipay_mini_program" in said:
+        platforms["alipay"] = AlipayMiniProgram(
+            AlipayMiniProgramConfig(**said["alipay_mini_program"])
+        )
+    for channel in channels.values():
+        channel.self_test()
+    return channels, platforms
+
+
+def describe(app: Flask, api: ProblemApi) -> None:
+    """Give every documented operation its id and say who may call it."""
+    components = api.spec.components
+    for kind in sorted({*GUARDS.values()} - {"nobody"}):
+        components.security_scheme(kind, {"type": "http", "scheme": "bearer"})
+    for rule in app.url_map.iter_rules():
+        path = re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule)
+        blueprint, _, view = rule.endpoint.rpartition(".")
+        for method in (rule.methods or set()) & {"GET", "POST", "PUT", "PATCH", "DELETE"}:
+            operation = api.spec._paths.get(path, {}).get(method.lower())  # noqa: SLF001 - apispec has no getter
+            if operation is not None and blueprint in GUARDS:
+                first, *rest = view.split("_")
+                operation["operationId"] = first + "".join(word.capitalize() for word in rest)
+                kind = GUARDS[blueprint]
+                operation["security"] = [] if kind == "nobody" else [{kind: []}]
+
+
+def harden(answer: Response) -> Response:
+    """Set the headers that keep browsers careful."""
+    answer.headers.setdefault("X-Content-Type-Options", "nosniff")
+    answer.headers.setdefault("Referrer-Policy", "no-referrer")
+    if request.path.startswith(API):
+        answer.headers.setdefault("Cache-Control", "no-store")
+    return answer

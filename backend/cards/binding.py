@@ -1,0 +1,211 @@
+"""Binding a platform account to a holder (实名绑定), in two steps, and unbinding.
+
+Source: regulation 五(一): the person and the payment account are both verified by real name.
+"""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.cards.models import CardKind
+from backend.cards.rules import CardEvent
+from backend.cards.service import (
+    STANDS_AGAINST,
+    CardExpired,
+    change_state,
+    find_card,
+    open_virtual_card,
+)
+from backend.clock import business_date
+from backend.errors import DomainError, Kind
+from backend.holders.identity import (
+    forget_identity_step,
+    forget_tries,
+    keep_for_payment_step,
+    match_roster,
+)
+from backend.holders.login import HolderCaller, end_sessions
+from backend.holders.models import Binding, BindingState, Holder
+from backend.ids import new_id
+from backend.operation_log import service as operation_log
+from backend.sealing import Sealer
+from payments import RealNameResult
+
+
+class AlreadyBound(DomainError, code="already-bound", kind=Kind.CONFLICT):
+    """The account is bound to somebody, or the holder to another account: unbind that first."""
+
+
+class PaymentIdentityMismatch(DomainError, code="payment-identity-mismatch", kind=Kind.CONFLICT):
+    """The platform account belongs to another person."""
+
+
+class PaymentIdentityUnavailable(
+    DomainError, code="payment-identity-unavailable", kind=Kind.UNAVAILABLE
+):
+    """The platform does not say whose account it is now; the counter can confirm in person."""
+
+
+def verify_identity(
+    session: Session,
+    *,
+    caller: HolderCaller,
+    holder_number: str,
+    name: str,
+    document_number: str,
+    terms_version: str,
+    sealer: Sealer,
+    now: datetime,
+) -> tuple[Holder, Binding]:
+    """Bind the caller's account to the person on the roster, half: the identity step.
+
+    A repetition by the same person is harmless.  Half a binding elsewhere gives way; a whole one
+    does not.
+
+    Raises:
+        IdentityNotMatched: number, name and document do not belong together.
+        CardLost, CardFrozen, CardExpired, AccountClosed: the physical card's state.
+        AlreadyBound: the account or the holder has another binding.
+    """
+
+    def keep() -> None:
+        forget_tries(session, account_index=caller.account_index)
+        keep_for_payment_step(
+            session,
+            caller=caller,
+            name=name,
+            document_number=document_number,
+            sealer=sealer,
+            now=now,
+        )
+
+    holder = match_roster(
+        session,
+        holder_number=holder_number,
+        name=name,
+        document_number=document_number,
+        sealer=sealer,
+    )
+    session.refresh(holder, with_for_update=True)  # two phones at once: one after the other
+    physical = find_card(session, holder_id=holder.id, kind=CardKind.PHYSICAL)
+    if holder.valid_until < business_date(now):
+        raise CardExpired
+    if physical is not None and (refusal := STANDS_AGAINST.get(physical.state)):
+        raise refusal
+    live = session.scalars(
+        select(Binding).where(
+            (Binding.holder_id == holder.id) | (Binding.account_index == caller.account_index),
+            Binding.state != BindingState.ENDED,
+        )
+    ).all()
+    for binding in live:
+        if binding.holder_id == holder.id and binding.account_index == caller.account_index:
+            if binding.state is BindingState.IDENTITY_VERIFIED:
+                keep()
+            return holder, binding
+    for binding in live:
+        if binding.state is BindingState.ACTIVE:
+            raise AlreadyBound
+        binding.state, binding.ended_at = BindingState.ENDED, now
+    session.flush()
+    binding = Binding(
+        id=new_id(),
+        holder_id=holder.id,
+        account_index=caller.account_index,
+        platform=caller.platform,
+        state=BindingState.IDENTITY_VERIFIED,
+        terms_version=terms_version,
+        identity_verified_at=now,
+        activated_at=None,
+        ended_at=None,
+    )
+    session.add(binding)
+    keep()
+    operation_log.record(
+        session,
+        actor=caller.actor,
+        action="holder.verify_identity",
+        holder_id=holder.id,
+        subject_id=binding.id,
+        now=now,
+        platform=caller.platform,
+        terms_version=terms_version,
+    )
+    return holder, binding
+
+
+def activate(
+    session: Session, *, caller: HolderCaller, result: RealNameResult, now: datetime
+) -> Holder:
+    """Finish a binding by what the platform said of the account's real name.
+
+    The holder gets a virtual card.  A retry after success changes nothing.
+
+    Raises:
+        PaymentIdentityMismatch: another person's account.
+        PaymentIdentityUnavailable: the platform does not say.
+    """
+    if result is RealNameResult.MISMATCH:
+        raise PaymentIdentityMismatch
+    if result is not RealNameResult.MATCH:
+        raise PaymentIdentityUnavailable
+    binding = session.scalars(
+        select(Binding)
+        .where(
+            Binding.account_index == caller.account_index,
+            Binding.state != BindingState.ENDED,
+        )
+        .with_for_update()
+    ).one()
+    if binding.state is BindingState.IDENTITY_VERIFIED:
+        binding.state, binding.activated_at = BindingState.ACTIVE, now
+        forget_identity_step(session, session_id=caller.session_id)
+        card = open_virtual_card(session, holder_id=binding.holder_id, now=now)
+        operation_log.record(
+            session,
+            actor=caller.actor,
+            action="holder.bind",
+            holder_id=binding.holder_id,
+            subject_id=card.id,
+            now=now,
+            platform=binding.platform,
+            method="platform_real_name",
+        )
+    return session.get_one(Holder, binding.holder_id)
+
+
+def unbind(session: Session, *, caller: HolderCaller, now: datetime) -> None:
+    """End the caller's binding: sessions and codes die with it, the money stays.
+
+    Locks the binding, the virtual card and the purse.
+    """
+    binding = session.scalars(
+        select(Binding)
+        .where(
+            Binding.account_index == caller.account_index,
+            Binding.state != BindingState.ENDED,
+        )
+        .with_for_update()
+    ).one_or_none()
+    if binding is not None:
+        binding.state, binding.ended_at = BindingState.ENDED, now
+        _void_virtual_card(session, holder_id=binding.holder_id, caller=caller, now=now)
+        operation_log.record(
+            session,
+            actor=caller.actor,
+            action="holder.unbind",
+            holder_id=binding.holder_id,
+            subject_id=binding.id,
+            now=now,
+        )
+    end_sessions(session, account_index=caller.account_index, now=now)
+
+
+def _void_virtual_card(
+    session: Session, *, holder_id: UUID, caller: HolderCaller, now: datetime
+) -> None:
+    card = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
+    if card is not None:
+        change_state(session, card=card, event=CardEvent.VOID, actor=caller.actor, now=now)

@@ -1,0 +1,212 @@
+"""Reporting a loss (挂失) and putting cards back in use (解挂).
+
+Source: regulation 三(四).  A report needs less proof than a restoration, always.
+"""
+
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.cards.models import Card, CardKind, CardState, LossReport, Restoration
+from backend.cards.rules import CardEvent
+from backend.cards.service import change_state, find_card
+from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.holders.login import end_sessions
+from backend.holders.models import Binding, BindingState, Holder
+from backend.notices import service as notices
+from backend.operation_log.service import Actor
+from backend.policies.service import policies_at
+from backend.terminals.service import terminals_informed
+
+
+class NothingToReport(DomainError, code="nothing-to-report", kind=Kind.CONFLICT):
+    """The holder has no such card in use."""
+
+
+class NothingToRestore(DomainError, code="nothing-to-restore", kind=Kind.CONFLICT):
+    """No card of the holder is reported lost, or the lost one was replaced."""
+
+
+class ChannelNotAllowed(DomainError, code="channel-not-allowed", kind=Kind.FORBIDDEN):
+    """The regulation in force does not allow this here.  Fact: `channels`, where it does."""
+
+
+class StepUpRequired(DomainError, code="step-up-required", kind=Kind.FORBIDDEN):
+    """Log in again first.  Fact: `within_minutes`, how fresh the login has to be."""
+
+
+def report_lost(
+    session: Session,
+    *,
+    report_id: UUID,
+    holder_id: UUID,
+    credential: str,
+    stop_virtual_card: bool,
+    actor: Actor,
+    now: datetime,
+) -> LossReport:
+    """Stop the physical card or the phone, at once and everywhere.
+
+    `credential` is `physical_card` (the virtual card goes on unless `stop_virtual_card`) or
+    `phone` (the virtual card stops, its sessions end, the physical card goes on).  A second report
+    of what is lost already returns the first.  Locks the cards, and with them the purse: when this
+    commits, no charge of an earlier code can.
+
+    Raises:
+        NotFound: somebody else made a report under this id.
+        IdReused: `report_id` came before with other content.
+        NothingToReport: the holder has no such card.
+        TransitionNotPossible: the card is frozen, expired or closed: it is stopped already.
+    """
+    earlier = session.get(LossReport, report_id)
+    if earlier is not None:
+        if earlier.holder_id != holder_id:
+            raise NotFound
+        if (earlier.credential, earlier.stop_virtual_card) != (credential, stop_virtual_card):
+            raise IdReused
+        return earlier
+    session.execute(select(Holder.id).where(Holder.id == holder_id).with_for_update())
+    kinds = [CardKind.PHYSICAL] if credential == "physical_card" else [CardKind.VIRTUAL]
+    if credential == "physical_card" and stop_virtual_card:
+        kinds.append(CardKind.VIRTUAL)
+    cards = [find_card(session, holder_id=holder_id, kind=kind) for kind in kinds]
+    if cards[0] is None:
+        raise NothingToReport(credential=credential)
+    news = [
+        change_state(session, card=card, event=CardEvent.REPORT_LOST, actor=actor, now=now)
+        for card in cards
+        if card is not None
+    ]
+    if credential == "phone":
+        _end_phone(session, holder_id=holder_id, now=now)
+    if not any(news):
+        first = session.scalars(
+            select(LossReport)
+            .where(LossReport.holder_id == holder_id, LossReport.credential == credential)
+            .order_by(LossReport.reported_at.desc())
+            .limit(1)
+        ).one_or_none()
+        if first is not None:
+            return first
+    report = LossReport(
+        id=report_id,
+        holder_id=holder_id,
+        credential=credential,
+        stop_virtual_card=stop_virtual_card,
+        reported_at=now,
+        answer=_answer(session, holder_id=holder_id, now=now),
+    )
+    session.add(report)
+    notices.tell(
+        session,
+        holder_id=holder_id,
+        kind="card-lost",
+        now=now,
+        credential=credential,
+        virtual_card_stopped=CardKind.VIRTUAL in kinds,
+    )
+    return report
+
+
+def _end_phone(session: Session, *, holder_id: UUID, now: datetime) -> None:
+    accounts = session.scalars(
+        select(Binding.account_index).where(
+            Binding.holder_id == holder_id, Binding.state != BindingState.ENDED
+        )
+    ).all()
+    for account_index in accounts:
+        end_sessions(session, account_index=account_index, now=now)
+
+
+def _answer(session: Session, *, holder_id: UUID, now: datetime) -> dict[str, Any]:
+    def state(kind: CardKind) -> str | None:
+        card = find_card(session, holder_id=holder_id, kind=kind)
+        return card.state.value if card else None
+
+    return {
+        "physical_card_state": state(CardKind.PHYSICAL),
+        "virtual_card_state": state(CardKind.VIRTUAL),
+        "terminals": terminals_informed(session, now=now),
+    }
+
+
+def may_restore(
+    session: Session, *, channel: str, logged_in_at: datetime | None, now: datetime
+) -> list[UUID]:
+    """Return the policy rows that allow restoring through a channel now.
+
+    From the phone (`logged_in_at` given) the login has to be fresh.
+
+    Raises:
+        ChannelNotAllowed: the policy `card.restore_channels` leaves this channel out.
+        StepUpRequired: the login is too old.
+    """
+    policies = policies_at(session, now)
+    if channel not in policies["card.restore_channels"]:
+        raise ChannelNotAllowed(channels=policies["card.restore_channels"])
+    minutes = policies["restore.step_up_minutes"]
+    if logged_in_at is not None and now > logged_in_at + timedelta(minutes=minutes):
+        raise StepUpRequired(within_minutes=minutes)
+    return policies.used("card.restore_channels", "restore.step_up_minutes")
+
+
+def restore(
+    session: Session,
+    *,
+    restoration_id: UUID,
+    holder_id: UUID,
+    policy_ids: list[UUID],
+    actor: Actor,
+    now: datetime,
+) -> Restoration:
+    """Put every lost card of a holder back in use.
+
+    The caller checked the channel (`may_restore`) and the document before.  The virtual card gets a
+    new alias once more: codes from before the loss stay dead.
+
+    Raises:
+        NotFound: somebody else's restoration has this id.
+        NothingToRestore: no card is lost, or it was replaced.
+    """
+    earlier = session.get(Restoration, restoration_id)
+    if earlier is not None:
+        if earlier.holder_id != holder_id:
+            raise NotFound
+        return earlier
+    session.execute(select(Holder.id).where(Holder.id == holder_id).with_for_update())
+    lost = session.scalars(
+        select(Card)
+        .where(Card.holder_id == holder_id, Card.state == CardState.LOST)
+        .order_by(Card.kind)
+    ).all()
+    if not lost:
+        raise NothingToRestore
+    for card in lost:
+        change_state(session, card=card, event=CardEvent.RESTORE, actor=actor, now=now)
+    restoration = Restoration(
+        id=restoration_id,
+        holder_id=holder_id,
+        restored=[f"{card.kind.value}_card" for card in lost],
+        policy_ids=[str(id_) for id_ in policy_ids],
+        restored_at=now,
+    )
+    session.add(restoration)
+    notices.tell(session, holder_id=holder_id, kind="card-restored", now=now)
+    return restoration
+
+
+def holder_by_card_number(session: Session, *, number: str) -> UUID:
+    """Return whose physical card this is.
+
+    Raises:
+        NotFound: there is no such card in use.
+    """
+    found = session.scalars(
+        select(Card.holder_id).where(Card.number == number, Card.state != CardState.VOID)
+    ).one_or_none()
+    if found is None:
+        raise NotFound
+    return found

@@ -1,0 +1,470 @@
+"""HTTP for the card: bind, look, show codes, report lost, restore."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from flask import Response
+from flask import request as http_request
+from flask_smorest import Blueprint
+
+from backend import clock
+from backend.cards import binding, codes, loss, service
+from backend.cards.binding import (
+    AlreadyBound,
+    PaymentIdentityMismatch,
+    PaymentIdentityUnavailable,
+)
+from backend.cards.loss import (
+    ChannelNotAllowed,
+    NothingToReport,
+    NothingToRestore,
+    StepUpRequired,
+)
+from backend.cards.models import LossReport
+from backend.cards.rules import TransitionNotPossible
+from backend.cards.schemas import (
+    BindingReply,
+    BindingRequest,
+    CodesReply,
+    CodesRequest,
+    ImageQuery,
+    KioskLossRequest,
+    KioskRestorationRequest,
+    LossReply,
+    LossRequest,
+    MeReply,
+    PaymentIdentityRequest,
+    RestorationReply,
+    RestorationRequest,
+    RosterQuery,
+    RosterReply,
+)
+from backend.cards.service import AccountClosed, CardExpired, CardFrozen, CardLost
+from backend.db import transaction
+from backend.errors import IdReused, NotFound, ServiceUnavailable
+from backend.holders import identity, login, roster
+from backend.holders.identity import IdentityNotMatched, IdentityStepExpired, TooManyTries
+from backend.holders.limits import PaymentPaused, holder_of
+from backend.holders.login import HolderCaller, NotBound
+from backend.holders.models import Holder
+from backend.holders.roster import RosterReport, RosterUnreadable
+from backend.holders.rules import masked_name
+from backend.http.auth import Unauthenticated, caller, guard
+from backend.http.parts import parts
+from backend.http.problems import raises
+from backend.http.rates import TooManyRequests
+from backend.operators import service as operators
+from backend.operators.models import Role
+from backend.operators.service import OperatorCaller, RoleNotAllowed
+from backend.policies.service import policies_at
+from backend.terminals import service as terminals
+from backend.terminals.models import TerminalKind
+from backend.terminals.service import TerminalCaller, TerminalNotAllowed
+from payments import PlatformError, RealNameResult
+from qr import Scope
+from qr.image import draw_png, draw_svg
+
+CARD_REFUSALS = (CardLost, CardFrozen, CardExpired, AccountClosed)
+SCOPES = {"pay": Scope.PAY, "gate": Scope.GATE}
+
+blueprint = guard(
+    Blueprint("card", __name__, url_prefix="/me", description="The holder's card (校园卡)"),
+    "holder",
+    login.authenticate,
+)
+kiosk = guard(
+    Blueprint("kiosk", __name__, url_prefix="/kiosk", description="Self-service kiosk (自助机)"),
+    "terminal",
+    terminals.authenticate,
+)
+
+
+@blueprint.route("", methods=["GET"])
+@raises(blueprint, Unauthenticated)
+@blueprint.response(200, MeReply)
+def read_me() -> dict[str, Any]:
+    """Show who the caller is, the cards and the purses."""
+    who: HolderCaller = caller()
+    with transaction() as session:
+        return service.overview(
+            session, holder_id=who.bound_to, binding=who.binding, now=clock.now()
+        )
+
+
+@blueprint.route("/binding", methods=["PUT"])
+@blueprint.arguments(BindingRequest)
+@raises(blueprint, Unauthenticated, IdentityNotMatched, *CARD_REFUSALS, AlreadyBound, TooManyTries)
+@blueprint.response(200, BindingReply)
+def verify_identity(request: dict[str, Any]) -> dict[str, Any]:
+    """Prove who one is (实名绑定, first step): number, name and document as on the roster."""
+    who: HolderCaller = caller()
+    now, sealer = clock.now(), parts().sealer
+    with transaction() as session:
+        identity.count_try(
+            session,
+            account_index=who.account_index,
+            holder_number=request["holder_number"],
+            sealer=sealer,
+            now=now,
+        )
+    with transaction() as session:
+        holder, made = binding.verify_identity(
+            session, caller=who, sealer=sealer, now=now, **request
+        )
+        return _binding(holder, made.state.value)
+
+
+def _binding(holder: Holder, state: str) -> dict[str, Any]:
+    return {
+        "binding": state,
+        "name_masked": masked_name(holder.name),
+        "holder_number": holder.holder_number,
+        "category": holder.category,
+    }
+
+
+@blueprint.route("/binding/payment-identity", methods=["POST"])
+@blueprint.arguments(PaymentIdentityRequest)
+@raises(
+    blueprint,
+    Unauthenticated,
+    NotBound,
+    IdentityStepExpired,
+    PaymentIdentityMismatch,
+    PaymentIdentityUnavailable,
+)
+@blueprint.response(200, BindingReply)
+def verify_payment_identity(request: dict[str, Any]) -> dict[str, Any]:
+    """Prove that the platform account is one's own (实名绑定, second step)."""
+    who: HolderCaller = caller()
+    now, own = clock.now(), parts()
+    if who.bound_to is None:
+        raise NotBound(binding=who.binding)
+    result = RealNameResult.MATCH
+    if who.binding != "active":
+        with transaction() as session:
+            name, document_number = identity.kept_for_payment_step(
+                session, caller=who, sealer=own.sealer, now=now
+            )
+        try:
+            result = own.platforms[who.platform].check_real_name(
+                account_id=own.sealer.unseal("platform-account", who.account_sealed) or "",
+                name=name,
+                document_number=document_number,
+                grant=request["grant"],
+            )
+        except PlatformError:
+            result = RealNameResult.UNAVAILABLE
+    with transaction() as session:
+        holder = binding.activate(session, caller=who, result=result, now=now)
+        return _binding(holder, "active")
+
+
+@blueprint.route("/binding", methods=["DELETE"])
+@raises(blueprint, Unauthenticated, TransitionNotPossible)
+@blueprint.response(204)
+def unbind() -> None:
+    """Unbind (解绑): sessions and codes die, the money stays."""
+    with transaction() as session:
+        binding.unbind(session, caller=caller(), now=clock.now())
+
+
+@blueprint.route("/codes", methods=["POST"])
+@blueprint.arguments(CodesRequest)
+@raises(
+    blueprint,
+    Unauthenticated,
+    NotBound,
+    *CARD_REFUSALS,
+    PaymentPaused,
+    TooManyRequests,
+    ServiceUnavailable,
+)
+@blueprint.response(200, CodesReply)
+def issue_codes(request: dict[str, Any]) -> dict[str, Any]:
+    """Make codes to show (动态码): four signed ones for two minutes, or one short one.
+
+    A short code is for paying only; a gate gets signed codes whatever was asked.
+    """
+    who: HolderCaller = caller()
+    now, own = clock.now(), parts()
+    scope = SCOPES[request["scope"]]
+    with transaction() as session:
+        card = service.usable_virtual_card(session, holder_id=who.holder_id)
+        if scope is Scope.PAY and holder_of(session, holder_id=who.holder_id).payment_paused:
+            raise PaymentPaused
+        policies = policies_at(session, now)
+    own.rates.count(f"codes:{card.id}", most=policies["code.issues_per_minute"], seconds=60)
+    kind = request.get("kind") or policies["code.pay_default"]
+    lifetime = policies["code.lifetime_seconds"]
+    refresh = policies["code.refresh_seconds"]
+    if kind == "short" and scope is Scope.PAY:
+        made = codes.issue_short(card=card, redis=own.redis, lifetime_seconds=lifetime, now=now)
+    else:
+        made = codes.issue_signed(
+            card=card,
+            scope=scope,
+            key_ring=own.code_keys,
+            issuer=own.settings.issuer,
+            redis=own.redis,
+            refresh_seconds=refresh,
+            lifetime_seconds=lifetime,
+            now=now,
+        )
+    return {"server_time": now, "refresh_after_seconds": refresh, "codes": made}
+
+
+@blueprint.route("/codes", methods=["DELETE"])
+@raises(blueprint, Unauthenticated, NotBound, *CARD_REFUSALS)
+@blueprint.response(204)
+def burn_codes() -> None:
+    """Make every code shown so far worthless, as after a screenshot."""
+    who: HolderCaller = caller()
+    with transaction() as session:
+        card = service.usable_virtual_card(session, holder_id=who.holder_id)
+        codes.burn_codes(session, card=card, caller=who, now=clock.now())
+
+
+@blueprint.route("/codes/image", methods=["GET"])
+@blueprint.arguments(ImageQuery, location="query")
+@raises(blueprint, Unauthenticated, NotBound, NotFound, *CARD_REFUSALS, ServiceUnavailable)
+@blueprint.response(200, {"type": "string", "format": "binary"}, content_type="image/svg+xml")
+def draw_code(query: dict[str, Any]) -> Response:
+    """Draw one of the caller's own codes as a QR picture."""
+    who: HolderCaller = caller()
+    own = parts()
+    with transaction() as session:
+        card = service.usable_virtual_card(session, holder_id=who.holder_id)
+    codes.check_own(
+        query["text"],
+        card=card,
+        key_ring=own.code_keys,
+        issuer=own.settings.issuer,
+        redis=own.redis,
+        now=clock.now(),
+    )
+    if query["format"] == "png":
+        picture = Response(draw_png(query["text"]), content_type="image/png")
+    else:
+        picture = Response(draw_svg(query["text"]), content_type="image/svg+xml")
+    picture.headers["Cache-Control"] = "no-store"
+    return picture
+
+
+@blueprint.route("/loss-reports/<uuid:report_id>", methods=["PUT"])
+@blueprint.arguments(LossRequest)
+@raises(
+    blueprint,
+    Unauthenticated,
+    NotBound,
+    NotFound,
+    IdReused,
+    NothingToReport,
+    TransitionNotPossible,
+)
+@blueprint.alt_response(201, schema=LossReply, description="Reported now.")
+@blueprint.response(200, LossReply)
+def report_lost(request: dict[str, Any], report_id: UUID) -> Any:
+    """Report the physical card or the phone lost (挂失).  It is stopped when this answers."""
+    who: HolderCaller = caller()
+    with transaction() as session:
+        report = loss.report_lost(
+            session,
+            report_id=report_id,
+            holder_id=who.holder_id,
+            actor=who.actor,
+            now=(now := clock.now()),
+            **request,
+        )
+    return _loss(report, now)
+
+
+def _loss(report: LossReport, now: datetime) -> tuple[dict[str, Any], int]:
+    answer = {
+        "id": report.id,
+        "credential": report.credential,
+        "reported_at": report.reported_at,
+        **report.answer,
+    }
+    return answer, 201 if report.reported_at == now else 200
+
+
+@blueprint.route("/restorations/<uuid:restoration_id>", methods=["PUT"])
+@blueprint.arguments(RestorationRequest)
+@raises(
+    blueprint,
+    Unauthenticated,
+    NotBound,
+    NotFound,
+    ChannelNotAllowed,
+    StepUpRequired,
+    IdentityNotMatched,
+    NothingToRestore,
+    TooManyTries,
+)
+@blueprint.alt_response(201, schema=RestorationReply, description="Restored now.")
+@blueprint.response(200, RestorationReply)
+def restore(request: dict[str, Any], restoration_id: UUID) -> Any:
+    """Put lost cards back in use (解挂): a fresh login and the document's last six characters."""
+    who: HolderCaller = caller()
+    now, sealer = clock.now(), parts().sealer
+    with transaction() as session:
+        policy_ids = loss.may_restore(
+            session, channel="mini_program", logged_in_at=who.logged_in_at, now=now
+        )
+        holder = holder_of(session, holder_id=who.holder_id)
+        identity.count_try(
+            session,
+            account_index=who.account_index,
+            holder_number=holder.holder_number,
+            sealer=sealer,
+            now=now,
+        )
+    with transaction() as session:
+        identity.check_document_tail(
+            session,
+            holder_id=who.holder_id,
+            last_six=request["document_last_six"],
+            sealer=sealer,
+        )
+        done = loss.restore(
+            session,
+            restoration_id=restoration_id,
+            holder_id=who.holder_id,
+            policy_ids=policy_ids,
+            actor=who.actor,
+            now=now,
+        )
+        identity.forget_tries(session, account_index=who.account_index)
+    return done, 201 if done.restored_at == now else 200
+
+
+@kiosk.route("/loss-reports/<uuid:report_id>", methods=["PUT"])
+@kiosk.arguments(KioskLossRequest)
+@raises(
+    kiosk,
+    Unauthenticated,
+    TerminalNotAllowed,
+    NotFound,
+    IdentityNotMatched,
+    IdReused,
+    NothingToReport,
+    TransitionNotPossible,
+)
+@kiosk.alt_response(201, schema=LossReply, description="Reported now.")
+@kiosk.response(200, LossReply)
+def report_lost_at_kiosk(request: dict[str, Any], report_id: UUID) -> Any:
+    """Report a physical card lost at a kiosk: by its number, or by person and document."""
+    who: TerminalCaller = caller()
+    who.must_be(TerminalKind.KIOSK)
+    now = clock.now()
+    with transaction() as session:
+        report = loss.report_lost(
+            session,
+            report_id=report_id,
+            holder_id=_holder_at_kiosk(session, request),
+            credential="physical_card",
+            stop_virtual_card=False,
+            actor=who.actor,
+            now=now,
+        )
+    return _loss(report, now)
+
+
+def _holder_at_kiosk(session: Any, request: dict[str, Any]) -> UUID:
+    if "holder_number" in request:
+        return identity.match_document(
+            session,
+            holder_number=request["holder_number"],
+            document_number=request["document_number"],
+            sealer=parts().sealer,
+        ).id
+    return loss.holder_by_card_number(session, number=request["card_number"])
+
+
+@kiosk.route("/restorations/<uuid:restoration_id>", methods=["PUT"])
+@kiosk.arguments(KioskRestorationRequest)
+@raises(
+    kiosk,
+    Unauthenticated,
+    TerminalNotAllowed,
+    NotFound,
+    IdentityNotMatched,
+    ChannelNotAllowed,
+    NothingToRestore,
+    TooManyTries,
+)
+@kiosk.alt_response(201, schema=RestorationReply, description="Restored now.")
+@kiosk.response(200, RestorationReply)
+def restore_at_kiosk(request: dict[str, Any], restoration_id: UUID) -> Any:
+    """Put lost cards back in use at a kiosk: with the found card and the document."""
+    who: TerminalCaller = caller()
+    who.must_be(TerminalKind.KIOSK)
+    now, sealer = clock.now(), parts().sealer
+    with transaction() as session:
+        policy_ids = loss.may_restore(session, channel="kiosk", logged_in_at=None, now=now)
+        holder_id = loss.holder_by_card_number(session, number=request["card_number"])
+        number = holder_of(session, holder_id=holder_id).holder_number
+        identity.count_try(
+            session,
+            account_index=sealer.index("card", request["card_number"]),
+            holder_number=number,
+            sealer=sealer,
+            now=now,
+        )
+    with transaction() as session:
+        identity.match_document(
+            session,
+            holder_number=number,
+            document_number=request["document_number"],
+            sealer=sealer,
+        )
+        done = loss.restore(
+            session,
+            restoration_id=restoration_id,
+            holder_id=holder_id,
+            policy_ids=policy_ids,
+            actor=who.actor,
+            now=now,
+        )
+        identity.forget_tries(session, account_index=sealer.index("card", request["card_number"]))
+    return done, 201 if done.restored_at == now else 200
+
+
+staff = guard(
+    Blueprint(
+        "staff-roster",
+        __name__,
+        url_prefix="/staff/roster-imports",
+        description="Staff: the roster (名册)",
+    ),
+    "operator",
+    operators.authenticate,
+)
+
+
+@staff.route("", methods=["POST"])
+@staff.arguments(RosterQuery, location="query")
+@raises(staff, Unauthenticated, RoleNotAllowed, RosterUnreadable)
+@staff.response(200, RosterReply)
+def import_roster(query: dict[str, Any]) -> RosterReport:
+    """Import a feed of people: the body is a CSV or XLSX file.
+
+    Rows at fault are left out and named; a dry run writes nothing and reports the same.
+    """
+    who: OperatorCaller = caller()
+    who.must_be(Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL)
+    with transaction() as session:
+        return roster.import_roster(
+            session,
+            content=http_request.get_data(cache=False),
+            sealer=parts().sealer,
+            actor=who.actor,
+            now=clock.now(),
+            dry_run=query["dry_run"],
+            open_account=service.open_account,
+        )
+
+
+import_roster.takes_files = True

@@ -1,0 +1,224 @@
+"""Cards: opening, finding and changing them."""
+
+import secrets
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.cards.models import Card, CardKind, CardState
+from backend.cards.rules import CardEvent, next_state
+from backend.clock import business_date
+from backend.errors import DomainError, Kind
+from backend.holders.limits import limits_of
+from backend.holders.login import NotBound
+from backend.holders.models import Holder
+from backend.holders.rules import masked_name, masked_number
+from backend.ids import new_id
+from backend.ledger import service as ledger
+from backend.ledger.models import AccountKind
+from backend.operation_log import service as operation_log
+from backend.operation_log.service import Actor
+from backend.policies.service import policies_at
+
+ALIAS_BYTES = 6
+CARD_NUMBER_DIGITS = 10
+GONE = (CardState.VOID, CardState.CLOSED)
+
+
+class CardLost(DomainError, code="card-lost", kind=Kind.CONFLICT):
+    """The card is reported lost (挂失)."""
+
+
+class CardFrozen(DomainError, code="card-frozen", kind=Kind.CONFLICT):
+    """The card centre has frozen the card (冻结)."""
+
+
+class CardExpired(DomainError, code="card-expired", kind=Kind.CONFLICT):
+    """The card's validity is over (过期)."""
+
+
+class AccountClosed(DomainError, code="account-closed", kind=Kind.CONFLICT):
+    """The account is closing or closed (销户)."""
+
+
+STANDS_AGAINST: dict[CardState, type[DomainError]] = {
+    CardState.LOST: CardLost,
+    CardState.FROZEN: CardFrozen,
+    CardState.EXPIRED: CardExpired,
+    CardState.CLOSING: AccountClosed,
+    CardState.CLOSED: AccountClosed,
+}
+"""States that keep a card from being used.  `card_refusal` in the database says the same."""
+
+
+def open_account(session: Session, holder_id: UUID, *, actor: Actor, now: datetime) -> None:
+    """Open purses and the first physical card of a new holder (开户), regulation 三(二)."""
+    ledger.open_purses(session, holder_id=holder_id)
+    card = Card(
+        id=new_id(),
+        holder_id=holder_id,
+        kind=CardKind.PHYSICAL,
+        state=CardState.ACTIVE,
+        alias=None,
+        number="".join(secrets.choice("0123456789") for _ in range(CARD_NUMBER_DIGITS)),
+        created_at=now,
+    )
+    session.add(card)
+    operation_log.record(
+        session,
+        actor=actor,
+        action="card.open_account",
+        holder_id=holder_id,
+        subject_id=card.id,
+        now=now,
+    )
+
+
+def find_card(session: Session, *, holder_id: UUID, kind: CardKind) -> Card | None:
+    """Return a holder's card of one kind that is not gone for ever, or None."""
+    return session.scalars(
+        select(Card).where(Card.holder_id == holder_id, Card.kind == kind, Card.state.not_in(GONE))
+    ).one_or_none()
+
+
+def open_virtual_card(session: Session, *, holder_id: UUID, now: datetime) -> Card:
+    """Give a holder a virtual card and tie the main purse to it.
+
+    Locks the main purse.  From now on the purse's row follows the card's alias and state.
+    """
+    card = Card(
+        id=new_id(),
+        holder_id=holder_id,
+        kind=CardKind.VIRTUAL,
+        state=CardState.ACTIVE,
+        alias=secrets.token_bytes(ALIAS_BYTES),
+        number=None,
+        created_at=now,
+    )
+    session.add(card)
+    session.flush()
+    purse = ledger.lock_purse(session, holder_id=holder_id)
+    purse.card_id, purse.card_alias, purse.card_state = card.id, card.alias, card.state
+    session.flush()
+    return card
+
+
+def change_state(
+    session: Session,
+    *,
+    card: Card,
+    event: CardEvent,
+    actor: Actor,
+    now: datetime,
+    **facts: Any,
+) -> bool:
+    """Let an event happen to a card; say whether it was news.
+
+    Locks the card's row, and through the foreign key the purse that it pays from.  A virtual card
+    gets a new alias, so that every code shown so far is stale.
+
+    Raises:
+        TransitionNotPossible: the card's state does not allow it.
+    """
+    session.refresh(card, with_for_update=True)
+    before = card.state
+    after = next_state(before, event)
+    if after is before:
+        return False
+    card.state = after
+    if card.kind is CardKind.VIRTUAL:
+        card.alias = secrets.token_bytes(ALIAS_BYTES)
+    session.flush()
+    operation_log.record(
+        session,
+        actor=actor,
+        action=f"card.{event}",
+        holder_id=card.holder_id,
+        subject_id=card.id,
+        now=now,
+        card=card.kind.value,
+        before=before.value,
+        after=after.value,
+        **facts,
+    )
+    return True
+
+
+def usable_virtual_card(session: Session, *, holder_id: UUID) -> Card:
+    """Return the virtual card of a holder who may show codes.
+
+    Raises:
+        CardLost, CardFrozen, CardExpired, AccountClosed: by the card's state.
+        NotBound: there is none.
+    """
+    card = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
+    if card is None:
+        raise NotBound(binding="none")
+    if refusal := STANDS_AGAINST.get(card.state):
+        raise refusal
+    return card
+
+
+def expire_cards(session: Session, *, now: datetime) -> int:
+    """Expire the cards of holders whose last day is over (到期自动失效), regulation 三(十)."""
+    due = session.scalars(
+        select(Card)
+        .join(Holder, Holder.id == Card.holder_id)
+        .where(
+            Holder.valid_until < business_date(now),
+            Card.state.in_((CardState.ACTIVE, CardState.LOST, CardState.FROZEN)),
+        )
+    ).all()
+    for card in due:
+        change_state(
+            session, card=card, event=CardEvent.EXPIRE, actor=operation_log.SYSTEM, now=now
+        )
+    return len(due)
+
+
+def overview(
+    session: Session, *, holder_id: UUID | None, binding: str, now: datetime
+) -> dict[str, Any]:
+    """Return what the phone shows of its holder."""
+    if holder_id is None or binding != "active":
+        return {
+            "binding": binding,
+            "holder": None,
+            "physical_card": None,
+            "virtual_card": None,
+            "purses": [],
+            "limits": None,
+            "restore_from_phone": False,
+        }
+    holder = session.get_one(Holder, holder_id)
+    physical = find_card(session, holder_id=holder_id, kind=CardKind.PHYSICAL)
+    virtual = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
+    purses = ledger.purses_of(session, holder_id=holder_id)
+    return {
+        "binding": binding,
+        "holder": {
+            "name_masked": masked_name(holder.name),
+            "holder_number": holder.holder_number,
+            "category": holder.category,
+            "unit": holder.unit,
+        },
+        "physical_card": physical
+        and {
+            "state": physical.state,
+            "number_masked": masked_number(physical.number or ""),
+            "valid_until": holder.valid_until,
+        },
+        "virtual_card": virtual and {"state": virtual.state, "valid_until": holder.valid_until},
+        "purses": [
+            {"kind": name, "balance_fen": purses[kind].balance_fen}
+            for name, kind in (
+                ("main", AccountKind.MAIN_PURSE),
+                ("subsidy", AccountKind.SUBSIDY_PURSE),
+            )
+        ],
+        "limits": limits_of(holder, now=now),
+        "restore_from_phone": "mini_program" in policies_at(session, now)["card.restore_channels"],
+    }

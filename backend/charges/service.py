@@ -1,0 +1,319 @@
+"""Scan and pay (扫码消费), and its undoing: void and reversal."""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import bindparam, select, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Session
+
+from backend.cards.codes import PresentedCode
+from backend.charges.models import Charge, ChargeReversal, ChargeState
+from backend.charges.rules import meal_surcharge, split_return, surcharge_to_return
+from backend.clock import business_date
+from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.ids import content_hash, new_reference
+from backend.ledger import service as ledger
+from backend.ledger.models import AccountKind, TransferKind
+from backend.ledger.service import Movement
+from backend.money import Fen
+from backend.notices import service as notices
+from backend.operation_log import service as operation_log
+from backend.policies.service import policies_at
+from backend.terminals.models import TerminalKind
+from backend.terminals.service import TerminalCaller
+from qr import CodeError
+
+POLICIES = (
+    "charge.per_charge_cap_fen",
+    "charge.per_day_cap_fen",
+    "charge.surcharge_permille",
+)
+POST_CHARGE = text(
+    "SELECT * FROM post_charge(:id, :terminal_id, :merchant_id, :merchant_account,"
+    " :surcharge_account, :place, :content_hash, :amount_fen, :surcharge_fen, :note,"
+    " :code_fault, :code_key, :alias, :issued_at, :per_charge_cap_fen, :per_day_cap_fen,"
+    " :policy_ids, :now, :business_date, :reference)"
+).bindparams(bindparam("policy_ids", type_=JSONB))
+
+
+class ChargeVoided(DomainError, code="charge-voided", kind=Kind.CONFLICT):
+    """The till gave this charge up; it will never be charged."""
+
+
+class ReversalTooLarge(DomainError, code="reversal-too-large", kind=Kind.CONFLICT):
+    """More than was charged and not yet given back.  Fact: `reversible_fen`."""
+
+
+class NotCharged(DomainError, code="not-charged", kind=Kind.CONFLICT):
+    """The charge was declined or voided: there is nothing to give back."""
+
+
+def charge(
+    session: Session,
+    *,
+    charge_id: UUID,
+    terminal: TerminalCaller,
+    code: PresentedCode | CodeError,
+    code_text: str,
+    amount_fen: Fen,
+    note: str | None,
+    now: datetime,
+) -> tuple[Charge, bool]:
+    """Charge the purse behind a card code, once; say whether this call was the first.
+
+    `code` is what `read_code` made of the scanned text, or why it could not: a retry gets the
+    first answer, however late it comes and whatever has become of the code since.  A decision uses
+    the code up, also a refusal.  `post_charge` in the database does all of it in one statement:
+    it locks the charge's id, then the purse.
+
+    Raises:
+        TerminalNotAllowed: not a till.
+        NotFound: another terminal's charge has this id.
+        ChargeVoided: a void came first.
+        IdReused: `charge_id` came before with other content.
+        CodeError's codes: the code itself is at fault; nothing was stored.
+        CodeStale, CodeSpent, CardLost, CardFrozen, CardExpired, AccountClosed, PaymentPaused,
+        LimitExceeded, InsufficientBalance: declined, stored, and answered again to a retry.
+    """
+    terminal.must_be(TerminalKind.TILL)
+    policies = policies_at(session, now)
+    permille = policies["charge.surcharge_permille"] if terminal.is_canteen else 0
+    presented = code if isinstance(code, PresentedCode) else None
+    reference = new_reference()
+    outcome = session.scalars(
+        select(Charge).from_statement(POST_CHARGE),
+        {
+            "id": charge_id,
+            "terminal_id": terminal.terminal_id,
+            "merchant_id": terminal.merchant_id,
+            "merchant_account": terminal.merchant_account_id,
+            "surcharge_account": ledger.school_account(session, AccountKind.SURCHARGE),
+            "place": terminal.place,
+            "content_hash": content_hash(terminal.terminal_id, code_text, amount_fen, note),
+            "amount_fen": amount_fen,
+            "surcharge_fen": meal_surcharge(amount_fen, permille=permille),
+            "note": note,
+            "code_fault": None if isinstance(code, PresentedCode) else code.code,
+            "code_key": presented and presented.key,
+            "alias": presented and presented.alias,
+            "issued_at": presented and presented.issued_at,
+            "per_charge_cap_fen": policies["charge.per_charge_cap_fen"],
+            "per_day_cap_fen": policies["charge.per_day_cap_fen"],
+            "policy_ids": [str(id_) for id_ in policies.used(*POLICIES)],
+            "now": now,
+            "business_date": business_date(now),
+            "reference": reference,
+        },
+    ).one()
+    session.expunge(outcome)  # an answer that was not stored must not be mistaken for a row
+    return outcome, outcome.reference == reference
+
+
+def refusal_of(outcome: Charge) -> DomainError | None:
+    """Return why a charge was refused, with its facts, or None for an approved one."""
+    if outcome.reason is None:
+        return None
+    refusal = DomainError.by_code[outcome.reason]
+    return refusal(reference=outcome.reference, **outcome.facts)
+
+
+def find(session: Session, *, charge_id: UUID, terminal: TerminalCaller) -> Charge:
+    """Return a charge of the calling till: did it go through?
+
+    Raises:
+        NotFound: there is none, or it is another terminal's.
+    """
+    found = session.get(Charge, charge_id)
+    if found is None or found.terminal_id != terminal.terminal_id:
+        raise NotFound
+    return found
+
+
+def void(
+    session: Session, *, charge_id: UUID, terminal: TerminalCaller, now: datetime
+) -> tuple[Charge, bool]:
+    """Make sure that a charge in doubt is never paid for; say whether that was news.
+
+    An approved one is given back whole.  One that never arrived leaves a tombstone, so that it is
+    declined when it comes late (I4).  Locks the charge's id, then the purse.
+
+    Raises:
+        TerminalNotAllowed: not a till.
+        NotFound: another terminal's charge has this id.
+    """
+    terminal.must_be(TerminalKind.TILL)
+    session.execute(text("SELECT lock_id(:id)"), {"id": charge_id})
+    charged = session.get(Charge, charge_id)
+    if charged is not None and charged.terminal_id != terminal.terminal_id:
+        raise NotFound
+    if charged is not None and charged.state is not ChargeState.APPROVED:
+        news = charged.state is ChargeState.DECLINED
+        charged.state = ChargeState.VOIDED
+        return charged, news
+    if charged is None:
+        charged = Charge(
+            id=charge_id,
+            terminal_id=terminal.terminal_id,
+            merchant_id=terminal.merchant_id,
+            place=terminal.place,
+            state=ChargeState.VOIDED,
+            facts={},
+            surcharge_fen=Fen(0),
+            from_subsidy_fen=Fen(0),
+            reversed_fen=Fen(0),
+            surcharge_reversed_fen=Fen(0),
+            policy_ids=[],
+            charged_at=now,
+            business_date=business_date(now),
+            reference=new_reference(),
+        )
+        session.add(charged)
+    else:
+        amount_fen = Fen((charged.amount_fen or 0) - charged.reversed_fen)
+        total_fen = _give_back(
+            session, charged, subject_id=charged.id, amount_fen=amount_fen, now=now
+        )
+        charged.state = ChargeState.VOIDED
+        notices.tell(
+            session,
+            holder_id=_holder(charged),
+            kind="charge-voided",
+            now=now,
+            charge_id=str(charged.id),
+            total_fen=total_fen,
+            place=charged.place,
+        )
+    operation_log.record(
+        session,
+        actor=terminal.actor,
+        action="charge.void",
+        holder_id=charged.holder_id,
+        subject_id=charged.id,
+        reference=charged.reference,
+        now=now,
+    )
+    return charged, True
+
+
+def reverse(
+    session: Session,
+    *,
+    charge_id: UUID,
+    reversal_id: UUID,
+    terminal: TerminalCaller,
+    amount_fen: Fen,
+    now: datetime,
+) -> tuple[ChargeReversal, bool]:
+    """Give a charge back, whole or in part (冲正); say whether this call was the first.
+
+    The surcharge comes back in proportion, the holder's own money before the subsidy.  Locks the
+    charge's id, then the purse.
+
+    Raises:
+        TerminalNotAllowed: not a till.
+        NotFound: the charge, or this reversal id, is not this till's.
+        IdReused: `reversal_id` came before with another amount.
+        NotCharged: the charge was declined or voided.
+        ReversalTooLarge: more than is left of it.
+    """
+    terminal.must_be(TerminalKind.TILL)
+    session.execute(text("SELECT lock_id(:id)"), {"id": charge_id})
+    charged = find(session, charge_id=charge_id, terminal=terminal)
+    earlier = session.get(ChargeReversal, reversal_id)
+    if earlier is not None:
+        if earlier.charge_id != charge_id:
+            raise NotFound
+        if earlier.amount_fen != amount_fen:
+            raise IdReused
+        return earlier, False
+    if charged.state is not ChargeState.APPROVED or charged.amount_fen is None:
+        raise NotCharged(state=charged.state.value)
+    reversible_fen = charged.amount_fen - charged.reversed_fen
+    if amount_fen > reversible_fen:
+        raise ReversalTooLarge(reversible_fen=reversible_fen)
+    before_fen = charged.surcharge_reversed_fen
+    total_fen = _give_back(session, charged, subject_id=reversal_id, amount_fen=amount_fen, now=now)
+    reversal = ChargeReversal(
+        id=reversal_id,
+        charge_id=charge_id,
+        amount_fen=amount_fen,
+        surcharge_fen=Fen(charged.surcharge_reversed_fen - before_fen),
+        reversed_at=now,
+        reference=new_reference(),
+    )
+    session.add(reversal)
+    notices.tell(
+        session,
+        holder_id=_holder(charged),
+        kind="charge-reversed",
+        now=now,
+        charge_id=str(charge_id),
+        amount_fen=amount_fen,
+        surcharge_fen=reversal.surcharge_fen,
+        total_fen=total_fen,
+        place=charged.place,
+    )
+    operation_log.record(
+        session,
+        actor=terminal.actor,
+        action="charge.reverse",
+        holder_id=charged.holder_id,
+        subject_id=reversal_id,
+        reference=reversal.reference,
+        now=now,
+        charge_id=str(charge_id),
+        amount_fen=amount_fen,
+    )
+    return reversal, True
+
+
+def _give_back(
+    session: Session, charged: Charge, *, subject_id: UUID, amount_fen: Fen, now: datetime
+) -> Fen:
+    """Post what undoes `amount_fen` of a charge's price and the surcharge on it; return the sum."""
+    price_fen = charged.amount_fen or Fen(0)
+    returned_before_fen = Fen(charged.reversed_fen + charged.surcharge_reversed_fen)
+    charged.reversed_fen = Fen(charged.reversed_fen + amount_fen)
+    surcharge_fen = surcharge_to_return(
+        amount_fen=price_fen,
+        surcharge_fen=charged.surcharge_fen,
+        reversed_fen=charged.reversed_fen,
+        surcharge_reversed_fen=charged.surcharge_reversed_fen,
+    )
+    charged.surcharge_reversed_fen = Fen(charged.surcharge_reversed_fen + surcharge_fen)
+    total_fen = Fen(amount_fen + surcharge_fen)
+    to_main_fen, _ = split_return(
+        total_fen=Fen(price_fen + charged.surcharge_fen),
+        from_subsidy_fen=charged.from_subsidy_fen,
+        returned_before_fen=returned_before_fen,
+        return_fen=total_fen,
+    )
+    main = ledger.lock_purse(session, holder_id=_holder(charged))
+    subsidy = ledger.purses_of(session, holder_id=_holder(charged))[AccountKind.SUBSIDY_PURSE]
+    merchant = ledger.merchant_account(session, merchant_id=charged.merchant_id)
+    surcharge = ledger.school_account(session, AccountKind.SURCHARGE)
+    price_to_main = Fen(min(to_main_fen, amount_fen))
+    surcharge_to_main = Fen(to_main_fen - price_to_main)
+    facts = {"place": charged.place, "reference": charged.reference}
+    reversal, surcharge_reversal = TransferKind.CHARGE_REVERSAL, TransferKind.SURCHARGE_REVERSAL
+    ledger.post(
+        session,
+        [
+            Movement(kind, subject_id, debit, credit, Fen(fen), facts)
+            for kind, debit, credit, fen in (
+                (reversal, merchant, main.id, price_to_main),
+                (reversal, merchant, subsidy.id, amount_fen - price_to_main),
+                (surcharge_reversal, surcharge, main.id, surcharge_to_main),
+                (surcharge_reversal, surcharge, subsidy.id, surcharge_fen - surcharge_to_main),
+            )
+        ],
+        now=now,
+    )
+    return total_fen
+
+
+def _holder(charged: Charge) -> UUID:
+    if charged.holder_id is None:
+        raise NotCharged(state=charged.state.value)
+    return charged.holder_id

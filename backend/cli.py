@@ -1,0 +1,138 @@
+"""The command `campus-card`."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import click
+import procrastinate
+from flask import json
+from sqlalchemy import text
+
+from backend import app, clock, db, jobs
+from backend.cards.service import open_account
+from backend.holders.roster import import_roster as read_roster
+from backend.ledger import service as ledger
+from backend.logs import configure
+from backend.migrations import upgrade
+from backend.money import yuan_text
+from backend.operation_log.service import SYSTEM
+from backend.settings import Settings, SettingsWrong
+
+ROOT = Path(__file__).parents[1]
+
+
+@click.group()
+def main() -> None:
+    """Campus Card (校园卡): the open, self-hosted virtual campus card."""
+
+
+def _settings() -> Settings:
+    """Return the settings of the environment, or of the demo when it runs."""
+    try:
+        return Settings.from_environment()
+    except SettingsWrong as error:
+        remembered = ROOT / "var" / "environment.json"
+        if remembered.exists():
+            return Settings.from_environment(json.loads(remembered.read_text()))
+        raise click.ClickException(str(error)) from error
+
+
+@main.command()
+def demo() -> None:
+    """Start the demo college: databases, server, worker, platform sandbox."""
+    from backend.demo import launcher  # noqa: PLC0415 - needs packages that production lacks
+
+    sys.exit(launcher.run())
+
+
+@main.command()
+def migrate() -> None:
+    """Bring the database up to the newest revision."""
+    upgrade(_settings().database_url)
+
+
+@main.command()
+def work() -> None:
+    """Run the jobs of the timetable until stopped."""
+    configure()
+    settings = _settings()
+    db.connect(settings.database_url)
+    url = settings.database_url.replace("+psycopg", "")
+    connector = procrastinate.PsycopgConnector(conninfo=url)
+    application = jobs.build(connector, app.wire(settings))
+
+    async def go() -> None:
+        async with application.open_async():
+            await application.run_worker_async(concurrency=2)
+
+    asyncio.run(go())
+
+
+@main.command("prove-ledger")
+def prove_ledger() -> None:
+    """Recompute every balance and the trial balance; exit 1 if anything differs."""
+    engine = db.connect(_settings().database_url)
+    with db.transaction() as session:
+        session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+        session.execute(text("SET LOCAL statement_timeout = 0"))
+        proof = ledger.prove(session)
+    engine.dispose()
+    click.echo(f"transfers            {proof.transfers}")
+    click.echo(f"purses               {proof.purses}")
+    for kind, fen in proof.by_kind.items():
+        click.echo(f"{kind:<20} {yuan_text(fen)}")
+    click.echo(f"purses that differ   {proof.wrong_purses}")
+    click.echo(f"unknown accounts     {proof.strange_accounts}")
+    click.echo(f"difference           {yuan_text(proof.difference_fen)}")
+    click.echo("the ledger holds" if proof.holds else "THE LEDGER DOES NOT HOLD")
+    sys.exit(0 if proof.holds else 1)
+
+
+@main.command("import-roster")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--dry-run", is_flag=True, help="Write nothing; report the same.")
+def import_roster(file: Path, dry_run: bool) -> None:  # noqa: FBT001 - a click flag
+    """Import a roster feed, CSV or XLSX, with a report of every row at fault."""
+    settings = _settings()
+    db.connect(settings.database_url)
+    parts = app.wire(settings)
+    with db.transaction() as session:
+        session.execute(text("SET LOCAL statement_timeout = 0"))
+        report = read_roster(
+            session,
+            content=file.read_bytes(),
+            sealer=parts.sealer,
+            actor=SYSTEM,
+            now=clock.now(),
+            dry_run=dry_run,
+            open_account=open_account,
+        )
+    for fault in report.faults:
+        click.echo(f"row {fault.row}: {fault.column}: {fault.fault}")
+    click.echo(
+        f"{report.rows} rows: {report.added} added, {report.changed} changed,"
+        f" {report.unchanged} unchanged, {len(report.faults)} at fault"
+    )
+
+
+@main.command("rotate-code-keys")
+def rotate_code_keys() -> None:
+    """Prepare the next key for card codes; the present one goes on until it is in use."""
+    app.wire(_settings()).code_keys.rotate(clock.now())
+
+
+@main.command()
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if the files are stale.")
+def openapi(check: bool) -> None:  # noqa: FBT001 - a click flag
+    """Write openapi/openapi.json and openapi/problems.md."""
+    from backend.http import document  # noqa: PLC0415 - only this command needs it
+
+    stale = document.write(ROOT / "openapi", check=check)
+    for name in stale:
+        click.echo(f"{'stale' if check else 'written'}: openapi/{name}")
+    sys.exit(1 if check and stale else 0)
+
+
+if __name__ == "__main__":
+    main()

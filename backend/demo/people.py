@@ -1,0 +1,112 @@
+"""Who and what the demo college has.  All invented; the document numbers only have valid digits."""
+
+from dataclasses import dataclass
+
+from backend.holders.models import Category
+from backend.operators.models import Role
+from backend.terminals.models import Reader, TerminalKind
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """One holder of the demo."""
+
+    holder_number: str
+    name: str
+    category: Category
+    unit: str
+    born: str
+    platform: str = "wechat"
+    pays_surcharge: bool = False
+    bound: bool = True
+    top_up_fen: int = 30_000
+    valid_days: int = 900
+    note: str = ""
+
+
+SOFTWARE_1, SOFTWARE_2, FRESH = "软件2401班", "软件2402班", "软件2601班"
+PEOPLE = (
+    Person("20240101", "王小明", Category.STUDENT, SOFTWARE_1, "20050312"),
+    Person("20240102", "李思雨", Category.STUDENT, SOFTWARE_1, "20050721", platform="alipay"),
+    Person("20240103", "陈浩然", Category.STUDENT, SOFTWARE_1, "20041130", bound=False),
+    Person("20240201", "赵子涵", Category.STUDENT, SOFTWARE_2, "20050118"),
+    Person("20240202", "买买提·艾力", Category.STUDENT, SOFTWARE_2, "20050906", bound=False),
+    Person("20240203", "周欣怡", Category.STUDENT, SOFTWARE_2, "20050425", bound=False),
+    Person("20260101", "吴一诺", Category.NEW_STUDENT, FRESH, "20080214", bound=False),
+    Person("T0881", "张建国", Category.STAFF, "计算机学院", "19790615"),
+    Person("T1207", "刘芳", Category.STAFF, "图书馆", "19880923", platform="alipay"),
+    Person(
+        "L0301",
+        "孙强",
+        Category.TEMPORARY_OUTSIDER,
+        "后勤外包单位",
+        "19900507",
+        pays_surcharge=True,
+        valid_days=120,
+    ),
+    Person("R0042", "何秀兰", Category.TEMPORARY_RETIRED, "退休教职工", "19580411"),
+    Person(
+        "20210377",
+        "郑凯",
+        Category.STUDENT,
+        "软件2101班",
+        "20020809",
+        valid_days=-20,
+        note="expired",
+    ),
+    Person("20240104", "林晓彤", Category.STUDENT, SOFTWARE_1, "20050602", note="lost"),
+    Person(
+        "20240204",
+        "黄子轩",
+        Category.STUDENT,
+        SOFTWARE_2,
+        "20041217",
+        top_up_fen=0,
+        note="short of money",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One terminal of the demo."""
+
+    kind: TerminalKind
+    place: str
+    reader: Reader
+    merchant: str | None = None
+    stall: str | None = None
+
+
+MERCHANTS = (("第一食堂", True), ("校园超市", False), ("图书馆咖啡", False))
+PLACES = (
+    Place(TerminalKind.TILL, "第一食堂 1号窗", Reader.CAMERA, "第一食堂", "1号窗"),
+    Place(TerminalKind.TILL, "第一食堂 2号窗", Reader.HID, "第一食堂", "2号窗"),
+    Place(TerminalKind.TILL, "校园超市 收银台", Reader.SERIAL, "校园超市", "收银台"),
+    Place(TerminalKind.TILL, "图书馆咖啡 吧台", Reader.CAMERA, "图书馆咖啡", "吧台"),
+    Place(TerminalKind.GATE, "图书馆 正门", Reader.CAMERA),
+    Place(TerminalKind.GATE, "3号宿舍楼 大门", Reader.SERIAL),
+    Place(TerminalKind.KIOSK, "行政楼 自助机", Reader.CAMERA),
+)
+STAFF = (
+    ("kazhongxin", Role.CARD_CENTRE),
+    ("caiwu", Role.FINANCE),
+    ("houqin", Role.LOGISTICS),
+    ("jiaowu", Role.ACADEMIC),
+    ("xuegong", Role.STUDENT_AFFAIRS),
+    ("renshi", Role.PERSONNEL),
+    ("shenji", Role.AUDITOR),
+)
+
+
+def document_number(person: Person) -> str:
+    """Return an invented document number with a right check digit (GB 11643)."""
+    body = f"110105{person.born}{sum(map(ord, person.holder_number)) % 900 + 10:03d}"
+    weights = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+    total = sum(int(digit) * weight for digit, weight in zip(body, weights, strict=True))
+    return body + "10X98765432"[total % 11]
+
+
+def login_code(person: Person) -> str:
+    """Return what names this person's platform account in the sandbox."""
+    return f"{person.platform}-{person.holder_number.lower()}"

@@ -1,0 +1,44 @@
+"""Shapes on the wire: passages."""
+
+import marshmallow as ma
+
+from backend.gates.models import Direction
+from backend.http.fields import Moment
+from backend.http.problems import DisplaySchema
+
+
+class PassageRequest(ma.Schema):
+    code = ma.fields.String(required=True)
+    """As it was scanned: whatever is wrong with it is a denial, not a fault of the schema."""
+    direction = ma.fields.Enum(Direction, by_value=True, required=True)
+
+
+class HolderSeen(ma.Schema):
+    name_masked = ma.fields.String(required=True)
+    category = ma.fields.String(required=True)
+
+
+class PassageReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    decision = ma.fields.String(required=True)
+    reason = ma.fields.String(required=True, allow_none=True)
+    direction = ma.fields.String(required=True)
+    holder = ma.fields.Nested(HolderSeen, required=True, allow_none=True)
+    display = ma.fields.Nested(DisplaySchema, required=True)
+    decided_at = Moment(required=True)
+    server_time = Moment(required=True)
+    reference = ma.fields.String(required=True)
+
+
+class PassageItem(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    place = ma.fields.String(required=True)
+    direction = ma.fields.String(required=True)
+    decision = ma.fields.String(required=True)
+    reason = ma.fields.String(required=True, allow_none=True)
+    at = Moment(required=True, attribute="decided_at")
+
+
+class PassageList(ma.Schema):
+    items = ma.fields.List(ma.fields.Nested(PassageItem), required=True)
+    next_cursor = ma.fields.String(required=True, allow_none=True)

@@ -1,0 +1,148 @@
+"""May this card pass here, now (通行)?"""
+
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from backend.cards.codes import PresentedCode
+from backend.errors import IdReused, NotFound
+from backend.gates.models import Decision, Direction, Passage
+from backend.holders.models import Holder
+from backend.holders.rules import masked_name
+from backend.ids import content_hash, new_reference
+from backend.ledger.models import Account
+from backend.notices import service as notices
+from backend.terminals.models import TerminalKind
+from backend.terminals.service import TerminalCaller
+from qr import CodeError, Scope
+
+LOCK = text("SELECT lock_id(:id)")
+SPEND = text("SELECT spend_code(:key, :alias, :scope, :issued_at, :id, :now)")
+REFUSAL = text("SELECT card_refusal(:state)")
+
+
+def decide(
+    session: Session,
+    *,
+    passage_id: UUID,
+    terminal: TerminalCaller,
+    code: PresentedCode | CodeError,
+    code_text: str,
+    direction: Direction,
+    now: datetime,
+) -> tuple[Passage, bool]:
+    """Decide whether the holder of a gate code may pass; say whether this call was the first.
+
+    Every decision is stored, also a denial: a retry gets the first one.  Locks the passage's id,
+    then the virtual card through its purse, so a loss report is before it or after it.
+
+    Raises:
+        TerminalNotAllowed: not a gate.
+        NotFound: another terminal's passage has this id.
+        IdReused: `passage_id` came before with other content.
+    """
+    terminal.must_be(TerminalKind.GATE)
+    session.execute(LOCK, {"id": passage_id})
+    content = content_hash(terminal.terminal_id, code_text, direction.value)
+    earlier = session.get(Passage, passage_id)
+    if earlier is not None:
+        if earlier.terminal_id != terminal.terminal_id:
+            raise NotFound
+        if earlier.content_hash != content:
+            raise IdReused
+        return earlier, False
+    passage = Passage(
+        id=passage_id,
+        terminal_id=terminal.terminal_id,
+        place=terminal.place,
+        direction=direction,
+        content_hash=content,
+        decision=Decision.DENY,
+        decided_at=now,
+        reference=new_reference(),
+    )
+    if isinstance(code, CodeError):
+        passage.reason = code.code
+    else:
+        _judge(session, passage, code, now=now)
+    if passage.reason is None:
+        passage.decision = Decision.ALLOW
+    session.add(passage)
+    if passage.holder_id is not None:
+        notices.tell(
+            session,
+            holder_id=passage.holder_id,
+            kind="passage-allowed" if passage.decision is Decision.ALLOW else "passage-denied",
+            now=now,
+            passage_id=str(passage.id),
+            place=passage.place,
+            direction=direction.value,
+            reason=passage.reason,
+            reference=passage.reference,
+        )
+    return passage, True
+
+
+def _judge(session: Session, passage: Passage, code: PresentedCode, *, now: datetime) -> None:
+    """Fill in who it is and, where something stands against it, the reason."""
+    row = session.execute(
+        select(Account.card_state, Holder)
+        .join(Holder, Holder.id == Account.holder_id)
+        .where(Account.card_alias == code.alias)
+        .with_for_update(of=Account, read=True)
+    ).one_or_none()
+    if row is None:
+        passage.reason = "code-stale"
+        return
+    state, holder = row
+    passage.holder_id = holder.id
+    passage.name_masked = masked_name(holder.name)
+    passage.category = holder.category
+    fresh = session.execute(
+        SPEND,
+        {
+            "key": code.key,
+            "alias": code.alias,
+            "scope": int(Scope.GATE),
+            "issued_at": code.issued_at,
+            "id": passage.id,
+            "now": now,
+        },
+    ).scalar_one()
+    if not fresh:
+        passage.reason = "code-spent"
+    else:
+        passage.reason = session.execute(REFUSAL, {"state": state}).scalar_one()
+
+
+def find(session: Session, *, passage_id: UUID, terminal: TerminalCaller) -> Passage:
+    """Return a passage of the calling gate.
+
+    Raises:
+        NotFound: there is none, or it is another terminal's.
+    """
+    found = session.get(Passage, passage_id)
+    if found is None or found.terminal_id != terminal.terminal_id:
+        raise NotFound
+    return found
+
+
+def list_passages(
+    session: Session,
+    *,
+    holder_id: UUID,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> list[Passage]:
+    """Return a holder's passages, newest first."""
+    query = select(Passage).where(Passage.holder_id == holder_id)
+    if before is not None:
+        query = query.where(
+            (Passage.decided_at < before[0])
+            | ((Passage.decided_at == before[0]) & (Passage.id < before[1]))
+        )
+    return list(
+        session.scalars(query.order_by(Passage.decided_at.desc(), Passage.id.desc()).limit(limit))
+    )

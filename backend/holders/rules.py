@@ -1,0 +1,76 @@
+"""How people are named and told apart.  Pure."""
+
+import unicodedata
+from datetime import date
+from typing import Any
+
+TAIL_LENGTH = 6
+
+
+def normal_name(text: str) -> str:
+    """Return a name in the one form that is compared: NFKC, one kind of middle dot, no gaps.
+
+    >>> normal_name(" 买买提・艾力 ") == normal_name("买买提·艾力")
+    True
+    """
+    folded = unicodedata.normalize("NFKC", text)
+    for dot in "•・‧．.":
+        folded = folded.replace(dot, "·")
+    return "".join(folded.split()).casefold()
+
+
+def masked_name(name: str) -> str:
+    """Return a name as strangers see it.  `mask_name` in the database does the same.
+
+    >>> masked_name("王小明"), masked_name("李"), masked_name("买买提·艾力")
+    ('王**', '李*', '买***')
+    """
+    return name[:1] + "*" * max(1, min(len(name) - 1, 3))
+
+
+def masked_number(number: str) -> str:
+    """Return a card number as its holder recognises it.
+
+    >>> masked_number("1000023456")
+    '******3456'
+    """
+    return "*" * (len(number) - 4) + number[-4:]
+
+
+def document_tail(document: str) -> str:
+    """Return the last six characters of a normal document number."""
+    return document[-TAIL_LENGTH:]
+
+
+Limits = dict[str, int | None]
+LIMIT_NAMES = ("per_charge_fen", "per_day_fen")
+
+
+def limits_on(day: date, *, present: Limits, raised: dict[str, Any] | None) -> Limits:
+    """Return the limits that hold on a day.
+
+    >>> limits_on(date(2026, 9, 2), present={"per_charge_fen": 100, "per_day_fen": None},
+    ...           raised={"from": "2026-09-02", "per_charge_fen": 500, "per_day_fen": None})
+    {'per_charge_fen': 500, 'per_day_fen': None}
+    """
+    if raised is not None and date.fromisoformat(raised["from"]) <= day:
+        return {name: raised[name] for name in LIMIT_NAMES}
+    return dict(present)
+
+
+def lower_now(present: Limits, wanted: Limits) -> tuple[Limits, Limits | None]:
+    """Split a wish into what holds at once and what has to wait until tomorrow.
+
+    Lower limits hold at once, higher ones (None is the highest) from the next day on: whoever
+    holds a stolen phone cannot lift them.
+
+    >>> lower_now({"per_charge_fen": 500, "per_day_fen": 900},
+    ...           {"per_charge_fen": 100, "per_day_fen": None})
+    ({'per_charge_fen': 100, 'per_day_fen': 900}, {'per_charge_fen': 100, 'per_day_fen': None})
+    """
+    at_once: Limits = {}
+    for name in LIMIT_NAMES:
+        old, new = present[name], wanted[name]
+        lower = new is not None and (old is None or new <= old)
+        at_once[name] = new if lower else old
+    return at_once, (None if at_once == wanted else dict(wanted))

@@ -1,0 +1,88 @@
+"""Shapes on the wire: sessions, statements, events, limits."""
+
+import marshmallow as ma
+
+from backend.http.fields import FenField, Moment, Text
+from backend.http.paging import PageQuery
+
+MOST_LIMIT_FEN = 10_000_000
+
+
+class SessionRequest(ma.Schema):
+    platform = ma.fields.String(required=True, validate=ma.validate.OneOf(["wechat", "alipay"]))
+    code = Text(required=True, validate=ma.validate.Length(1, 256))
+
+
+class SessionReply(ma.Schema):
+    token = ma.fields.String(required=True)
+    expires_at = Moment(required=True)
+    binding = ma.fields.String(required=True)
+
+
+class StatementQuery(PageQuery):
+    month = ma.fields.String(validate=ma.validate.Regexp(r"^20[0-9]{2}-(0[1-9]|1[0-2])\Z"))
+
+
+class AmountParts(ma.Schema):
+    price_fen = ma.fields.Integer(required=True)
+    surcharge_fen = ma.fields.Integer(required=True)
+
+
+class StatementItem(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    kind = ma.fields.String(required=True)
+    amount_fen = ma.fields.Integer(required=True)
+    purse = ma.fields.String(required=True)
+    place = ma.fields.String(required=True, allow_none=True)
+    channel = ma.fields.String(required=True, allow_none=True)
+    at = Moment(required=True)
+    business_date = ma.fields.Date(required=True)
+    reference = ma.fields.String(required=True, allow_none=True)
+    amount_parts = ma.fields.Nested(AmountParts, required=True, allow_none=True)
+
+
+class StatementReply(ma.Schema):
+    items = ma.fields.List(ma.fields.Nested(StatementItem), required=True)
+    next_cursor = ma.fields.String(required=True, allow_none=True)
+    month = ma.fields.String(required=True)
+    in_fen = ma.fields.Integer(required=True)
+    out_fen = ma.fields.Integer(required=True)
+
+
+class EventsQuery(ma.Schema):
+    after = ma.fields.String(validate=ma.validate.Regexp(r"^[0-9]{1,18}\.[0-9a-f]{32}\Z"))
+
+
+class Event(ma.Schema):
+    """One event: what it is and when; what it tells beside that depends on `kind`."""
+
+    class Meta:
+        unknown = ma.INCLUDE
+
+    id = ma.fields.UUID(required=True)
+    kind = ma.fields.String(required=True)
+    at = Moment(required=True)
+
+
+class EventsReply(ma.Schema):
+    items = ma.fields.List(ma.fields.Dict(), required=True)
+    next = ma.fields.String(required=True)
+
+
+class LimitsRequest(ma.Schema):
+    per_charge_fen = FenField(allow_none=True, validate=ma.validate.Range(0, MOST_LIMIT_FEN))
+    per_day_fen = FenField(allow_none=True, validate=ma.validate.Range(0, MOST_LIMIT_FEN))
+    paused = ma.fields.Boolean(truthy={True}, falsy={False})
+
+
+class PendingLimits(ma.Schema):
+    per_charge_fen = ma.fields.Integer(required=True, allow_none=True)
+    per_day_fen = ma.fields.Integer(required=True, allow_none=True)
+    from_ = ma.fields.String(required=True, data_key="from", attribute="from")
+
+
+class LimitsReply(ma.Schema):
+    per_charge_fen = ma.fields.Integer(required=True, allow_none=True)
+    per_day_fen = ma.fields.Integer(required=True, allow_none=True)
+    paused = ma.fields.Boolean(required=True)
+    pending = ma.fields.Nested(PendingLimits, required=True, allow_none=True)

@@ -1,0 +1,38 @@
+"""Fields that all schemas share."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import marshmallow as ma
+
+
+class FenField(ma.fields.Integer):
+    """Whole fen.  JSON Schema's integer: 106.0 is one; 106.5, "106" and true are not."""
+
+    def _validated(self, value: Any) -> Any:
+        if isinstance(value, bool | str):
+            raise self.make_error("invalid")
+        if isinstance(value, float):
+            if not value.is_integer():
+                raise self.make_error("invalid")
+            value = int(value)
+        return super()._validated(value)
+
+
+class Moment(ma.fields.AwareDateTime):
+    """A moment: RFC 3339 in UTC, ending in Z, milliseconds."""
+
+    def _serialize(self, value: datetime | None, *_: Any, **__: Any) -> str | None:
+        if value is None:
+            return None
+        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Text(ma.fields.String):
+    """Text that PostgreSQL can store: no NUL, no lone surrogate."""
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(*args, **kwargs)
+        if isinstance(text, str) and ("\x00" in text or not text.isprintable()):
+            raise self.make_error("invalid")
+        return text

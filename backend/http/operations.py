@@ -1,0 +1,103 @@
+"""What operations asks: is it alive, is it ready, how much, and which keys check codes."""
+
+import os
+from time import perf_counter
+from typing import Any
+
+from flask import Flask, Response, g, jsonify, request
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    generate_latest,
+)
+from prometheus_client.multiprocess import MultiProcessCollector
+from redis import RedisError
+from sqlalchemy import text
+
+from backend import clock
+from backend.db import transaction
+from backend.http.parts import parts
+
+REQUESTS = Counter(
+    "campus_card_requests", "Answers by endpoint and status.", ["endpoint", "status"]
+)
+SECONDS = Histogram(
+    "campus_card_request_seconds",
+    "Time to answer by endpoint.",
+    ["endpoint"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
+WAITING = (
+    "SELECT state, count(*) FROM top_ups"
+    " WHERE state IN ('created', 'pending', 'closing', 'exception') GROUP BY state"
+)
+
+
+def install(app: Flask) -> None:
+    """Add the operations' endpoints and measure every request."""
+    app.add_url_rule("/healthz", "healthz", healthz)
+    app.add_url_rule("/readyz", "readyz", readyz)
+    app.add_url_rule("/metrics", "metrics", metrics)
+    app.add_url_rule("/.well-known/jwks.json", "jwks", jwks)
+
+    @app.before_request
+    def _begin() -> None:
+        g.began = perf_counter()
+
+    @app.after_request
+    def _count(answer: Response) -> Response:
+        endpoint = request.endpoint or "none"
+        REQUESTS.labels(endpoint, str(answer.status_code)).inc()
+        if "began" in g:
+            SECONDS.labels(endpoint).observe(perf_counter() - g.began)
+        return answer
+
+
+def healthz() -> Response:
+    """Tell that this process answers."""
+    return jsonify(status="alive")
+
+
+def readyz() -> tuple[Response, int]:
+    """Tell whether requests can be worked: the database and its revision; Redis as a warning."""
+    said: dict[str, Any] = {"database": "away", "revision": None, "redis": "away"}
+    try:
+        with transaction() as session:
+            said["revision"] = session.execute(
+                text("SELECT version_num FROM alembic_version")
+            ).scalar_one()
+        said["database"] = "ready"
+    except Exception:  # noqa: BLE001 - whatever it is, we are not ready
+        return jsonify(status="away", **said), 503
+    try:
+        parts().redis.ping()
+        said["redis"] = "ready"
+    except RedisError:
+        pass
+    return jsonify(status="ready", **said), 200
+
+
+def metrics() -> Response:
+    """Return the figures of all worker processes, and what waits in the database."""
+    registry = CollectorRegistry()
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    else:
+        registry.register(REQUESTS)
+        registry.register(SECONDS)
+    lines = [generate_latest(registry).decode()]
+    with transaction() as session:
+        waiting = session.execute(text(WAITING)).all()
+    lines.append("# HELP campus_card_top_ups Top-ups that are not settled.\n")
+    lines.append("# TYPE campus_card_top_ups gauge\n")
+    lines.extend(f'campus_card_top_ups{{state="{state}"}} {count}\n' for state, count in waiting)
+    return Response("".join(lines), content_type=CONTENT_TYPE_LATEST)
+
+
+def jwks() -> Response:
+    """Publish the public keys of card codes (RFC 7517)."""
+    answer = jsonify(parts().code_keys.jwks(clock.now()))
+    answer.headers["Cache-Control"] = "max-age=60"
+    return answer

@@ -1,0 +1,59 @@
+"""Lists in pages: bounded, by an opaque place instead of a number."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import marshmallow as ma
+
+from backend.errors import DomainError, Kind
+
+MOST = 100
+
+
+class CursorUnknown(DomainError, code="cursor-unknown", kind=Kind.INVALID):
+    """The cursor was not made by this list."""
+
+
+class PageQuery(ma.Schema):
+    """The query of every list."""
+
+    limit = ma.fields.Integer(load_default=20, validate=ma.validate.Range(1, MOST))
+    cursor = ma.fields.String(validate=ma.validate.Length(1, 200))
+
+
+def cursor_of(at: datetime, id_: UUID) -> str:
+    """Return the cursor that stands behind one row."""
+    return base64.urlsafe_b64encode(f"{at.isoformat()} {id_}".encode()).decode().rstrip("=")
+
+
+def place_of(cursor: str | None) -> tuple[datetime, UUID] | None:
+    """Return the place that a cursor names, None for the first page.
+
+    Raises:
+        CursorUnknown: no list made this cursor.
+    """
+    if cursor is None:
+        return None
+    try:
+        padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
+        at, _, id_ = base64.b64decode(padded, altchars=b"-_", validate=True).decode().partition(" ")
+        moment = datetime.fromisoformat(at)
+        if moment.tzinfo is None:
+            raise CursorUnknown
+        return moment, UUID(id_)
+    except (ValueError, binascii.Error, UnicodeError) as error:
+        raise CursorUnknown from error
+
+
+def page(rows: Sequence[Any], *, limit: int) -> dict[str, Any]:
+    """Return one page of rows that were asked for with `limit + 1`; rows have `at` and `id`."""
+    more = len(rows) > limit
+    rows = rows[:limit]
+    return {
+        "items": rows,
+        "next_cursor": cursor_of(rows[-1].at, rows[-1].id) if more else None,
+    }

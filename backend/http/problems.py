@@ -1,0 +1,160 @@
+"""Every failure leaves as RFC 9457 problem details, from here and nowhere else."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import marshmallow as ma
+from flask import Response, current_app, json, request
+from flask_smorest import Api, Blueprint
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException
+
+from backend.errors import DomainError, Kind, ServiceUnavailable
+from backend.http import words
+from backend.ids import new_reference
+
+STATUS = {
+    Kind.INVALID: 422,
+    Kind.UNAUTHENTICATED: 401,
+    Kind.FORBIDDEN: 403,
+    Kind.NOT_FOUND: 404,
+    Kind.CONFLICT: 409,
+    Kind.RATE_LIMITED: 429,
+    Kind.UNAVAILABLE: 503,
+}
+HTTP_CODES = {
+    400: "malformed-request",
+    404: "not-found",
+    405: "method-not-allowed",
+    413: "body-too-large",
+    415: "media-type-not-supported",
+    422: "validation-failed",
+}
+PROBLEM_JSON = "application/problem+json"
+DEFAULT_RETRY_AFTER_SECONDS = 2
+
+log = logging.getLogger(__name__)
+
+
+class DisplaySchema(ma.Schema):
+    """What a terminal without logic of its own can show and say."""
+
+    line1 = ma.fields.String(required=True)
+    line2 = ma.fields.String(required=True)
+    voice = ma.fields.String(required=True)
+
+
+class ProblemSchema(ma.Schema):
+    """RFC 9457 problem details.  Facts of the case stand beside the fixed members."""
+
+    class Meta:
+        unknown = ma.INCLUDE
+
+    type = ma.fields.String(required=True)
+    title = ma.fields.String(required=True)
+    status = ma.fields.Integer(required=True)
+    detail = ma.fields.String(required=True)
+    code = ma.fields.String(required=True)
+    reference = ma.fields.String(required=True)
+    errors = ma.fields.Dict()
+
+
+def problem(code: str, status: int, *, reference: str | None = None, **facts: Any) -> Response:
+    """Return the answer that tells of a failure, in the caller's language."""
+    said = words.of(code, facts)
+    body = {
+        "type": f"urn:campus-card:problem:{code}",
+        "title": said.title,
+        "status": status,
+        "detail": said.detail,
+        "code": code,
+        "reference": reference or new_reference(),
+    }
+    answer = Response(json.dumps(facts | body), status, content_type=PROBLEM_JSON)
+    answer.headers["Content-Language"] = words.language()
+    if status in (STATUS[Kind.RATE_LIMITED], STATUS[Kind.UNAVAILABLE]):
+        seconds = facts.get("retry_after", DEFAULT_RETRY_AFTER_SECONDS)
+        answer.headers["Retry-After"] = str(seconds)
+    if status == STATUS[Kind.UNAUTHENTICATED]:
+        answer.headers["WWW-Authenticate"] = "Bearer"
+    log.info("refused %s %s %s", request.method, code, body["reference"])
+    return answer
+
+
+def refuse(error: DomainError) -> Response:
+    """Answer a refusal of a service."""
+    facts: dict[str, Any] = dict(error.facts)
+    reference = facts.pop("reference", None)
+    if request.blueprint in words.SCANNED:
+        facts["display"] = words.refusal_display(error.code, facts)
+    return problem(error.code, STATUS[error.kind], reference=reference, **facts)
+
+
+def unavailable(_: Exception) -> Response:
+    """Answer that a part is away: nothing is known to have happened."""
+    return refuse(ServiceUnavailable())
+
+
+def unexpected(error: Exception) -> Response:
+    """Answer a fault of ours: a reference, and no text of it."""
+    reference = new_reference()
+    current_app.logger.error("fault %s: %s", reference, type(error).__name__, exc_info=error)
+    return problem("internal-error", 500, reference=reference)
+
+
+class ProblemApi(Api):  # type: ignore[misc] # flask-smorest carries no types
+    """Flask-Smorest, speaking problem details."""
+
+    ERROR_SCHEMA = ProblemSchema
+
+    def _register_error_handlers(self) -> None:
+        super()._register_error_handlers()
+        app = self._app
+        app.register_error_handler(DomainError, refuse)
+        for away in (OperationalError, InterfaceError, PoolTimeout):
+            app.register_error_handler(away, unavailable)
+        app.register_error_handler(Exception, unexpected)
+
+    def handle_http_exception(self, error: HTTPException) -> Response:
+        """Answer what Flask, Werkzeug or a schema refused, keeping headers such as Allow."""
+        status = error.code or 500
+        facts: dict[str, Any] = {}
+        data = getattr(error, "data", None) or {}
+        if messages := data.get("messages"):
+            facts["errors"] = messages.get("json", messages) if len(messages) == 1 else messages
+        answer = problem(HTTP_CODES.get(status, f"http-{status}"), status, **facts)
+        for name, value in error.get_headers():
+            if name.lower() not in ("content-type", "content-length"):
+                answer.headers[name] = value
+        return answer
+
+    def _register_responses(self) -> None:
+        """Document the errors of every endpoint under the media type that they have."""
+        self.DEFAULT_RESPONSE_CONTENT_TYPE = PROBLEM_JSON
+        try:
+            super()._register_responses()
+        finally:
+            del self.DEFAULT_RESPONSE_CONTENT_TYPE  # back to the class's own
+
+
+def raises(
+    blueprint: Blueprint, *errors: type[DomainError]
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Document on an endpoint the refusals that it can answer with, in order of precedence."""
+
+    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
+        for status in sorted({STATUS[error.kind] for error in errors}):
+            here = [error for error in errors if STATUS[error.kind] == status]
+            view = blueprint.alt_response(
+                status,
+                schema=ProblemSchema,
+                content_type=PROBLEM_JSON,
+                description=" ".join(
+                    f"`{e.code}`: {(e.__doc__ or '').splitlines()[0]}" for e in here
+                ),
+            )(view)
+        return view
+
+    return decorate

@@ -1,0 +1,27 @@
+"""Names for things: time-ordered ids, and short references that people can read out."""
+
+import hashlib
+import secrets
+import time
+from uuid import UUID
+
+REFERENCE_LETTERS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # read aloud, typed by hand: no 0 O 1 I L U
+
+
+def new_id() -> UUID:
+    """Return a UUIDv7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, then 74 random bits."""
+    milliseconds = time.time_ns() // 1_000_000
+    value = (milliseconds << 80) | secrets.randbits(80)
+    value = (value & ~(0xF << 76)) | (0x7 << 76)
+    value = (value & ~(0x3 << 62)) | (0x2 << 62)
+    return UUID(int=value)
+
+
+def new_reference() -> str:
+    """Return eight random letters that name one answer on the screen and in the log."""
+    return "".join(secrets.choice(REFERENCE_LETTERS) for _ in range(8))
+
+
+def content_hash(*content: object) -> bytes:
+    """Return what tells a retry from a reused id, without keeping the content."""
+    return hashlib.sha256(repr(content).encode()).digest()

@@ -1,0 +1,64 @@
+"""The timetable: what runs by itself, and when.
+
+Jobs are idempotent and may be killed at any point: what is due is a row, claimed for a while.
+"""
+
+import logging
+from collections.abc import Callable
+
+import procrastinate
+
+from backend import clock
+from backend.cards.service import expire_cards
+from backend.db import transaction
+from backend.holders.identity import forget_old_identity_steps
+from backend.http.parts import Parts
+from backend.topups.asking import ask_due
+
+log = logging.getLogger(__name__)
+
+
+def ask_channels(parts: Parts) -> int:
+    """Ask the channels about top-ups that are due."""
+    return ask_due(channels=parts.channels, sealer=parts.sealer, now=clock.now())
+
+
+def expire(_: Parts) -> int:
+    """Expire the cards whose last day is over."""
+    with transaction() as session:
+        return expire_cards(session, now=clock.now())
+
+
+def forget(_: Parts) -> int:
+    """Forget the identities of bindings that were not finished."""
+    with transaction() as session:
+        return forget_old_identity_steps(session, now=clock.now())
+
+
+def rotate_code_keys(parts: Parts) -> int:
+    """Prepare the next key for card codes; harmless while one waits."""
+    parts.code_keys.rotate(clock.now())
+    return 1
+
+
+TIMETABLE: tuple[tuple[str, str, Callable[[Parts], int]], ...] = (
+    ("ask-channels", "*/5 * * * * *", ask_channels),
+    ("expire-cards", "* * * * *", expire),
+    ("forget-identity-steps", "*/5 * * * *", forget),
+    ("rotate-code-keys", "0 18 1 * *", rotate_code_keys),  # 02:00 in Shanghai, monthly
+)
+"""Name, when (cron in UTC, seconds last where given), and what."""
+
+
+def build(connector: procrastinate.BaseConnector, parts: Parts) -> procrastinate.App:
+    """Return the job application with the whole timetable on it."""
+    app = procrastinate.App(connector=connector)
+    for name, cron, work in TIMETABLE:
+
+        def run(timestamp: int, name: str = name, work: Callable[[Parts], int] = work) -> None:
+            done = work(parts)
+            log.debug("job %s of %s: %s", name, timestamp, done)
+
+        task = app.task(name=name, queueing_lock=name)(run)
+        app.periodic(cron=cron)(task)
+    return app

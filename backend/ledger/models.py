@@ -1,0 +1,124 @@
+"""Accounts (账户) and the transfers (分录) between them."""
+
+from datetime import date, datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    LargeBinary,
+    UniqueConstraint,
+)
+from sqlalchemy.orm import Mapped, mapped_column
+
+from backend.db import Base
+from backend.money import Fen
+
+
+class AccountKind(StrEnum):
+    """What an account stands for."""
+
+    MAIN_PURSE = "main_purse"
+    """A holder's own money (主钱包)."""
+    SUBSIDY_PURSE = "subsidy_purse"
+    """Subsidies given to a holder (补助钱包): spent first, never refunded."""
+    MERCHANT = "merchant"
+    """What the school owes a merchant (商户)."""
+    SURCHARGE = "surcharge"
+    """Meal surcharge (搭伙费) collected."""
+    CHANNEL = "channel"
+    """What a payment channel (渠道) has brought in and still holds; runs negative by design."""
+    SUBSIDY_FUND = "subsidy_fund"
+    """Where subsidies (补贴) come from; runs negative by design."""
+
+
+class Account(Base):
+    """One account of the double-entry ledger.
+
+    Only a purse stores a balance, because only a purse may refuse.  Every other account is the sum
+    of its transfers, so a busy merchant is no busy row.
+
+    A holder's main purse also repeats the virtual card's alias and state.  The foreign key keeps
+    them equal (ON UPDATE CASCADE), so the debit finds card, state and balance in one locked row,
+    and no charge slips between a loss report and its effect.
+    """
+
+    __tablename__ = "accounts"
+    __table_args__ = (
+        CheckConstraint("balance_fen >= 0", name="purse_not_negative"),
+        CheckConstraint(
+            "(kind IN ('main_purse', 'subsidy_purse')) = (balance_fen IS NOT NULL)",
+            name="only_purses_store_a_balance",
+        ),
+        CheckConstraint("card_id IS NULL OR kind = 'main_purse'", name="card_on_main_purse"),
+        ForeignKeyConstraint(
+            ["card_id", "card_alias", "card_state"],
+            ["cards.id", "cards.alias", "cards.state"],
+            name="fk_accounts_card",
+            onupdate="CASCADE",
+        ),
+        UniqueConstraint("holder_id", "kind"),
+        UniqueConstraint("kind", "name"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[AccountKind]
+    name: Mapped[str | None]
+    """Tells accounts of one kind apart where no holder or merchant does, such as `wechat`."""
+    holder_id: Mapped[UUID | None] = mapped_column(ForeignKey("holders.id"))
+    merchant_id: Mapped[UUID | None] = mapped_column(ForeignKey("merchants.id"), unique=True)
+    balance_fen: Mapped[Fen | None]
+    """Credits less debits.  Equal to the sum over `transfers`; `prove-ledger` shows it."""
+    card_id: Mapped[UUID | None]
+    card_alias: Mapped[bytes | None] = mapped_column(LargeBinary, unique=True)
+    card_state: Mapped[str | None]
+
+
+class TransferKind(StrEnum):
+    """Why money moved."""
+
+    CHARGE = "charge"
+    """消费"""
+    SURCHARGE = "surcharge"
+    """搭伙费"""
+    CHARGE_REVERSAL = "charge_reversal"
+    """冲正"""
+    SURCHARGE_REVERSAL = "surcharge_reversal"
+    TOP_UP = "top_up"
+    """充值"""
+    SUBSIDY = "subsidy"
+    """补贴"""
+
+
+class Transfer(Base):
+    """One debit, one credit, one amount: balanced by construction, never changed, never deleted.
+
+    The accounts are not foreign keys: a reference would lock the merchant's row in every charge.
+    `post_transfer` refuses an account that does not exist, and `prove-ledger` looks again.
+    """
+
+    __tablename__ = "transfers"
+    __table_args__ = (
+        CheckConstraint("amount_fen BETWEEN 1 AND 100000000", name="amount_within_bounds"),
+        CheckConstraint("debit_account_id <> credit_account_id", name="two_accounts"),
+        # One movement of one subject happens once, whatever the callers do.
+        UniqueConstraint("subject_id", "kind", "debit_account_id", "credit_account_id"),
+        Index(None, "debit_account_id", "posted_at"),
+        Index(None, "credit_account_id", "posted_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[TransferKind]
+    subject_id: Mapped[UUID]
+    """The charge, reversal, top-up or subsidy that this belongs to."""
+    debit_account_id: Mapped[UUID]
+    credit_account_id: Mapped[UUID]
+    amount_fen: Mapped[Fen]
+    facts: Mapped[dict[str, Any]]
+    """What a statement (流水) shows beside the amount: place, channel, reference."""
+    posted_at: Mapped[datetime]
+    business_date: Mapped[date]

@@ -1,0 +1,238 @@
+-- Code that lives in the database: re-applied whole after every migration, so none of it goes stale.
+
+-- The ledger's only door (分录).  Moves one amount from one account to another: purses change their
+-- stored balance, every other account is the sum of its transfers.  A purse never falls below zero:
+-- ck_accounts_purse_not_negative.  Callers that move both purses of a holder lock the main one first.
+CREATE OR REPLACE FUNCTION post_transfer(
+    p_kind text, p_subject_id uuid, p_debit uuid, p_credit uuid, p_amount_fen bigint,
+    p_facts jsonb, p_now timestamptz, p_business_date date
+) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF (SELECT count(*) FROM accounts WHERE id IN (p_debit, p_credit)) <> 2 THEN
+        RAISE EXCEPTION 'post_transfer: an account does not exist'
+            USING ERRCODE = 'foreign_key_violation';
+    END IF;
+    UPDATE accounts
+       SET balance_fen = balance_fen + CASE id WHEN p_credit THEN p_amount_fen ELSE -p_amount_fen END
+     WHERE id IN (p_debit, p_credit) AND balance_fen IS NOT NULL;
+    INSERT INTO transfers (id, kind, subject_id, debit_account_id, credit_account_id, amount_fen,
+                           facts, posted_at, business_date)
+    VALUES (uuidv7(), p_kind, p_subject_id, p_debit, p_credit, p_amount_fen,
+            p_facts, p_now, p_business_date);
+END $$;
+
+-- Serialises everything that is said about one caller-made id, before its row exists.
+CREATE OR REPLACE FUNCTION lock_id(p_id uuid) RETURNS void LANGUAGE sql AS $$
+    SELECT pg_advisory_xact_lock(hashtextextended(p_id::text, 0));
+$$;
+
+-- What keeps a card from being used, or NULL.  One list for charges and passages.
+CREATE OR REPLACE FUNCTION card_refusal(p_state text) RETURNS text IMMUTABLE LANGUAGE sql AS $$
+    SELECT CASE p_state
+        WHEN 'active' THEN NULL
+        WHEN 'lost' THEN 'card-lost'
+        WHEN 'frozen' THEN 'card-frozen'
+        WHEN 'expired' THEN 'card-expired'
+        WHEN 'closing' THEN 'account-closed'
+        WHEN 'closed' THEN 'account-closed'
+        ELSE 'code-stale'
+    END;
+$$;
+
+-- Mark a code as decided on.  False when it, or a newer one of the same card and scope, already was.
+CREATE OR REPLACE FUNCTION spend_code(
+    p_code_key bytea, p_alias bytea, p_scope int, p_issued_at bigint, p_decision_id uuid, p_now timestamptz
+) RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    newest bigint;
+BEGIN
+    SELECT max(issued_at) INTO newest FROM spent_codes WHERE alias = p_alias AND scope = p_scope;
+    INSERT INTO spent_codes (code_key, alias, scope, issued_at, decision_id, spent_at)
+    VALUES (p_code_key, p_alias, p_scope, p_issued_at, p_decision_id, p_now)
+    ON CONFLICT DO NOTHING;
+    RETURN FOUND AND (newest IS NULL OR p_issued_at > newest);
+END $$;
+
+-- Scan and pay (扫码消费): the whole decision in one round trip.
+-- Returns the charge as it stands: the stored answer of an earlier call, or the one made now.  The
+-- caller knows by the reference whether it was first.  A row whose reason is the code's own fault,
+-- 'id-reused', 'charge-voided' or 'not-found' was not stored: the id is still free.
+CREATE OR REPLACE FUNCTION post_charge(
+    p_id uuid, p_terminal_id uuid, p_merchant_id uuid, p_merchant_account uuid, p_surcharge_account uuid,
+    p_place text, p_content_hash bytea, p_amount_fen bigint, p_surcharge_fen bigint, p_note text,
+    p_code_fault text, p_code_key bytea, p_alias bytea, p_issued_at bigint,
+    p_per_charge_cap_fen bigint, p_per_day_cap_fen bigint, p_policy_ids jsonb,
+    p_now timestamptz, p_business_date date, p_reference text
+) RETURNS charges LANGUAGE plpgsql AS $$
+DECLARE
+    scope_pay CONSTANT int := 1;
+    answer charges;
+    purse accounts;
+    holder holders;
+    subsidy accounts;
+    total bigint;
+    today bigint;
+    most bigint;
+    subsidy_price bigint;
+    subsidy_surcharge bigint;
+    words jsonb;
+BEGIN
+    PERFORM lock_id(p_id);
+    SELECT * INTO answer FROM charges WHERE id = p_id;
+    IF FOUND THEN
+        IF answer.terminal_id <> p_terminal_id THEN
+            answer.reason := 'not-found';
+        ELSIF answer.state = 'voided' THEN
+            answer.reason := 'charge-voided';
+        ELSIF answer.content_hash <> p_content_hash THEN
+            answer.reason := 'id-reused';
+        END IF;
+        RETURN answer;
+    END IF;
+
+    answer.id := p_id;
+    answer.terminal_id := p_terminal_id;
+    answer.merchant_id := p_merchant_id;
+    answer.place := p_place;
+    answer.content_hash := p_content_hash;
+    answer.state := 'declined';
+    answer.facts := '{}';
+    answer.amount_fen := p_amount_fen;
+    answer.surcharge_fen := 0;
+    answer.from_subsidy_fen := 0;
+    answer.reversed_fen := 0;
+    answer.surcharge_reversed_fen := 0;
+    answer.note := p_note;
+    answer.policy_ids := p_policy_ids;
+    answer.charged_at := p_now;
+    answer.business_date := p_business_date;
+    answer.reference := p_reference;
+    IF p_code_fault IS NOT NULL THEN
+        answer.reason := p_code_fault;
+        RETURN answer;
+    END IF;
+
+    -- Card, state and balance in one locked row: a loss report is before this or after it.
+    SELECT * INTO purse FROM accounts WHERE card_alias = p_alias FOR NO KEY UPDATE;
+    IF NOT FOUND THEN
+        answer.reason := 'code-stale';
+        INSERT INTO charges VALUES (answer.*);
+        RETURN answer;
+    END IF;
+    SELECT * INTO holder FROM holders WHERE id = purse.holder_id;
+    SELECT * INTO subsidy FROM accounts
+     WHERE holder_id = purse.holder_id AND kind = 'subsidy_purse' FOR NO KEY UPDATE;
+    answer.holder_id := purse.holder_id;
+    answer.name_masked := mask_name(holder.name);
+    answer.category := holder.category;
+    answer.surcharge_fen := CASE WHEN holder.pays_surcharge THEN p_surcharge_fen ELSE 0 END;
+    total := p_amount_fen + answer.surcharge_fen;
+
+    IF NOT spend_code(p_code_key, p_alias, scope_pay, p_issued_at, p_id, p_now) THEN
+        answer.reason := 'code-spent';
+    ELSIF card_refusal(purse.card_state) IS NOT NULL THEN
+        answer.reason := card_refusal(purse.card_state);
+    ELSIF holder.payment_paused THEN
+        answer.reason := 'payment-paused';
+    ELSE
+        most := least(p_per_charge_cap_fen, holder_limit(holder, 'per_charge', p_business_date));
+        IF total > most THEN
+            answer.reason := 'limit-exceeded';
+            answer.facts := jsonb_build_object('limit', 'per_charge', 'limit_fen', most);
+        ELSE
+            most := least(p_per_day_cap_fen, holder_limit(holder, 'per_day', p_business_date));
+            SELECT coalesce(sum(c.amount_fen + c.surcharge_fen - c.reversed_fen - c.surcharge_reversed_fen), 0)
+              INTO today
+              FROM charges c
+             WHERE c.holder_id = purse.holder_id AND c.state = 'approved'
+               AND c.charged_at >= p_business_date::timestamp AT TIME ZONE 'Asia/Shanghai';
+            IF today + total > most THEN
+                answer.reason := 'limit-exceeded';
+                answer.facts := jsonb_build_object(
+                    'limit', 'per_day', 'limit_fen', most, 'spent_fen', today);
+            ELSIF purse.balance_fen + subsidy.balance_fen < total THEN
+                answer.reason := 'insufficient-balance';
+                answer.facts := jsonb_build_object(
+                    'balance_fen', purse.balance_fen + subsidy.balance_fen,
+                    'short_fen', total - purse.balance_fen - subsidy.balance_fen);
+            END IF;
+        END IF;
+    END IF;
+
+    IF answer.reason IS NOT NULL THEN
+        INSERT INTO charges VALUES (answer.*);
+        INSERT INTO holder_notices (id, holder_id, kind, facts, at)
+        VALUES (uuidv7(), purse.holder_id, 'charge-declined',
+                answer.facts || jsonb_build_object(
+                    'charge_id', p_id, 'amount_fen', p_amount_fen, 'reason', answer.reason,
+                    'place', p_place, 'reference', p_reference), p_now);
+        RETURN answer;
+    END IF;
+
+    -- The subsidy is spent first, on the price before the surcharge.
+    subsidy_price := least(subsidy.balance_fen, p_amount_fen);
+    subsidy_surcharge := least(subsidy.balance_fen - subsidy_price, answer.surcharge_fen);
+    words := jsonb_build_object('place', p_place, 'reference', p_reference);
+    IF subsidy_price > 0 THEN
+        PERFORM post_transfer('charge', p_id, subsidy.id, p_merchant_account,
+                              subsidy_price, words, p_now, p_business_date);
+    END IF;
+    IF p_amount_fen > subsidy_price THEN
+        PERFORM post_transfer('charge', p_id, purse.id, p_merchant_account,
+                              p_amount_fen - subsidy_price, words, p_now, p_business_date);
+    END IF;
+    IF subsidy_surcharge > 0 THEN
+        PERFORM post_transfer('surcharge', p_id, subsidy.id, p_surcharge_account,
+                              subsidy_surcharge, words, p_now, p_business_date);
+    END IF;
+    IF answer.surcharge_fen > subsidy_surcharge THEN
+        PERFORM post_transfer('surcharge', p_id, purse.id, p_surcharge_account,
+                              answer.surcharge_fen - subsidy_surcharge, words, p_now, p_business_date);
+    END IF;
+
+    answer.state := 'approved';
+    answer.from_subsidy_fen := subsidy_price + subsidy_surcharge;
+    answer.balance_fen := purse.balance_fen + subsidy.balance_fen - total;
+    INSERT INTO charges VALUES (answer.*);
+    INSERT INTO holder_notices (id, holder_id, kind, facts, at)
+    VALUES (uuidv7(), purse.holder_id, 'charge-approved',
+            jsonb_build_object(
+                'charge_id', p_id, 'amount_fen', p_amount_fen, 'surcharge_fen', answer.surcharge_fen,
+                'total_fen', total, 'balance_fen', answer.balance_fen,
+                'place', p_place, 'reference', p_reference), p_now);
+    RETURN answer;
+END $$;
+
+-- The name as strangers see it: the first character, then stars.
+CREATE OR REPLACE FUNCTION mask_name(p_name text) RETURNS text IMMUTABLE LANGUAGE sql AS $$
+    SELECT left(p_name, 1) || repeat('*', greatest(1, least(length(p_name) - 1, 3)));
+$$;
+
+-- A holder's own limit on a day: a raised one holds from the day after it was asked for.
+CREATE OR REPLACE FUNCTION holder_limit(p_holder holders, p_which text, p_day date)
+RETURNS bigint STABLE LANGUAGE sql AS $$
+    SELECT CASE
+        WHEN (p_holder.raised_limits ->> 'from')::date <= p_day
+        THEN (p_holder.raised_limits ->> (p_which || '_fen'))::bigint
+        WHEN p_which = 'per_charge' THEN p_holder.per_charge_limit_fen
+        ELSE p_holder.per_day_limit_fen
+    END;
+$$;
+
+-- Rows that are evidence are appended and never changed, not even by their owner.
+CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
+END $$;
+
+DO $$
+DECLARE
+    t text;
+BEGIN
+    FOREACH t IN ARRAY ARRAY['transfers', 'operation_log'] LOOP
+        EXECUTE format('DROP TRIGGER IF EXISTS append_only ON %I', t);
+        EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %I'
+                       ' FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', t);
+        EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER append_only', t);
+    END LOOP;
+END $$;

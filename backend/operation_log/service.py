@@ -1,0 +1,51 @@
+"""Writing the operation log (台账)."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from backend.ids import new_id
+from backend.operation_log.models import LogChannel, LogEntry
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who acts, and where."""
+
+    channel: LogChannel
+    name: str
+
+
+SYSTEM = Actor(LogChannel.BATCH, "system")
+
+
+def record(
+    session: Session,
+    *,
+    actor: Actor,
+    action: str,
+    now: datetime,
+    outcome: str = "done",
+    holder_id: UUID | None = None,
+    subject_id: UUID | None = None,
+    reference: str | None = None,
+    **facts: Any,
+) -> None:
+    """Append one operation, in the transaction of the operation itself."""
+    session.add(
+        LogEntry(
+            id=new_id(),
+            at=now,
+            channel=actor.channel,
+            actor=actor.name,
+            action=action,
+            outcome=outcome,
+            holder_id=holder_id,
+            subject_id=subject_id,
+            facts=facts,
+            reference=reference,
+        )
+    )

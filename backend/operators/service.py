@@ -1,0 +1,195 @@
+"""Operators (操作员): log in with password and one-time code, once per code."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import pyotp
+from argon2 import PasswordHasher
+from argon2.exceptions import Argon2Error
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from backend.errors import DomainError, Kind
+from backend.http.auth import Unauthenticated
+from backend.ids import new_id
+from backend.operation_log import service as operation_log
+from backend.operation_log.models import LogChannel
+from backend.operation_log.service import Actor
+from backend.operators.models import Operator, OperatorSession, OperatorTry, Role
+from backend.sealing import Sealer, token_hash
+
+IDLE = timedelta(minutes=15)
+LONGEST = timedelta(hours=8)
+TOTP_STEP_SECONDS = 30
+LATE_SECONDS = 5
+"""A code of the step before is taken for so long into the next: people type slowly."""
+TRIES = 5
+TRIES_WITHIN = timedelta(minutes=15)
+HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+NOBODY = HASHER.hash(secrets.token_hex())
+"""What an unknown user name is checked against, so that time tells nothing."""
+
+
+class OperatorNotKnown(DomainError, code="operator-not-known", kind=Kind.UNAUTHENTICATED):
+    """User name, password and one-time code do not belong together."""
+
+
+class OperatorLocked(DomainError, code="operator-locked", kind=Kind.RATE_LIMITED):
+    """Too many failed logins under this user name.  Fact: `retry_after`, seconds."""
+
+
+class RoleNotAllowed(DomainError, code="role-not-allowed", kind=Kind.FORBIDDEN):
+    """The operator's role does not cover this.  Fact: `roles`, which do."""
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorCaller:
+    """Who calls with an operator's token."""
+
+    operator_id: UUID
+    session_id: UUID
+    username: str
+    role: Role
+
+    def must_be(self, *roles: Role) -> None:
+        """Refuse what other roles are for.
+
+        Raises:
+            RoleNotAllowed: this operator has another role.
+        """
+        if self.role not in roles:
+            raise RoleNotAllowed(roles=[role.value for role in roles])
+
+    @property
+    def actor(self) -> Actor:
+        """This operator in the operation log."""
+        return Actor(LogChannel.COUNTER, f"operator:{self.operator_id}")
+
+
+def add_operator(
+    session: Session,
+    *,
+    username: str,
+    role: Role,
+    password: str,
+    totp_secret: str,
+    sealer: Sealer,
+) -> Operator:
+    """Add a person of the staff."""
+    operator = Operator(
+        id=new_id(),
+        username=username,
+        role=role,
+        password_hash=HASHER.hash(password),
+        totp_sealed=sealer.seal("totp", totp_secret),
+        last_totp_step=0,
+    )
+    session.add(operator)
+    return operator
+
+
+def check_tries(session: Session, *, username: str, sealer: Sealer, now: datetime) -> None:
+    """Refuse a user name under which too many logins failed.
+
+    Raises:
+        OperatorLocked: five failed within 15 minutes.
+    """
+    index = sealer.index("operator", username)
+    failed, oldest = session.execute(
+        select(func.count(), func.min(OperatorTry.at)).where(
+            OperatorTry.username_index == index, OperatorTry.at > now - TRIES_WITHIN
+        )
+    ).one()
+    if failed >= TRIES:
+        raise OperatorLocked(retry_after=max(1, int((oldest + TRIES_WITHIN - now).total_seconds())))
+
+
+def count_failure(session: Session, *, username: str, sealer: Sealer, now: datetime) -> None:
+    """Count a failed login, in a transaction of its own."""
+    session.add(OperatorTry(id=new_id(), username_index=sealer.index("operator", username), at=now))
+
+
+def log_in(
+    session: Session, *, username: str, password: str, totp: str, sealer: Sealer, now: datetime
+) -> tuple[str, OperatorSession, Operator]:
+    """Open a session for an operator and return its token.
+
+    Locks the operator's row: one code logs in once, whoever tries at the same moment.
+
+    Raises:
+        OperatorNotKnown: says nothing of which part is wrong.
+    """
+    operator = session.scalars(
+        select(Operator).where(Operator.username == username).with_for_update()
+    ).one_or_none()
+    try:
+        HASHER.verify(operator.password_hash if operator else NOBODY, password)
+    except Argon2Error as error:
+        raise OperatorNotKnown from error
+    if operator is None:
+        raise OperatorNotKnown
+    step = _matching_step(operator, totp, sealer, now)
+    if step is None or step <= operator.last_totp_step:
+        raise OperatorNotKnown
+    operator.last_totp_step = step
+    token = secrets.token_urlsafe(32)
+    opened = OperatorSession(
+        id=new_id(),
+        token_hash=token_hash(token),
+        operator_id=operator.id,
+        created_at=now,
+        used_at=now,
+        ended_at=None,
+    )
+    session.add(opened)
+    operation_log.record(
+        session,
+        actor=Actor(LogChannel.COUNTER, f"operator:{operator.id}"),
+        action="operator.log_in",
+        subject_id=opened.id,
+        now=now,
+    )
+    return token, opened, operator
+
+
+def _matching_step(operator: Operator, totp: str, sealer: Sealer, now: datetime) -> int | None:
+    secret = sealer.unseal("totp", operator.totp_sealed)
+    if secret is None:
+        return None
+    moment = int(now.timestamp())
+    steps = [moment // TOTP_STEP_SECONDS]
+    if moment % TOTP_STEP_SECONDS < LATE_SECONDS:
+        steps.append(steps[0] - 1)
+    code = pyotp.TOTP(secret)
+    return next(
+        (s for s in steps if secrets.compare_digest(code.at(s * TOTP_STEP_SECONDS), totp)), None
+    )
+
+
+def authenticate(session: Session, token: str, now: datetime) -> OperatorCaller:
+    """Return which operator calls.
+
+    Raises:
+        Unauthenticated: the token is unknown, ended, idle for 15 minutes or 8 hours old.
+    """
+    row = session.execute(
+        select(OperatorSession, Operator)
+        .join(Operator, Operator.id == OperatorSession.operator_id)
+        .where(OperatorSession.token_hash == token_hash(token))
+    ).one_or_none()
+    if row is None:
+        raise Unauthenticated
+    opened, operator = row
+    if opened.ended_at or now >= min(opened.used_at + IDLE, opened.created_at + LONGEST):
+        raise Unauthenticated
+    opened.used_at = now
+    return OperatorCaller(operator.id, opened.id, operator.username, operator.role)
+
+
+def log_out(session: Session, *, session_id: UUID, now: datetime) -> None:
+    """End one session."""
+    session.execute(
+        update(OperatorSession).where(OperatorSession.id == session_id).values(ended_at=now)
+    )

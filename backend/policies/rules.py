@@ -1,0 +1,24 @@
+"""The keys of all policies and the values that the system ships with."""
+
+from typing import Any
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "standard": {
+        "card.restore_channels": ["counter", "kiosk", "mini_program"],
+        "charge.per_charge_cap_fen": 50_000,
+        "charge.per_day_cap_fen": 100_000,
+        "charge.surcharge_permille": 100,
+        "code.issues_per_minute": 12,
+        "code.lifetime_seconds": 60,
+        "code.pay_default": "signed",
+        "code.refresh_seconds": 30,
+        "restore.step_up_minutes": 5,
+        "top_up.least_fen": 100,
+        "top_up.most_fen": 50_000,
+        "top_up.most_balance_fen": 200_000,
+        "top_up.valid_minutes": 30,
+        "top_up.unpaid_orders": 10,
+    },
+    "regulation": {"card.restore_channels": ["counter", "kiosk"]},
+}
+"""`standard` names every key; the others change some of it.  Money in fen, rates in permille."""

@@ -1,0 +1,101 @@
+"""Asking the channels: every call to a gateway, always between transactions, never inside one."""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime
+from uuid import UUID
+
+from backend.db import transaction
+from backend.sealing import Sealer
+from backend.topups import service
+from backend.topups.models import TopUp, TopUpState
+from backend.topups.service import Question
+from payments import (
+    Channel,
+    ChannelRejected,
+    ChannelUnknown,
+    CloseOutcome,
+    TopUpOrder,
+    Trade,
+    TradeState,
+)
+
+DESCRIPTION = "校园卡充值"
+BATCH = 20
+
+log = logging.getLogger(__name__)
+
+
+def place_order(top_up: TopUp, *, channel: Channel, sealer: Sealer) -> TopUp:
+    """Ask the channel to take a stored order, and note its answer.
+
+    Without a trustworthy answer the order stays as it is: the query job finds out.  Repeating it is
+    harmless: the channel gets the same number with the same content.
+    """
+    payer = top_up.payer_sealed and sealer.unseal("platform-account", top_up.payer_sealed)
+    asked = TopUpOrder(
+        out_trade_no=top_up.out_trade_no,
+        amount_fen=top_up.amount_fen,
+        description=DESCRIPTION,
+        payer=payer or None,
+        expires_at=top_up.expires_at,
+        created_at=top_up.created_at,
+    )
+    try:
+        prepayment = channel.create(asked)
+    except ChannelUnknown as error:
+        log.warning("top-up %s: order not answered: %s", top_up.id, error.reason)
+        return top_up
+    except ChannelRejected as error:
+        log.warning("top-up %s: order refused: %s", top_up.id, error.code)
+        with transaction() as session:
+            return service.note_refused(session, top_up_id=top_up.id)
+    with transaction() as session:
+        return service.note_ordered(session, top_up_id=top_up.id, prepayment=prepayment)
+
+
+def ask_due(
+    *, channels: Mapping[str, Channel], sealer: Sealer, now: datetime, limit: int = BATCH
+) -> int:
+    """Ask about every order that is due, and close those whose time is over."""
+    with transaction() as session:
+        questions = service.claim_due(session, now=now, limit=limit)
+    for question in questions:
+        ask(question, channel=channels[question.channel], sealer=sealer, now=now)
+    return len(questions)
+
+
+def ask(question: Question, *, channel: Channel, sealer: Sealer, now: datetime) -> TopUp:
+    """Ask a channel about one order and do what follows from its answer."""
+    trade = _query(question, channel)
+    with transaction() as session:
+        top_up = service.note_answer(session, question=question, trade=trade, now=now)
+    if trade is None:
+        return top_up
+    not_ordered = trade.state is TradeState.UNKNOWN and top_up.state is TopUpState.CREATED
+    if not_ordered and not question.expired:
+        return place_order(top_up, channel=channel, sealer=sealer)
+    if question.expired and trade.state in (TradeState.UNPAID, TradeState.UNKNOWN):
+        return _close(question.top_up_id, question.out_trade_no, channel=channel, now=now)
+    return top_up
+
+
+def _query(question: Question, channel: Channel) -> Trade | None:
+    try:
+        return channel.query(question.out_trade_no)
+    except (ChannelUnknown, ChannelRejected) as error:
+        log.warning("top-up %s: query not answered: %s", question.top_up_id, error)
+        return None
+
+
+def _close(top_up_id: UUID, out_trade_no: str, *, channel: Channel, now: datetime) -> TopUp:
+    with transaction() as session:
+        wanted = service.begin_close(session, top_up_id=top_up_id)
+    outcome = CloseOutcome.RETRY
+    if wanted:
+        try:
+            outcome = channel.close(out_trade_no)
+        except (ChannelUnknown, ChannelRejected) as error:
+            log.warning("top-up %s: close not answered: %s", top_up_id, error)
+    with transaction() as session:
+        return service.note_closed(session, top_up_id=top_up_id, outcome=outcome, now=now)

@@ -1,0 +1,99 @@
+"""Top-ups (充值) through a channel, and the notices (回调) that the channels send."""
+
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ForeignKey, Index, LargeBinary, UniqueConstraint, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from backend.db import Base
+from backend.money import Fen
+
+
+class TopUpState(StrEnum):
+    """How far a top-up has come."""
+
+    CREATED = "created"
+    """已建单: ours alone so far, or the channel's answer was lost"""
+    PENDING = "pending"
+    """待支付"""
+    PAID = "paid"
+    """已到账"""
+    CLOSING = "closing"
+    """关闭中: the channel was asked to close it and has not said yes"""
+    CLOSED = "closed"
+    """已关闭"""
+    FAILED = "failed"
+    """下单失败"""
+    EXCEPTION = "exception"
+    """异常: paid, but not as ordered; frozen for a person to settle"""
+
+
+class TopUp(Base):
+    """One order, under the id that the phone made.  `out_trade_no` is `id.hex`."""
+
+    __tablename__ = "top_ups"
+    __table_args__ = (
+        UniqueConstraint("channel", "trade_no"),
+        Index(None, "holder_id", "created_at"),
+        Index(
+            "ix_top_ups_due",
+            "next_query_at",
+            postgresql_where=text("next_query_at IS NOT NULL"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
+    channel: Mapped[str]
+    amount_fen: Mapped[Fen]
+    state: Mapped[TopUpState]
+    payer_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
+    """The platform account that pays; None when another platform is to show a code."""
+    prepayment: Mapped[str | None]
+    """The channel's name for the order."""
+    client_params: Mapped[dict[str, Any] | None]
+    trade_no: Mapped[str | None]
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    paid_at: Mapped[datetime | None]
+    next_query_at: Mapped[datetime | None]
+    """When to ask the channel next; None when there is nothing left to ask."""
+    queries: Mapped[int]
+    policy_ids: Mapped[list[Any]]
+
+    @property
+    def out_trade_no(self) -> str:
+        """The order number at the channel: exactly WeChat's 32 characters."""
+        return self.id.hex
+
+
+class NoticeOutcome(StrEnum):
+    """What became of a channel's notice."""
+
+    CREDITED = "credited"
+    ALREADY_SETTLED = "already_settled"
+    IGNORED = "ignored"
+    MISMATCH = "mismatch"
+    """Well signed, but not what was ordered: recorded, not credited."""
+    UNKNOWN_ORDER = "unknown_order"
+    FORGED = "forged"
+
+
+class ChannelNotice(Base):
+    """One notice that came in.  Kept as evidence; the order's state is what makes credit once."""
+
+    __tablename__ = "channel_notices"
+    __table_args__ = (Index(None, "top_up_id"), Index(None, "channel", "notice_id"))
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    channel: Mapped[str]
+    notice_id: Mapped[str | None]
+    top_up_id: Mapped[UUID | None]
+    outcome: Mapped[NoticeOutcome]
+    reason: Mapped[str | None]
+    digest: Mapped[bytes] = mapped_column(LargeBinary)
+    """SHA-256 of the raw body."""
+    received_at: Mapped[datetime]

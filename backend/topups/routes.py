@@ -1,0 +1,153 @@
+"""HTTP for top-ups: the phone's orders, and the channels' callbacks."""
+
+from typing import Any
+from uuid import UUID
+
+from flask import Response, request
+from flask_smorest import Blueprint
+
+from backend import clock
+from backend.cards.service import AccountClosed, CardExpired
+from backend.db import transaction
+from backend.errors import IdReused, NotFound
+from backend.holders import login
+from backend.holders.limits import LimitExceeded
+from backend.holders.login import HolderCaller, NotBound
+from backend.http.auth import Unauthenticated, caller, guard
+from backend.http.paging import CursorUnknown, PageQuery, page, place_of
+from backend.http.parts import parts
+from backend.http.problems import raises
+from backend.http.rates import TooManyRequests
+from backend.topups import asking, service
+from backend.topups.models import TopUpState
+from backend.topups.schemas import TopUpList, TopUpReply, TopUpRequest
+from backend.topups.service import ChannelOff, Question
+from payments import NoticeForged
+
+SYNCS_A_MINUTE = 60
+
+blueprint = guard(
+    Blueprint("top-ups", __name__, url_prefix="/me/top-ups", description="Top up (充值)"),
+    "holder",
+    login.authenticate,
+)
+callbacks = guard(
+    Blueprint("callbacks", __name__, url_prefix="/callbacks", description="Channel notices (回调)"),
+    "nobody",  # the signature over the raw body says who sent it
+    None,
+)
+
+
+@blueprint.route("/<uuid:top_up_id>", methods=["PUT"])
+@blueprint.arguments(TopUpRequest)
+@raises(
+    blueprint,
+    Unauthenticated,
+    NotBound,
+    NotFound,
+    IdReused,
+    ChannelOff,
+    CardExpired,
+    AccountClosed,
+    LimitExceeded,
+)
+@blueprint.alt_response(201, schema=TopUpReply, description="Ordered now.")
+@blueprint.response(200, TopUpReply)
+def create_top_up(body: dict[str, Any], top_up_id: UUID) -> Any:
+    """Order a top-up and get what the platform's cashier needs.
+
+    `client_params` is null while the channel has not answered: ask again with the same id.
+    """
+    who: HolderCaller = caller()
+    own, name = parts(), body["channel"]
+    channel = own.channels.get(name)
+    if channel is None:
+        raise ChannelOff(channel=name)
+    with transaction() as session:
+        top_up, first = service.order(
+            session,
+            top_up_id=top_up_id,
+            holder_id=who.holder_id,
+            channel=name,
+            amount_fen=body["amount_fen"],
+            payer_sealed=who.account_sealed if who.platform == name else None,
+            actor=who.actor,
+            now=clock.now(),
+        )
+    if top_up.state is TopUpState.CREATED:
+        top_up = asking.place_order(top_up, channel=channel, sealer=own.sealer)
+    return top_up, 201 if first else 200
+
+
+@blueprint.route("", methods=["GET"])
+@blueprint.arguments(PageQuery, location="query")
+@raises(blueprint, Unauthenticated, NotBound, CursorUnknown)
+@blueprint.response(200, TopUpList)
+def list_top_ups(query: dict[str, Any]) -> dict[str, Any]:
+    """List the caller's top-ups, newest first."""
+    with transaction() as session:
+        rows = service.list_top_ups(
+            session,
+            holder_id=caller().holder_id,
+            before=place_of(query.get("cursor")),
+            limit=query["limit"] + 1,
+        )
+    return page(rows, limit=query["limit"])
+
+
+@blueprint.route("/<uuid:top_up_id>", methods=["GET"])
+@raises(blueprint, Unauthenticated, NotBound, NotFound)
+@blueprint.response(200, TopUpReply)
+def read_top_up(top_up_id: UUID) -> Any:
+    """Tell how a top-up stands."""
+    with transaction() as session:
+        return service.find(session, top_up_id=top_up_id, holder_id=caller().holder_id)
+
+
+@blueprint.route("/<uuid:top_up_id>/sync", methods=["POST"])
+@raises(blueprint, Unauthenticated, NotBound, NotFound, TooManyRequests)
+@blueprint.response(200, TopUpReply)
+def sync_top_up(top_up_id: UUID) -> Any:
+    """Ask the channel now how a top-up stands, as the phone does when it comes back from paying."""
+    who: HolderCaller = caller()
+    own, now = parts(), clock.now()
+    own.rates.count(f"sync:{who.bound_to}", most=SYNCS_A_MINUTE, seconds=60)
+    with transaction() as session:
+        top_up = service.find(session, top_up_id=top_up_id, holder_id=who.holder_id)
+    channel = own.channels.get(top_up.channel)
+    if channel is None or top_up.state in (TopUpState.PAID, TopUpState.EXCEPTION):
+        return top_up
+    question = Question(
+        top_up.id, top_up.channel, top_up.out_trade_no, expired=now >= top_up.expires_at
+    )
+    return asking.ask(question, channel=channel, sealer=own.sealer, now=now)
+
+
+@callbacks.route("/wechat-pay", methods=["POST"])
+@callbacks.response(204)
+def receive_wechat_notice() -> Response:
+    """Receive a WeChat Pay v3 notice: 204 once its effect is stored, 4xx or 5xx otherwise."""
+    return _receive("wechat")
+
+
+@callbacks.route("/alipay", methods=["POST"])
+@callbacks.response(200, {"type": "string"}, content_type="text/plain")
+def receive_alipay_notice() -> Response:
+    """Receive an Alipay notice: exactly `success` once its effect is stored, `fail` otherwise."""
+    return _receive("alipay")
+
+
+def _receive(name: str) -> Response:
+    channel, now, body = parts().channels[name], clock.now(), request.get_data(cache=False)
+    try:
+        notice = channel.parse_notice(dict(request.headers), body, now=now)
+    except NoticeForged as error:
+        with transaction() as session:
+            service.keep_forged(session, channel=name, reason=error.reason, body=body, now=now)
+        accepted = False
+    else:
+        with transaction() as session:
+            outcome = service.receive_notice(session, notice=notice, body=body, now=now)
+        accepted = outcome in service.ACKNOWLEDGED
+    answer = channel.acknowledge(accepted=accepted)
+    return Response(answer.body, answer.status, content_type=answer.content_type)

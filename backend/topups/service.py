@@ -1,0 +1,392 @@
+"""Top-ups (充值): ordering them, and `settle`, the only place that credits one."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from backend.cards.models import CardKind, CardState
+from backend.cards.service import STANDS_AGAINST, find_card
+from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.holders.limits import LimitExceeded
+from backend.ids import new_id
+from backend.ledger import service as ledger
+from backend.ledger.models import AccountKind, TransferKind
+from backend.ledger.service import Movement
+from backend.money import Fen
+from backend.notices import service as notices
+from backend.operation_log import service as operation_log
+from backend.operation_log.models import LogChannel
+from backend.operation_log.service import Actor
+from backend.policies.service import policies_at
+from backend.topups.models import ChannelNotice, NoticeOutcome, TopUp, TopUpState
+from backend.topups.rules import LAST_LOOK, RETRY, TRANSITIONS, TopUpEvent, next_query_at
+from payments import CloseOutcome, Notice, NoticeEvent, Prepayment, Trade, TradeState
+
+POLICIES = (
+    "top_up.least_fen",
+    "top_up.most_fen",
+    "top_up.most_balance_fen",
+    "top_up.valid_minutes",
+)
+UNPAID = (TopUpState.CREATED, TopUpState.PENDING)
+LEASE = timedelta(seconds=60)
+
+
+class ChannelOff(DomainError, code="channel-off", kind=Kind.CONFLICT):
+    """The school does not take money through this channel.  Fact: `channel`."""
+
+
+def order(
+    session: Session,
+    *,
+    top_up_id: UUID,
+    holder_id: UUID,
+    channel: str,
+    amount_fen: Fen,
+    payer_sealed: bytes | None,
+    actor: Actor,
+    now: datetime,
+) -> tuple[TopUp, bool]:
+    """Store an order, before anybody asks the channel for it; say whether this call was the first.
+
+    Locks the holder's main purse, so that limits count every order.
+
+    Raises:
+        NotFound: somebody else's order has this id.
+        IdReused: `top_up_id` came before with other content.
+        CardExpired, AccountClosed: the account takes no money any more; a lost card does.
+        LimitExceeded: too little, too much, too high a balance, or too many unpaid orders.
+    """
+    earlier = session.get(TopUp, top_up_id)
+    if earlier is None:
+        purse = ledger.lock_purse(session, holder_id=holder_id)
+        earlier = session.get(TopUp, top_up_id)
+    if earlier is not None:
+        if earlier.holder_id != holder_id:
+            raise NotFound
+        if (earlier.channel, earlier.amount_fen) != (channel, amount_fen):
+            raise IdReused
+        return earlier, False
+    virtual = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
+    if virtual is not None and virtual.state not in (CardState.LOST, CardState.FROZEN):
+        refusal = STANDS_AGAINST.get(virtual.state)
+        if refusal is not None:
+            raise refusal
+    policies = policies_at(session, now)
+    unpaid = session.scalar(
+        select(func.count())
+        .select_from(TopUp)
+        .where(TopUp.holder_id == holder_id, TopUp.state.in_(UNPAID), TopUp.expires_at > now)
+    )
+    for name, limit, exceeded in (
+        ("least", policies["top_up.least_fen"], amount_fen < policies["top_up.least_fen"]),
+        ("most", policies["top_up.most_fen"], amount_fen > policies["top_up.most_fen"]),
+        (
+            "balance",
+            policies["top_up.most_balance_fen"],
+            (purse.balance_fen or 0) + amount_fen > policies["top_up.most_balance_fen"],
+        ),
+    ):
+        if exceeded:
+            raise LimitExceeded(limit=f"top_up_{name}", limit_fen=limit)
+    if (unpaid or 0) >= policies["top_up.unpaid_orders"]:
+        raise LimitExceeded(limit="top_up_unpaid_orders", orders=unpaid)
+    expires_at = now + timedelta(minutes=policies["top_up.valid_minutes"])
+    top_up = TopUp(
+        id=top_up_id,
+        holder_id=holder_id,
+        channel=channel,
+        amount_fen=amount_fen,
+        state=TopUpState.CREATED,
+        payer_sealed=payer_sealed,
+        created_at=now,
+        expires_at=expires_at,
+        queries=0,
+        next_query_at=next_query_at(
+            state=TopUpState.CREATED, queries=0, created_at=now, expires_at=expires_at, now=now
+        ),
+        policy_ids=[str(id_) for id_ in policies.used(*POLICIES)],
+    )
+    session.add(top_up)
+    operation_log.record(
+        session,
+        actor=actor,
+        action="top_up.order",
+        holder_id=holder_id,
+        subject_id=top_up_id,
+        now=now,
+        channel=channel,
+        amount_fen=amount_fen,
+    )
+    return top_up, True
+
+
+def note_ordered(session: Session, *, top_up_id: UUID, prepayment: Prepayment) -> TopUp:
+    """Note that the channel took the order.  Never overwrites what settled meanwhile."""
+    top_up = session.get_one(TopUp, top_up_id, with_for_update=True)
+    top_up.prepayment = prepayment.reference
+    top_up.client_params = prepayment.client_params
+    _happen(top_up, TopUpEvent.ORDERED)
+    return top_up
+
+
+def note_refused(session: Session, *, top_up_id: UUID) -> TopUp:
+    """Note that the channel surely refused the order."""
+    top_up = session.get_one(TopUp, top_up_id, with_for_update=True)
+    if _happen(top_up, TopUpEvent.REFUSED):
+        top_up.next_query_at = None
+    return top_up
+
+
+def _happen(top_up: TopUp, event: TopUpEvent) -> bool:
+    after = TRANSITIONS.get((top_up.state, event))
+    if after is None:
+        return False
+    top_up.state = after
+    return True
+
+
+def settle(
+    session: Session, *, channel: str, trade: Trade, via: str, now: datetime
+) -> NoticeOutcome:
+    """Credit a top-up by a verified word of its channel, once, whoever brings it.
+
+    The only writer of PAID: notices, the query job, the phone's question and the bill all come
+    here.  Locks the order, then the purse.  A payment of a closed order is credited too: the money
+    came.  A wrong amount or currency, or money that already went back, freezes the order for a
+    person.
+    """
+    top_up = _find_order(session, channel=channel, out_trade_no=trade.out_trade_no)
+    if top_up is None:
+        return NoticeOutcome.UNKNOWN_ORDER
+    if trade.state not in (TradeState.PAID, TradeState.REFUNDED):
+        return NoticeOutcome.IGNORED
+    as_ordered = (trade.amount_fen, trade.currency) == (top_up.amount_fen, "CNY")
+    if not as_ordered or not trade.trade_no or trade.state is TradeState.REFUNDED:
+        if top_up.state is TopUpState.PAID and as_ordered:
+            return NoticeOutcome.ALREADY_SETTLED
+        if _happen(top_up, TopUpEvent.PAID_WRONG):
+            _log(session, top_up, "top_up.exception", via=via, now=now)
+            top_up.next_query_at = None
+        return NoticeOutcome.MISMATCH
+    if not _happen(top_up, TopUpEvent.PAID):
+        return NoticeOutcome.ALREADY_SETTLED
+    top_up.trade_no = trade.trade_no
+    top_up.paid_at = trade.paid_at or now
+    top_up.next_query_at = None
+    purse = ledger.lock_purse(session, holder_id=top_up.holder_id)
+    ledger.post(
+        session,
+        [
+            Movement(
+                TransferKind.TOP_UP,
+                top_up.id,
+                ledger.school_account(session, AccountKind.CHANNEL, channel),
+                purse.id,
+                top_up.amount_fen,
+                {"channel": channel},
+            )
+        ],
+        now=now,
+    )
+    notices.tell(
+        session,
+        holder_id=top_up.holder_id,
+        kind="top-up-paid",
+        now=now,
+        top_up_id=str(top_up.id),
+        amount_fen=top_up.amount_fen,
+        channel=channel,
+    )
+    _log(session, top_up, "top_up.settle", via=via, now=now)
+    return NoticeOutcome.CREDITED
+
+
+def _find_order(session: Session, *, channel: str, out_trade_no: str) -> TopUp | None:
+    try:
+        top_up_id = UUID(hex=out_trade_no)
+    except ValueError:
+        return None
+    return session.scalars(
+        select(TopUp)
+        .where(TopUp.id == top_up_id, TopUp.channel == channel)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+
+
+def _log(session: Session, top_up: TopUp, action: str, *, via: str, now: datetime) -> None:
+    operation_log.record(
+        session,
+        actor=Actor(LogChannel.PLATFORM, top_up.channel),
+        action=action,
+        holder_id=top_up.holder_id,
+        subject_id=top_up.id,
+        now=now,
+        via=via,
+        amount_fen=top_up.amount_fen,
+        state=top_up.state.value,
+    )
+
+
+def receive_notice(
+    session: Session, *, notice: Notice, body: bytes, now: datetime
+) -> NoticeOutcome:
+    """Work a verified notice and keep it, in one transaction.
+
+    The caller acknowledges after the commit, and only what `ACKNOWLEDGED` holds.
+    """
+    outcome = NoticeOutcome.IGNORED
+    if notice.event is NoticeEvent.PAID:
+        outcome = settle(session, channel=notice.channel, trade=notice.trade, via="notice", now=now)
+    _keep(session, notice.channel, outcome, body, now=now, notice=notice)
+    return outcome
+
+
+ACKNOWLEDGED = (NoticeOutcome.CREDITED, NoticeOutcome.ALREADY_SETTLED, NoticeOutcome.IGNORED)
+
+
+def keep_forged(session: Session, *, channel: str, reason: str, body: bytes, now: datetime) -> None:
+    """Record a notice that is not the platform's word to us: its digest and why, nothing else."""
+    _keep(session, channel, NoticeOutcome.FORGED, body, now=now, reason=reason)
+
+
+def _keep(
+    session: Session,
+    channel: str,
+    outcome: NoticeOutcome,
+    body: bytes,
+    *,
+    now: datetime,
+    notice: Notice | None = None,
+    reason: str | None = None,
+) -> None:
+    top_up_id = None
+    if notice is not None:
+        top_up = _find_order(session, channel=channel, out_trade_no=notice.trade.out_trade_no)
+        top_up_id = top_up.id if top_up else None
+    session.add(
+        ChannelNotice(
+            id=new_id(),
+            channel=channel,
+            notice_id=notice.notice_id if notice else None,
+            top_up_id=top_up_id,
+            outcome=outcome,
+            reason=reason,
+            digest=hashlib.sha256(body).digest(),
+            received_at=now,
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An order that its channel is to be asked about."""
+
+    top_up_id: UUID
+    channel: str
+    out_trade_no: str
+    expired: bool
+
+
+def claim_due(session: Session, *, now: datetime, limit: int) -> list[Question]:
+    """Claim orders whose channel is to be asked now, for a minute; others skip them.
+
+    A worker that dies leaves them to be claimed again.
+    """
+    due = session.scalars(
+        select(TopUp)
+        .where(TopUp.next_query_at <= now)
+        .order_by(TopUp.next_query_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for top_up in due:
+        top_up.next_query_at = now + LEASE
+    return [_question(top_up, now) for top_up in due]
+
+
+def _question(top_up: TopUp, now: datetime) -> Question:
+    return Question(top_up.id, top_up.channel, top_up.out_trade_no, now >= top_up.expires_at)
+
+
+def find(session: Session, *, top_up_id: UUID, holder_id: UUID) -> TopUp:
+    """Return a holder's own order.
+
+    Raises:
+        NotFound: there is none, or it is somebody else's.
+    """
+    found = session.get(TopUp, top_up_id)
+    if found is None or found.holder_id != holder_id:
+        raise NotFound
+    return found
+
+
+def note_answer(
+    session: Session, *, question: Question, trade: Trade | None, now: datetime
+) -> TopUp:
+    """Note what the channel said of an order, None for no trustworthy answer; set the next date."""
+    if trade is not None:
+        settle(session, channel=question.channel, trade=trade, via="query", now=now)
+    top_up = session.get_one(TopUp, question.top_up_id, with_for_update=True)
+    if trade is not None:
+        top_up.queries += 1
+        if trade.state is TradeState.CLOSED:
+            _happen(top_up, TopUpEvent.CLOSE)
+            _happen(top_up, TopUpEvent.CLOSED)
+    _schedule(top_up, answered=trade is not None, now=now)
+    return top_up
+
+
+def begin_close(session: Session, *, top_up_id: UUID) -> bool:
+    """Mark an order whose time is over as closing; say whether its channel is to be asked."""
+    top_up = session.get_one(TopUp, top_up_id, with_for_update=True)
+    _happen(top_up, TopUpEvent.CLOSE)
+    return top_up.state is TopUpState.CLOSING
+
+
+def note_closed(
+    session: Session, *, top_up_id: UUID, outcome: CloseOutcome, now: datetime
+) -> TopUp:
+    """Note what became of the wish to close an order: only the channel's yes closes it."""
+    top_up = session.get_one(TopUp, top_up_id, with_for_update=True)
+    if outcome in (CloseOutcome.CLOSED, CloseOutcome.NOT_FOUND) and _happen(
+        top_up, TopUpEvent.CLOSED
+    ):
+        top_up.next_query_at = now + LAST_LOOK
+    else:
+        _schedule(top_up, answered=False, now=now)
+    return top_up
+
+
+def _schedule(top_up: TopUp, *, answered: bool, now: datetime) -> None:
+    when = next_query_at(
+        state=top_up.state,
+        queries=top_up.queries,
+        created_at=top_up.created_at,
+        expires_at=top_up.expires_at,
+        now=now,
+    )
+    if when is not None and not answered:
+        when = max(when, now + RETRY)
+    top_up.next_query_at = when
+
+
+def list_top_ups(
+    session: Session, *, holder_id: UUID, before: tuple[datetime, UUID] | None, limit: int
+) -> Sequence[TopUp]:
+    """Return a holder's orders, newest first."""
+    query = select(TopUp).where(TopUp.holder_id == holder_id)
+    if before is not None:
+        query = query.where(
+            (TopUp.created_at < before[0])
+            | ((TopUp.created_at == before[0]) & (TopUp.id < before[1]))
+        )
+    return session.scalars(
+        query.order_by(TopUp.created_at.desc(), TopUp.id.desc()).limit(limit)
+    ).all()

@@ -94,7 +94,7 @@ export function reflectDatasets() {
   }
 }
 
-/** Keyboards and screen readers "click"; a mini program only knows "tap". Fingers and mice are glass-easel's. */
+/** Fingers, mice, keyboards and screen readers all "click" in a browser; a mini program only knows "tap". */
 export function translateClicks(root) {
   root.addEventListener('keydown', (event) => {
     const target = event.target
@@ -103,12 +103,11 @@ export function translateClicks(root) {
     target.click()
   })
   root.addEventListener('click', (event) => {
-    if (event.detail !== 0) return
     let node = event.target
     while (node && !node.__wxElement) node = node.parentNode
-    node?.__wxElement.triggerEvent('tap', {}, { bubbles: true, composed: true })
+    node?.__wxElement.triggerEvent('tap', { x: event.clientX, y: event.clientY }, { bubbles: true, composed: true })
   })
-  const press = (event) => {
+  root.addEventListener('pointerdown', (event) => {
     const target = event.target.closest?.('[hover-class]')
     if (!target) return
     const pressed = target.getAttribute('hover-class')
@@ -116,6 +115,5 @@ export function translateClicks(root) {
     const release = () => target.classList.remove(pressed)
     addEventListener('pointerup', release, { once: true })
     addEventListener('pointercancel', release, { once: true })
-  }
-  root.addEventListener('pointerdown', press)
+  })
 }

@@ -14,7 +14,7 @@ export function drawStrip(world, people) {
     )
   const person = people.length
     ? choose(
-        people.map((one, index) => [String(index), `${one.name} · ${one.note || one.category}`]),
+        people.map((one, index) => [String(index), `${one.name} · ${one.note || '正常'}`]),
         String(people.findIndex((one) => one.login_code === world.person.login_code && one.platform === world.person.platform)),
         '我是谁',
         (index) => becomes(people[index]),

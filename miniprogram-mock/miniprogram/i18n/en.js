@@ -48,6 +48,7 @@ module.exports = {
     seconds: '{s} s',
     online: 'Active',
     offline: 'Offline',
+    chips: { 'card-lost': 'Lost', 'card-frozen': 'Frozen', 'card-expired': 'Expired', 'account-closed': 'Closed', 'payment-paused': 'Paused' },
     states: {
       unbound: ['Open your campus code', 'Bind your holder number to pay in canteens and enter the library and dormitories.', 'Bind now'],
       halfway: ['One step left', 'Your identity is checked. Confirm that the payment account is yours.', 'Continue'],
@@ -79,6 +80,7 @@ module.exports = {
     surcharge: 'Meal surcharge',
     balance: 'Balance',
     place: 'Place',
+    time: 'Time',
     dispute: 'See bill',
     done: 'Done',
     actions: { 'insufficient-balance': 'Top up', 'limit-exceeded': 'Change limits', 'card-lost': 'Restore', 'payment-paused': 'Resume' },

@@ -48,6 +48,7 @@ module.exports = {
     seconds: '{s} 秒',
     online: '正常',
     offline: '离线',
+    chips: { 'card-lost': '已挂失', 'card-frozen': '已冻结', 'card-expired': '已过期', 'account-closed': '已注销', 'payment-paused': '已暂停' },
     states: {
       unbound: ['开通校园码', '绑定学工号后，可用手机在食堂付款、进出图书馆和宿舍。', '去绑定'],
       halfway: ['还差一步', '身份已核验，请确认支付账户为本人实名。', '继续绑定'],
@@ -79,6 +80,7 @@ module.exports = {
     surcharge: '搭伙费',
     balance: '余额',
     place: '地点',
+    time: '时间',
     dispute: '查看账单',
     done: '完成',
     actions: { 'insufficient-balance': '去充值', 'limit-exceeded': '调整限额', 'card-lost': '解除挂失', 'payment-paused': '恢复付款' },

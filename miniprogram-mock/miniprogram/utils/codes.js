@@ -15,6 +15,8 @@ class Deck {
     this.kind = kind
     this.key = `codes/${scope}/${kind || 'default'}`
     this.codes = platform.load(this.key) || []
+    /** @type {Promise<void> | null} */
+    this.refilling = null
   }
 
   /** Asks for fresh codes; what an earlier issue left stays usable until it expires. */

@@ -28,7 +28,7 @@ function face(me) {
   return {
     name: holder.name_masked,
     initial: holder.name_masked.slice(0, 1),
-    line: `${i18n.words('categories')[holder.category]} · ${holder.holder_number}`,
+    line: [i18n.words('categories')[holder.category], holder.holder_number].filter(Boolean).join(' · '),
     balance: money.yuan(spendable),
     spentToday: money.yuan(me.spent_today_fen),
     purses: purses.map((purse) => ({ kind: purse.kind, name: purseWords[purse.kind], balance: money.yuan(purse.balance_fen) })),

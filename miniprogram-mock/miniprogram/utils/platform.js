@@ -114,9 +114,18 @@ function typeScale() {
   return Math.min(1.5, Math.max(1, size / 17))
 }
 
+/** A component's 2D canvas once it is laid out, or null when the component is gone. @returns {Promise<any>} */
+function canvas(component, selector) {
+  return new Promise((resolve) => {
+    const query = wx.createSelectorQuery().in(component).select(selector).fields({ node: true, size: true })
+    query.exec(([found]) => resolve(found && found.node))
+  })
+}
+
 module.exports = {
   host,
   baseUrl,
+  canvas,
   choose,
   confirm,
   copy: (data) => promised(wx.setClipboardData, { data }),
@@ -129,7 +138,7 @@ module.exports = {
   load: (key) => wx.getStorageSync(key) || null,
   loginCode,
   onCapture: (listener) => wx.onUserCaptureScreen(listener),
-  offCapture: (listener) => wx.offUserCaptureScreen(listener),
+  offCapture: () => wx.offUserCaptureScreen(),
   onNetworkChange: (listener) => wx.onNetworkStatusChange(listener),
   offNetworkChange: (listener) => wx.offNetworkStatusChange(listener),
   pay,

@@ -14,9 +14,9 @@ function screen(name, definition) {
   const { onLoad, onShow } = definition
   return {
     ...definition,
+    data: { ...definition.data, ...shared(name) },
     onLoad(query) {
-      const scale = platform.typeScale()
-      this.setData({ t: i18n.words(name), c: i18n.words('common'), scale, care: scale >= CARE_SCALE ? 'care' : '' })
+      this.setData(shared(name)) // the language may have changed since this file was read
       if (onLoad) onLoad.call(this, query)
     },
     onShow() {
@@ -25,6 +25,11 @@ function screen(name, definition) {
       if (onShow) onShow.call(this)
     },
   }
+}
+
+function shared(name) {
+  const scale = platform.typeScale()
+  return { t: i18n.words(name), c: i18n.words('common'), scale, care: scale >= CARE_SCALE ? 'care' : '' }
 }
 
 module.exports = { screen }

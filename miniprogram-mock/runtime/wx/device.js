@@ -46,7 +46,7 @@ export function deviceCalls(world) {
         world.phone.frame.dataset.capture = options.visualEffect
       }),
     onUserCaptureScreen: (listener) => captures.add(listener),
-    offUserCaptureScreen: (listener) => (listener ? captures.delete(listener) : captures.clear()),
+    offUserCaptureScreen: () => captures.clear(),
     vibrateShort: (options) =>
       answer(options, () => {
         world.phone.frame.classList.add('vibrating')
@@ -72,14 +72,8 @@ function selectorQuery() {
     select: (text) => ((selector = text), query),
     fields: () => query,
     exec: (done) => {
-      owner
-        .createSelectorQuery()
-        .select(selector)
-        .context((found) => {
-          const node = found?.context ?? null
-          done([node && { node, width: node.clientWidth, height: node.clientHeight }])
-        })
-        .exec()
+      const found = ({ context: node }) => done([node && { node, width: node.clientWidth, height: node.clientHeight }])
+      owner.createSelectorQuery().select(selector).context((result) => found(result ?? {})).exec()
     },
   }
   return query

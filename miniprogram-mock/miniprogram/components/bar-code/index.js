@@ -30,16 +30,11 @@ Component({
       const modules = widths.reduce((sum, one) => sum + one, 2 * QUIET_MODULES)
       const ratio = platform.pixelRatio()
       const pixel = Math.max(1, Math.floor((width * ratio) / modules))
-      this.setData({ side: (pixel * modules) / ratio }, () => {
-        wx.createSelectorQuery()
-          .in(this)
-          .select('#canvas')
-          .fields({ node: true, size: true })
-          .exec(([found]) => {
-            if (!found || text !== this.data.text) return
-            paint(found.node, widths, pixel, pixel * modules, Math.round(height * ratio))
-            this.setData({ drawn: text })
-          })
+      this.setData({ side: (pixel * modules) / ratio }, async () => {
+        const canvas = await platform.canvas(this, '#canvas')
+        if (!canvas || text !== this.data.text) return
+        paint(canvas, widths, pixel, pixel * modules, Math.round(height * ratio))
+        this.setData({ drawn: text })
       })
     },
   },

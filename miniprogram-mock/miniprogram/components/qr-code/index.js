@@ -30,17 +30,12 @@ Component({
       const ratio = platform.pixelRatio()
       const pixel = Math.max(1, Math.floor((width * ratio) / rows.length))
       const pixels = pixel * rows.length
-      this.setData({ side: pixels / ratio }, () => {
-        wx.createSelectorQuery()
-          .in(this)
-          .select('#canvas')
-          .fields({ node: true, size: true })
-          .exec(([found]) => {
-            if (!found || text !== this.data.text) return
-            paint(found.node, rows, pixel, pixels)
-            this.setData({ drawn: text })
-            this.triggerEvent('drawn', { text })
-          })
+      this.setData({ side: pixels / ratio }, async () => {
+        const canvas = await platform.canvas(this, '#canvas')
+        if (!canvas || text !== this.data.text || width !== this.data.width) return
+        paint(canvas, rows, pixel, pixels)
+        this.setData({ drawn: text })
+        this.triggerEvent('drawn', { text })
       })
     },
   },

@@ -8,26 +8,26 @@ const GOOD = ['charge-approved', 'charge-voided', 'charge-reversed', 'passage-al
 /** What just happened, over the whole page: an event of GET /me/events. Good news closes itself; bad news waits. */
 Component({
   properties: { event: { type: Object, value: null } },
-  data: { kind: '' },
+  data: { kind: '', facts: [], timer: 0 },
   observers: {
     event(event) {
-      clearTimeout(this.timer)
+      clearTimeout(this.data.timer)
       if (!event) {
         this.setData({ kind: '' })
         return
       }
       this.setData(face(event))
-      if (GOOD.includes(event.kind)) this.timer = setTimeout(() => this.close(), AUTO_CLOSE_MS)
+      if (GOOD.includes(event.kind)) this.setData({ timer: setTimeout(() => this.close(), AUTO_CLOSE_MS) })
     },
   },
   lifetimes: {
     detached() {
-      clearTimeout(this.timer)
+      clearTimeout(this.data.timer)
     },
   },
   methods: {
     close() {
-      clearTimeout(this.timer)
+      clearTimeout(this.data.timer)
       this.triggerEvent('close')
     },
     act() {
@@ -45,7 +45,7 @@ function face(event) {
   if (event.surcharge_fen) facts.push([t.price, money.yuan(event.amount_fen)], [t.surcharge, money.yuan(event.surcharge_fen)])
   if (event.place) facts.push([t.place, event.direction ? `${event.place} · ${t[event.direction]}` : event.place])
   if (event.balance_fen !== undefined) facts.push([t.balance, money.yuan(event.balance_fen)])
-  facts.push([clock.day(event.at), clock.time(event.at)])
+  facts.push([t.time, clock.stamp(event.at)])
   if (event.reference) facts.push([i18n.words('common').reference, event.reference])
   return {
     kind: event.kind,

@@ -1,1 +1,133 @@
-Page({})
+const api = require('../../utils/api.js')
+const clock = require('../../utils/clock.js')
+const codes = require('../../utils/codes.js')
+const holder = require('../../utils/holder.js')
+const i18n = require('../../utils/i18n.js')
+const ids = require('../../utils/ids.js')
+const platform = require('../../utils/platform.js')
+const { screen } = require('../../utils/screen.js')
+
+const TONES = { active: 'chip-good', lost: 'chip-bad', frozen: 'chip-bad', expired: 'chip-warn' }
+const LAST_SIX = /^[0-9A-Z]{6}$/
+
+/** 挂失 asks for nothing but a confirmation; 解挂 asks who you are. Both show what they do. */
+Page(
+  screen('card', {
+    data: { credential: '', alsoVirtual: false, restoring: false, lastSix: '', report: null, problem: null, busy: false },
+
+    onShow() {
+      this.load().catch((refusal) => this.setData({ problem: i18n.problem(refusal) }))
+    },
+
+    async load() {
+      const { me } = await holder.fetchMe()
+      const cards = i18n.words('cards')
+      const physicalState = me.physical_card ? me.physical_card.state : 'none'
+      const virtualState = me.virtual_card ? me.virtual_card.state : 'none'
+      this.setData({
+        physicalState,
+        physicalWord: cards[physicalState],
+        physicalTone: TONES[physicalState] || 'chip-plain',
+        virtualState,
+        virtualWord: cards[virtualState],
+        virtualTone: TONES[virtualState] || 'chip-plain',
+        anyLost: physicalState === 'lost' || virtualState === 'lost',
+        canReport: physicalState === 'active' || virtualState === 'active',
+        canRestore: me.restore_from_phone,
+      })
+    },
+
+    async openReport(tap) {
+      this.lossReportId = await ids.newId()
+      this.setData({ credential: tap.currentTarget.dataset.credential, alsoVirtual: false })
+      this.showEffect()
+    },
+
+    closeReport() {
+      this.setData({ credential: '' })
+    },
+
+    toggleVirtual() {
+      this.setData({ alsoVirtual: !this.data.alsoVirtual })
+      this.showEffect()
+    },
+
+    showEffect() {
+      const { t, credential, alsoVirtual } = this.data
+      this.setData({ effect: credential === 'phone' ? t.phoneEffect : alsoVirtual ? t.physicalEffectBoth : t.physicalEffect })
+    },
+
+    async report() {
+      if (this.data.busy) return
+      const { credential, alsoVirtual } = this.data
+      const body = credential === 'phone' ? { credential } : { credential, stop_virtual_card: alsoVirtual }
+      this.setData({ busy: true, problem: null })
+      try {
+        const report = await api.call('PUT', `/me/loss-reports/${this.lossReportId}`, body)
+        if (report.virtual_card_state === 'lost') codes.clearAll()
+        this.showReport(report)
+        platform.vibrate()
+        await this.load()
+      } catch (refusal) {
+        this.setData({ problem: i18n.problem(refusal) })
+      } finally {
+        this.setData({ busy: false, credential: '' })
+      }
+    },
+
+    showReport(report) {
+      const { t } = this.data
+      const done = report.terminals.filter((terminal) => terminal.has_it).length
+      this.setData({
+        report: {
+          id: report.id,
+          at: clock.stamp(report.reported_at),
+          summary: i18n.fill(t.terminals, { done, all: report.terminals.length }),
+          terminals: report.terminals.map((terminal) => ({
+            id: terminal.terminal_id,
+            place: terminal.place,
+            hasIt: terminal.has_it,
+            word: terminal.has_it ? `${t.hasIt}${terminal.since ? ` ${clock.time(terminal.since)}` : ''}` : t.waiting,
+          })),
+        },
+      })
+    },
+
+    async openRestore() {
+      this.restorationId = await ids.newId()
+      this.setData({ restoring: true, lastSix: '', lastSixError: '', problem: null })
+    },
+
+    closeRestore() {
+      this.setData({ restoring: false, lastSix: '' })
+    },
+
+    typeLastSix(input) {
+      this.setData({ lastSix: input.detail.value.toUpperCase(), lastSixError: '' })
+    },
+
+    async restore() {
+      if (this.data.busy) return
+      const { lastSix, t } = this.data
+      if (!LAST_SIX.test(lastSix)) {
+        this.setData({ lastSixError: t.lastSixBad })
+        return
+      }
+      this.setData({ busy: true })
+      try {
+        await api.callWithStepUp('PUT', `/me/restorations/${this.restorationId}`, { document_last_six: lastSix })
+        codes.clearAll()
+        this.setData({ restoring: false, lastSix: '', report: null })
+        platform.toast(t.restored)
+        await this.load()
+      } catch (refusal) {
+        const problem = i18n.problem(refusal)
+        this.restorationId = await ids.newId()
+        if (refusal.code === 'identity-not-matched') this.setData({ lastSixError: problem.title })
+        else this.setData({ restoring: false, lastSix: '', problem })
+      } finally {
+        this.setData({ busy: false })
+      }
+    },
+  }),
+)

@@ -11,6 +11,7 @@ const TICK_MS = 500
 const RETRY_MS = 4000
 const REFRESH_GAP_MS = 3000
 const QR_SHARE = 0.76
+const SHORT_QR_SHARE = 0.56
 const LARGE_SHARE = 0.94
 
 /** How each state without a code looks, and where its button leads. */
@@ -26,18 +27,21 @@ const STATES = {
   clock: { icon: 'clock', tone: 'warn' },
   failed: { icon: 'alert', tone: 'warn' },
 }
+/** States in which the other use may still work, so that the choice between them stays. */
+const SEGMENTED = ['code', 'loading', 'payment-paused', 'exhausted', 'failed']
 const SHOWN_EVENTS = ['charge-approved', 'charge-declined', 'charge-voided', 'charge-reversed', 'passage-allowed', 'passage-denied']
 const USES_CODE = ['charge-approved', 'charge-declined', 'passage-allowed', 'passage-denied']
 
 Page(
   screen('code', {
-    data: { view: 'loading', scope: 'pay', online: true, code: {}, face: null, event: null, large: false },
+    data: { view: 'loading', scope: 'pay', online: true, code: {}, face: null, event: null, large: false, segmented: true, chip: {} },
 
     onLoad() {
       const width = platform.windowWidth()
       this.setData({
         qrWidth: Math.min(300, Math.round((width - 64) * QR_SHARE * 1.12)),
-        barWidth: width - 64,
+        barWidth: width - 32,
+        shortQrWidth: Math.round(width * SHORT_QR_SHARE),
         largeWidth: Math.round(width * LARGE_SHARE),
       })
       this.payKind = undefined // the school's default until the holder asks for another
@@ -73,7 +77,7 @@ Page(
       clearInterval(this.ticker)
       clearTimeout(this.poller)
       platform.offNetworkChange(this.onNetwork)
-      platform.offCapture(this.onCapture)
+      platform.offCapture()
       platform.restoreBrightness()
       platform.guardScreen(false)
     },
@@ -114,19 +118,23 @@ Page(
       return this.decks['pay/signed']
     },
 
-    async refill() {
-      if (this.refilling) return
-      this.refilling = true
-      try {
-        const deck = this.deck()
-        await deck.refill()
-        this.noteNetwork(true)
-        this.showCode()
-        const current = deck.current()
-        if (current && current.kind === 'short' && this.signedDeck().needsRefill()) await this.signedDeck().refill()
-      } finally {
-        this.refilling = false
+    /** Fresh codes for what is shown. While one request is on its way, others for the same deck wait for it. */
+    refill() {
+      const deck = this.deck()
+      if (!deck.refilling) {
+        deck.refilling = this.fill(deck).finally(() => {
+          deck.refilling = null
+        })
       }
+      return deck.refilling
+    },
+
+    async fill(deck) {
+      await deck.refill()
+      this.noteNetwork(true)
+      this.showCode()
+      const current = deck.current()
+      if (current && current.kind === 'short' && this.signedDeck().needsRefill()) await this.signedDeck().refill()
     },
 
     /** Twice a second: the countdown, the next code, and a refill when the supply runs low. */
@@ -162,7 +170,7 @@ Page(
       const left = Math.max(0, code.showUntil - now)
       const whole = Math.max(1, code.showUntil - Math.min(this.shownFrom, now))
       const update = {
-        view: 'code',
+        ...this.bearing('code'),
         seconds: Math.ceil(left / 1000),
         percent: Math.round((100 * left) / whole),
         offlineText: this.data.online ? '' : i18n.fill(this.data.t.offlineLeft, { left: this.spell(deck.lastsMs()) }),
@@ -175,6 +183,17 @@ Page(
       this.setData(update)
     },
 
+    /** The view, with the chip and the segment that go with it. */
+    bearing(view) {
+      const t = i18n.words('code')
+      const { online } = this.data
+      const known = t.chips[view]
+      const chip = known
+        ? { state: view, text: known, tone: view === 'payment-paused' || view === 'card-expired' ? 'chip-warn' : 'chip-bad' }
+        : { state: online ? 'online' : 'offline', text: online ? t.online : t.offline, tone: online ? 'chip-good' : 'chip-warn' }
+      return { view, chip, segmented: SEGMENTED.includes(view) }
+    },
+
     spell(ms) {
       const seconds = Math.max(0, Math.ceil(ms / 1000))
       const { minutes, seconds: only } = this.data.t
@@ -184,7 +203,7 @@ Page(
     spaced(code, open) {
       if (code.kind !== 'short') return ''
       const groups = code.text.match(/\d{4}/g)
-      return (open ? groups : [groups[0], '••••', '••••', '••••', groups[4]]).join(' ')
+      return (open ? groups : [groups[0], '****', '****', '****', groups[4]]).join(' ')
     },
 
     toggleDigits() {
@@ -197,7 +216,7 @@ Page(
       const words = i18n.words('code').states
       const known = refusal && !words[state] ? i18n.problem(refusal) : null
       this.setData({
-        view: state,
+        ...this.bearing(state),
         stateWords: known ? [known.title, known.next, words.failed[2]] : words[state],
         stateIcon: look.icon,
         stateTone: look.tone,
@@ -208,6 +227,7 @@ Page(
     },
 
     refuse(refusal) {
+      if (!(refusal instanceof api.Refusal)) throw refusal
       if (refusal.code === 'network-unavailable') {
         this.noteNetwork(false)
       } else if (refusal.code === 'not-bound') {
@@ -231,7 +251,10 @@ Page(
 
     noteNetwork(online) {
       const before = this.data.online
-      if (online !== before) this.setData({ online })
+      if (online !== before) {
+        this.setData({ online })
+        this.setData(this.bearing(this.data.view))
+      }
       if (online && !before && this.shown) this.start()
       if (!online) {
         clearTimeout(this.poller)
@@ -314,7 +337,7 @@ Page(
       this.shownText = ''
       if (this.deck().current()) this.showCode()
       else if (this.data.online) {
-        this.setData({ view: 'loading' })
+        this.setData(this.bearing('loading'))
         this.refill().catch((refusal) => this.refuse(refusal))
       } else this.showCode()
     },
@@ -371,7 +394,7 @@ Page(
       const look = STATES[state] || STATES.failed
       if (look.to) platform.go(look.to)
       else {
-        this.setData({ view: 'loading' })
+        this.setData(this.bearing('loading'))
         this.start()
       }
     },

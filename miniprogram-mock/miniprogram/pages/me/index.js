@@ -1,1 +1,85 @@
-Page({})
+const api = require('../../utils/api.js')
+const codes = require('../../utils/codes.js')
+const holder = require('../../utils/holder.js')
+const i18n = require('../../utils/i18n.js')
+const platform = require('../../utils/platform.js')
+const { screen } = require('../../utils/screen.js')
+
+const LOCALES = ['zh-CN', 'en']
+const TONES = { active: 'chip-good', pending: 'chip-warn', lost: 'chip-bad', frozen: 'chip-bad', expired: 'chip-warn' }
+
+Page(
+  screen('me', {
+    data: { view: 'loading', face: null, links: [] },
+
+    async onShow() {
+      const t = i18n.words('me')
+      this.setData({
+        language: t.languages[LOCALES.indexOf(i18n.locale())],
+        links: [
+          { action: 'limits', url: '/pages/limits/index', icon: 'limit', text: t.limits },
+          { action: 'passages', url: '/pages/passages/index', icon: 'gate', text: t.passages },
+          { action: 'top-ups', url: '/pages/topups/index', icon: 'wallet', text: t.topUps },
+        ],
+      })
+      const known = holder.lastKnown()
+      if (known) this.showHolder(known.me)
+      try {
+        const { me } = await holder.fetchMe()
+        this.showHolder(me)
+      } catch (refusal) {
+        if (!known) this.setData({ view: 'unbound' })
+        platform.toast(i18n.problem(refusal).title)
+      }
+    },
+
+    showHolder(me) {
+      if (me.binding !== 'active' || !me.holder) {
+        this.setData({ view: 'unbound' })
+        return
+      }
+      const t = i18n.words('me')
+      const cards = i18n.words('cards')
+      const virtual = me.virtual_card || { state: 'none' }
+      const physical = me.physical_card || { state: 'none' }
+      const until = (card) => (card.valid_until ? i18n.fill(t.validUntil, { date: card.valid_until.slice(0, 10) }) : '')
+      this.setData({
+        view: 'bound',
+        face: holder.face(me),
+        virtualState: virtual.state,
+        virtualWord: cards[virtual.state],
+        virtualTone: TONES[virtual.state] || 'chip-plain',
+        virtualUntil: until(virtual),
+        physicalState: physical.state,
+        physicalWord: cards[physical.state],
+        physicalTone: TONES[physical.state] || 'chip-plain',
+        physicalLine: [physical.number_masked, until(physical)].filter(Boolean).join(' · '),
+      })
+    },
+
+    go(tap) {
+      platform.go(tap.currentTarget.dataset.url)
+    },
+
+    async chooseLanguage() {
+      const index = await platform.choose(i18n.words('me').languages)
+      if (index === null) return
+      i18n.setLocale(LOCALES[index])
+      platform.restart()
+    },
+
+    async unbind() {
+      const { t, c } = this.data
+      if (!(await platform.confirm(t.unbindTitle, t.unbindText, t.unbind, c.cancel))) return
+      try {
+        await api.call('DELETE', '/me/binding')
+        codes.clearAll()
+        holder.forget()
+        await api.signIn()
+        platform.restart()
+      } catch (refusal) {
+        platform.toast(i18n.problem(refusal).title)
+      }
+    },
+  }),
+)

@@ -1,1 +1,32 @@
-Page({})
+const api = require('../../utils/api.js')
+const clock = require('../../utils/clock.js')
+const i18n = require('../../utils/i18n.js')
+const money = require('../../utils/money.js')
+const { screen } = require('../../utils/screen.js')
+
+/** 充值记录: every order with its state, as our server knows it. */
+Page(
+  screen('topup', {
+    data: { rows: null, problem: null },
+
+    async onShow() {
+      try {
+        const { items } = await api.call('GET', '/me/top-ups')
+        const states = i18n.words('topup').states
+        const channels = i18n.words('channels')
+        this.setData({
+          rows: items.map((order) => ({
+            id: order.id,
+            state: order.state,
+            channel: channels[order.channel],
+            amount: money.yuan(order.amount_fen),
+            word: states[order.state],
+            at: clock.stamp(order.paid_at || order.expires_at),
+          })),
+        })
+      } catch (refusal) {
+        this.setData({ problem: i18n.problem(refusal) })
+      }
+    },
+  }),
+)

@@ -123,11 +123,12 @@ class _PostingAliPay(AliPay):
         body = self.build_body(  # type: ignore[no-untyped-call]
             method, biz_content, timestamp=timestamp, **parameters
         )
+        to_connect, to_answer = self._timeout_seconds
         response = requests.post(
             f"{self._gateway}?charset=utf-8",
             data=self.sign_data(body).encode(),  # type: ignore[no-untyped-call]
             headers={"Content-Type": "application/x-www-form-urlencoded;charset=utf-8"},
-            timeout=tuple(self._timeout_seconds),
+            timeout=(to_connect, to_answer),
             allow_redirects=False,
         )
         if response.status_code != requests.codes.ok:

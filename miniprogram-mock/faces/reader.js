@@ -69,6 +69,7 @@ export function listenToWedge(field, { allowed = /^\d*$/, onCode, onLine, onTypi
   const refocus = () => ready() && field.focus({ preventScroll: true });
   // Focus that the Tab key moved to a button stays there; focus lost to a click or to nothing comes back.
   field.addEventListener("blur", ({ relatedTarget }) => relatedTarget === null && setTimeout(refocus));
+  document.addEventListener("mousedown", (event) => event.target.closest("button") && event.preventDefault());
   document.addEventListener("click", ({ detail }) => detail > 0 && setTimeout(refocus));
   // A dialog hands the focus back without the caret if its own field was disabled meanwhile: take it anew.
   document.addEventListener("close", () => { field.blur(); setTimeout(refocus); }, true);

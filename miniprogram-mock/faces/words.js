@@ -109,7 +109,7 @@ const WORDS = {
   language: ["EN", "中文"],
   languageLabel: ["Switch to English", "切换到中文"],
   wedgeReady: ["扫码枪就绪", "Scanner ready"],
-  wedgeAway: ["点一下屏幕以接收扫码", "Click here to receive scans"],
+  wedgeAway: ["点此接收扫码", "Click to scan"],
   wedgeField: ["扫码枪输入", "Scanner input"],
   camera: ["摄像头", "Camera"],
   cameraView: ["摄像头画面", "Camera picture"],

@@ -84,7 +84,9 @@ function editAmount(change) {
 }
 
 function confirm() {
-  if (isBusy()) return;
+  if (isBusy() || view.state === "awaiting") return;
+  if (isAmount(entry + wedge.value)) entry += wedge.value;
+  wedge.value = "";
   if (isOver()) {
     const again = view.state !== "approved";
     toAmount(again ? entry : "");

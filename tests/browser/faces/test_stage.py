@@ -1,0 +1,93 @@
+"""The stage: the phone's code is carried to till or gate, and the feed tells what happened."""
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+pytestmark = pytest.mark.browser
+
+CODE = "961" + "5772156649" * 19 + "01532860"
+PHONE = "<!doctype html><html lang='zh-CN'><title>手机</title><main><h1>手机</h1></main></html>"
+
+
+@pytest.fixture
+def stage(page: Page, origin: str, script, terminals) -> Page:
+    script.on(
+        "GET /terminals/current",
+        lambda token, **_: (
+            200,
+            {
+                **terminals[token.removesuffix("-token")],
+                "merchant": None,
+                "stall": None,
+                "reader": "hid",
+            },
+        ),
+    )
+    page.set_viewport_size({"width": 1440, "height": 900})
+    page.route(
+        "**/stage/phone/**", lambda route: route.fulfill(content_type="text/html", body=PHONE)
+    )
+    page.goto(f"{origin}/stage/")
+    expect(page.frame_locator("#till").locator("body")).to_have_attribute("data-state", "amount")
+    expect(page.frame_locator("#gate").locator("body")).to_have_attribute("data-state", "idle")
+    return page
+
+
+def show_on_phone(stage: Page, code: str) -> None:
+    phone = next(frame for frame in stage.frames if "/stage/phone/" in frame.url)
+    phone.evaluate(
+        "text => parent.postMessage({ type: 'phone-code', text }, location.origin)", code
+    )
+
+
+class TestStage:
+    def test_carries_the_phones_code_to_the_till(self, stage, script):
+        expect(stage.locator("#to-till")).to_be_disabled()
+        show_on_phone(stage, CODE)
+        till = stage.frame_locator("#till")
+        till.locator("[data-quick='1200']").click()
+        till.locator("#charge").click()
+        stage.locator("#to-till").click()
+        expect(till.locator("body")).to_have_attribute("data-state", "approved")
+        expect(stage.locator("#feed [data-kind=charge-approved]")).to_contain_text("¥13.80")
+        assert [body for _, body in script.sent("PUT /charges/.*")] == [
+            {"code": CODE, "amount_fen": 1200}
+        ]
+
+    def test_carries_the_phones_code_to_the_gate(self, stage, script):
+        show_on_phone(stage, CODE)
+        stage.locator("#to-gate").click()
+        expect(stage.frame_locator("#gate").locator("body")).to_have_attribute(
+            "data-state", "allow"
+        )
+        expect(stage.locator("#feed [data-kind=passage-allow]")).to_contain_text("张*明")
+
+    def test_opens_the_phone_of_the_chosen_holder(self, stage):
+        stage.locator("#holder").select_option(index=1)
+        expect(stage.locator("#phone")).to_have_attribute(
+            "src", "/stage/phone/?login=li&platform=alipay"
+        )
+
+    def test_listens_to_nobody_but_its_own_frames(self, stage):
+        stage.evaluate("postMessage({ type: 'phone-code', text: '1' }, location.origin)")
+        stage.evaluate("till.contentWindow.postMessage({ type: 'x' }, location.origin)")
+        show_on_phone(stage, CODE)
+        expect(stage.locator("#feed li")).to_have_count(1)
+
+    def test_leaves_the_focus_where_the_person_works(self, stage):
+        stage.locator("#holder").focus()
+        show_on_phone(stage, CODE)
+        stage.locator("#to-till").focus()
+        stage.keyboard.press("Enter")
+        expect(stage.locator("#feed [data-kind=carried]")).to_have_count(1)
+        expect(stage.locator("#to-till")).to_be_focused()
+
+    @pytest.mark.parametrize("width", [1440, 1024, 390])
+    def test_fits_the_screen_and_is_accessible(self, stage, width):
+        stage.set_viewport_size({"width": width, "height": 900})
+        stage.emulate_media(reduced_motion="reduce")
+        stage.wait_for_timeout(250)
+        assert stage.evaluate("document.documentElement.scrollWidth") <= width
+        found = Axe().run(stage).response["violations"]
+        assert [(v["id"], [n["target"] for n in v["nodes"]]) for v in found] == []

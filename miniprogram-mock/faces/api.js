@@ -1,12 +1,12 @@
 /** The published API, as a terminal sees it: a definite answer, or `NoAnswer`. */
 
 /**
- * Nobody knows whether the server acted: no connection, no answer in time, a 5xx, a busy server, or
- * something in between that is not our server (a captive portal answers HTML).
+ * Nobody knows whether the server acted: no connection, no answer in time, a 5xx, or something in
+ * between that is not our server (a captive portal answers HTML).
  */
 export class NoAnswer extends Error {}
 
-const UNDECIDED = new Set([408, 425, 429]);
+const UNDECIDED = new Set([408, 425]);
 
 /** A random UUID, also on plain HTTP in a campus network, where `crypto.randomUUID` is missing. */
 export function newId() {

@@ -86,11 +86,19 @@ const REFUSALS = {
     ["余额不足，还差 {short_fen}", "请充值后再扫，当前余额 {balance_fen}"],
     ["Balance too low by {short_fen}", "Top up and scan again; the balance is {balance_fen}"],
   ],
+  "not-charged": [
+    ["这笔没有扣过款，不用冲正", "请核对最近 10 笔"],
+    ["Nothing was charged here, so nothing to reverse", "Check the last ten"],
+  ],
+  "too-many-requests": [
+    ["扫得太快，请稍等", "一分钟后再扫"],
+    ["Too many scans", "Wait a minute and scan again"],
+  ],
   "not-found": [
     ["找不到这一笔", "请核对终端和单号"],
     ["No such charge here", "Check the terminal and the number"],
   ],
-  "reversal-exceeds-charge": [
+  "reversal-too-large": [
     ["超过可冲正的金额", "请减少冲正金额"],
     ["More than can be reversed", "Enter a smaller amount"],
   ],

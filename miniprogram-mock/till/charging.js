@@ -46,8 +46,7 @@ export class Charging {
       await pause(wait);
       if (this.#givenUp) return null;
       const answer = await this.#answer(() => this.api.put(`/charges/${id}`, { code, amount_fen }));
-      // A token that dies between two tries says nothing about the first one.
-      if (answer && (answer.status !== 401 || wait === 0)) return resultOf(answer);
+      if (answer && (decides(answer) || wait === 0)) return resultOf(answer);
       this.tell("retrying");
     }
     return null;
@@ -64,8 +63,8 @@ export class Charging {
     for (let wait = VOID_AGAIN_MS.first; ; wait = Math.min(wait * 2, VOID_AGAIN_MS.longest)) {
       this.tell("voiding");
       const answer = await this.#answer(() => this.api.put(`/charges/${id}/void`));
-      if (answer?.ok) return resultOf({ ...answer, body: { amount_fen, ...answer.body } });
-      if (answer && answer.status !== 401) {
+      if (answer?.ok) return resultOf({ ...answer, body: { ...answer.body, amount_fen } });
+      if (answer && decides(answer)) {
         return (await this.#ask({ id })) ?? { outcome: "refused", problem: answer.body };
       }
       await backOnline(wait);
@@ -87,6 +86,9 @@ function backOnline(ms) {
   return Promise.race([pause(ms), new Promise((done) => window.addEventListener("online", done, { once: true }))]);
 }
 
+/** A token that died, or a brake that was pulled, between two tries says nothing about the first one. */
+const decides = ({ status }) => status !== 401 && status !== 429;
+
 function resultOf({ ok, body }) {
   if (!ok) return { outcome: "refused", problem: body };
   if (body.state === "voided") return { outcome: "voided", charge: body };
@@ -99,7 +101,7 @@ export async function reverse(api, { charge_id, id, amount_fen }, tell) {
   for (let wait = VOID_AGAIN_MS.first; ; wait = Math.min(wait * 2, VOID_AGAIN_MS.longest)) {
     try {
       const answer = await api.put(`/charges/${charge_id}/reversals/${id}`, { amount_fen });
-      if (answer.status !== 401) return answer;
+      if (decides(answer)) return answer;
     } catch (error) {
       if (!(error instanceof NoAnswer)) throw error;
     }

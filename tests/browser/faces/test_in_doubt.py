@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 pytestmark = pytest.mark.browser
 
 CODE = "961" + "2718281828" * 19 + "45904523"
+OTHER_CODE = "960" + "4" * 17
 CHARGE = "PUT /charges/(?P<charge_id>[0-9a-f-]{36})"
 VOID = CHARGE + "/void"
 REVERSAL = CHARGE + "/reversals/(?P<reversal_id>[0-9a-f-]{36})"
@@ -61,7 +62,7 @@ class TestChargeInDoubt:
         assert first == second
         assert pending(till) == []
 
-    @pytest.mark.parametrize("status", [429, 500, 503], ids=str)
+    @pytest.mark.parametrize("status", [408, 500, 503], ids=str)
     def test_counts_a_busy_or_broken_server_as_no_answer(self, till, script, status):
         ordinary = script.answer_of(CHARGE)
         busy = (status, {"code": "unavailable", "title": "later", "status": status})
@@ -71,6 +72,19 @@ class TestChargeInDoubt:
         scan(till)
         expect_state(till, "approved")
         assert len({path for path, _ in script.sent(CHARGE)}) == 1
+
+    def test_is_refused_by_a_brake_at_first_but_stays_in_doubt_behind_a_lost_answer(
+        self, till, script
+    ):
+        brake = (429, {"code": "too-many-requests", "title": "slow down", "status": 429})
+        script.on(CHARGE, lambda **_: brake)
+        scan(till)
+        expect_state(till, "refused")
+        script.on(CHARGE, lambda **_: None if len(script.sent(CHARGE)) == 2 else brake)
+        script.on(VOID, voided)
+        till.locator("#again").click()
+        till.keyboard.type(OTHER_CODE)
+        expect_state(till, "voided")
 
     def test_is_voided_after_giving_up(self, till, script):
         script.on(CHARGE, no_answer)

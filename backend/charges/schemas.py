@@ -2,6 +2,7 @@
 
 import marshmallow as ma
 
+from backend.holders.schemas import HolderSeen
 from backend.http.fields import FenField, Moment, Text
 from backend.http.problems import DisplaySchema
 
@@ -13,11 +14,6 @@ class ChargeRequest(ma.Schema):
     """As it was scanned: whatever is wrong with it is a refusal of the code, not of the schema."""
     amount_fen = FenField(required=True, validate=ma.validate.Range(1, MOST_CHARGE_FEN))
     note = Text(validate=ma.validate.Length(max=100), allow_none=True)
-
-
-class HolderSeen(ma.Schema):
-    name_masked = ma.fields.String(required=True)
-    category = ma.fields.String(required=True)
 
 
 class ChargeReply(ma.Schema):

@@ -3,6 +3,7 @@
 import marshmallow as ma
 
 from backend.gates.models import Direction
+from backend.holders.schemas import HolderSeen
 from backend.http.fields import Moment
 from backend.http.problems import DisplaySchema
 
@@ -11,11 +12,6 @@ class PassageRequest(ma.Schema):
     code = ma.fields.String(required=True)
     """As it was scanned: whatever is wrong with it is a denial, not a fault of the schema."""
     direction = ma.fields.Enum(Direction, by_value=True, required=True)
-
-
-class HolderSeen(ma.Schema):
-    name_masked = ma.fields.String(required=True)
-    category = ma.fields.String(required=True)
 
 
 class PassageReply(ma.Schema):

@@ -86,3 +86,10 @@ class LimitsReply(ma.Schema):
     per_day_fen = ma.fields.Integer(required=True, allow_none=True)
     paused = ma.fields.Boolean(required=True)
     pending = ma.fields.Nested(PendingLimits, required=True, allow_none=True)
+
+
+class HolderSeen(ma.Schema):
+    """As much of a holder as a terminal may know."""
+
+    name_masked = ma.fields.String(required=True)
+    category = ma.fields.String(required=True)

@@ -1,0 +1,234 @@
+"""People, terminals and codes for tests: plain functions over the services."""
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy.orm import Session
+
+from backend import clock
+from backend.cards import binding
+from backend.cards.codes import PresentedCode
+from backend.cards.models import Card, CardKind
+from backend.cards.service import find_card, open_account
+from backend.clock import business_date
+from backend.db import transaction
+from backend.holders import login
+from backend.holders.identity import tail_index
+from backend.holders.models import Category, Holder
+from backend.http.parts import Parts
+from backend.ids import new_id
+from backend.ledger import service as ledger
+from backend.ledger.models import AccountKind, TransferKind
+from backend.ledger.service import Movement
+from backend.merchants.service import open_merchant, open_stall
+from backend.money import Fen
+from backend.operation_log.service import SYSTEM
+from backend.sealing import token_hash
+from backend.terminals import service as terminals
+from backend.terminals.models import Reader, Terminal, TerminalKind
+from payments import PlatformAccount, RealNameResult
+
+WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
+
+
+@dataclass(frozen=True)
+class Person:
+    """A holder on the roster, and what only they know."""
+
+    id: UUID
+    number: str
+    name: str
+    document: str
+
+
+@dataclass(frozen=True)
+class Bound(Person):
+    """A holder whose phone is bound and logged in."""
+
+    token: str
+    account_id: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the phone sends."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+def make_document() -> str:
+    """Return a document number nobody has, with its right check digit."""
+    body = "110105" + f"{secrets.randbelow(10**11):011d}"
+    total = sum(int(digit) * weight for digit, weight in zip(body, WEIGHTS, strict=True))
+    return body + "10X98765432"[total % 11]
+
+
+def make_person(
+    parts: Parts,
+    *,
+    name: str = "王小明",
+    category: Category = Category.STUDENT,
+    pays_surcharge: bool = False,
+    valid_days: int = 365,
+) -> Person:
+    """Put somebody on the roster, with purses and a physical card."""
+    document, number, now = make_document(), secrets.token_hex(5), clock.now()
+    holder = Holder(
+        id=new_id(),
+        holder_number=number,
+        name=name,
+        category=category,
+        unit="软件2401班",
+        document_index=parts.sealer.index("document", document),
+        document_tail_index=tail_index(parts.sealer, holder_number=number, tail=document[-6:]),
+        pays_surcharge=pays_surcharge,
+        valid_until=business_date(now) + timedelta(days=valid_days),
+        per_charge_limit_fen=None,
+        per_day_limit_fen=None,
+        raised_limits=None,
+        payment_paused=False,
+    )
+    with transaction() as session:
+        session.add(holder)
+        session.flush()
+        open_account(session, holder.id, actor=SYSTEM, now=now)
+    return Person(holder.id, number, name, document)
+
+
+def make_holder(
+    parts: Parts,
+    *,
+    balance_fen: int = 0,
+    subsidy_fen: int = 0,
+    platform: str = "wechat",
+    **person: Any,
+) -> Bound:
+    """Make somebody with a bound, logged-in phone, a virtual card, and money in the purses."""
+    known, now = make_person(parts, **person), clock.now()
+    account_id = secrets.token_hex(8)
+    with transaction() as session:
+        token, _ = login.log_in(
+            session,
+            platform=platform,
+            account=PlatformAccount(account_id),
+            sealer=parts.sealer,
+            now=now,
+        )
+        session.flush()
+        binding.verify_identity(
+            session,
+            caller=login.authenticate(session, token, now),
+            holder_number=known.number,
+            name=known.name,
+            document_number=known.document,
+            terms_version="test",
+            sealer=parts.sealer,
+            now=now,
+        )
+        binding.activate(
+            session,
+            caller=login.authenticate(session, token, now),
+            result=RealNameResult.MATCH,
+            now=now,
+        )
+        give(session, known.id, main_fen=balance_fen, subsidy_fen=subsidy_fen, now=now)
+    return Bound(known.id, known.number, known.name, known.document, token, account_id)
+
+
+def give(
+    session: Session, holder_id: UUID, *, main_fen: int, subsidy_fen: int, now: datetime
+) -> None:
+    """Put money into a holder's purses, out of the subsidy fund."""
+    purses = ledger.purses_of(session, holder_id=holder_id)
+    fund = ledger.school_account(session, AccountKind.SUBSIDY_FUND)
+    ledger.post(
+        session,
+        [
+            Movement(TransferKind.SUBSIDY, new_id(), fund, purses[kind].id, Fen(fen))
+            for kind, fen in (
+                (AccountKind.MAIN_PURSE, main_fen),
+                (AccountKind.SUBSIDY_PURSE, subsidy_fen),
+            )
+        ],
+        now=now,
+    )
+
+
+def balances(holder_id: UUID) -> tuple[int, int]:
+    """Return what is in the main and in the subsidy purse."""
+    with transaction() as session:
+        purses = ledger.purses_of(session, holder_id=holder_id)
+        return (
+            purses[AccountKind.MAIN_PURSE].balance_fen or 0,
+            purses[AccountKind.SUBSIDY_PURSE].balance_fen or 0,
+        )
+
+
+def virtual_card(holder_id: UUID) -> Card:
+    """Return a holder's virtual card."""
+    with transaction() as session:
+        card = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
+    assert card is not None
+    return card
+
+
+def present(holder_id: UUID, *, issued_at: int | None = None) -> PresentedCode:
+    """Return a genuine code of a holder, as if a scanner had read it."""
+    alias = virtual_card(holder_id).alias
+    assert alias is not None
+    when = int(clock.now().timestamp()) if issued_at is None else issued_at
+    return PresentedCode(secrets.token_bytes(12), alias, when)
+
+
+@dataclass(frozen=True)
+class Device:
+    """An enrolled terminal and its token."""
+
+    caller: terminals.TerminalCaller
+    token: str
+
+    @property
+    def id(self) -> UUID:
+        """The terminal's id."""
+        return self.caller.terminal_id
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What the terminal sends."""
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+def make_terminal(kind: TerminalKind, *, is_canteen: bool = False) -> Device:
+    """Make an enrolled terminal; a till gets a merchant and a stall of its own."""
+    token, now = secrets.token_urlsafe(16), clock.now()
+    with transaction() as session:
+        stall = None
+        if kind is TerminalKind.TILL:
+            merchant = open_merchant(
+                session, name=f"商户 {secrets.token_hex(4)}", is_canteen=is_canteen
+            )
+            stall = open_stall(session, merchant=merchant, name="1号窗")
+            session.flush()
+        terminal: Terminal = terminals.register(
+            session,
+            kind=kind,
+            place=f"{kind.value} {secrets.token_hex(4)}",
+            reader=Reader.CAMERA,
+            stall=stall,
+            actor=SYSTEM,
+            now=now,
+        )
+        terminal.token_hash = token_hash(token)
+        session.flush()
+        return Device(terminals.caller_of(session, terminal), token)
+
+
+def make_till(*, is_canteen: bool = False) -> Device:
+    """Make a till."""
+    return make_terminal(TerminalKind.TILL, is_canteen=is_canteen)
+
+
+def make_gate() -> Device:
+    """Make a gate."""
+    return make_terminal(TerminalKind.GATE)

@@ -19,6 +19,7 @@ const world = {
   fontSize: 17,
   skewMs: 0,
   clipboard: '',
+  orders: new Map(),
   onNetworkChange: () => {},
   onStripNetwork: () => {},
   capture: () => {},

@@ -3,6 +3,7 @@
 import { h } from './dom.js'
 
 const SKEWS = [['0', '时钟准确'], ['180', '快 3 分钟'], ['-180', '慢 3 分钟'], ['3600', '快 1 小时']]
+const NOTES = { '': '正常', expired: '已过期', lost: '已挂失', 'short of money': '余额少', unbound: '未绑定' }
 const SIZES = [['17', '标准字号'], ['20', '大字'], ['24', '特大字']]
 
 /** Draws the strip. Choosing another person starts the page anew as that person. */
@@ -14,7 +15,7 @@ export function drawStrip(world, people) {
     )
   const person = people.length
     ? choose(
-        people.map((one, index) => [String(index), `${one.name} · ${one.note || '正常'}`]),
+        people.map((one, index) => [String(index), `${one.name} · ${NOTES[one.note] ?? one.note}`]),
         String(people.findIndex((one) => one.login_code === world.person.login_code && one.platform === world.person.platform)),
         '我是谁',
         (index) => becomes(people[index]),

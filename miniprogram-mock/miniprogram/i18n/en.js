@@ -211,9 +211,13 @@ module.exports = {
     ask: 'I have paid: check now',
     done: 'Done',
     history: 'Top-ups',
-    noHistory: 'No top-ups yet',
     states: { created: 'To pay', pending: 'To pay', paid: 'Received', closing: 'Closing', closed: 'Closed', failed: 'Failed', exception: 'Verifying' },
     unbound: ['Bind first', 'Then top up with WeChat or Alipay.', 'Bind now'],
+  },
+
+  topups: {
+    title: 'Top-ups',
+    empty: 'No top-ups yet',
   },
 
   me: {
@@ -302,9 +306,16 @@ module.exports = {
     'not-bound': ['Please bind first', 'Then you can use it.'],
     'identity-not-matched': ['Not as in the school’s roster', 'Check holder number, name and document number.'],
     'too-many-tries': ['Too many tries', 'For your safety, try later or ask the card centre.'],
-    'rate-limited': ['Too many requests', 'One moment, please.'],
+    'identity-step-expired': ['Please check your identity again', 'The check has expired: fill it in once more.'],
+    'nothing-to-report': ['Nothing to report', 'No card can be reported lost.'],
+    'too-many-requests': ['Too many requests', 'One moment, please.'],
+    'service-unavailable': ['The service is busy', 'Please try again later.'],
+    'unauthenticated': ['Please log in again', 'Leave and come back.'],
+    'login-code-refused': ['Login failed', 'Close the mini program and open it again.'],
+    'channel-off': ['This channel is off', 'Please use the other one.'],
+    'transition-not-possible': ['Not possible now', 'Refresh, or ask the card centre.'],
+    'not-charged': ['Nothing was taken', 'Please pay again.'],
     'already-bound': ['Bound to another account', 'Unbind it there, or ask the card centre.'],
-    'binding-refused': ['Cannot bind now', 'The card is lost, frozen or expired. Please ask the card centre.'],
     'payment-identity-mismatch': ['The payment account is not yours', 'Use an account in your own name, or confirm at the card centre.'],
     'payment-identity-unavailable': ['The account cannot be checked now', 'Try again later, or confirm at the card centre.'],
     'card-lost': ['Reported lost', 'Restore it to go on.'],

@@ -211,9 +211,13 @@ module.exports = {
     ask: '我已支付，查询结果',
     done: '完成',
     history: '充值记录',
-    noHistory: '还没有充值记录',
     states: { created: '待支付', pending: '待支付', paid: '已到账', closing: '关闭中', closed: '已关闭', failed: '未成功', exception: '核实中' },
     unbound: ['先绑定再充值', '绑定学工号后，可用微信或支付宝充值。', '去绑定'],
+  },
+
+  topups: {
+    title: '充值记录',
+    empty: '还没有充值记录',
   },
 
   me: {
@@ -302,9 +306,16 @@ module.exports = {
     'not-bound': ['请先完成实名绑定', '绑定后即可使用。'],
     'identity-not-matched': ['信息与学校名册不符', '请核对学工号、姓名和证件号。'],
     'too-many-tries': ['尝试次数过多', '为了安全，请稍后再试或到卡务中心办理。'],
-    'rate-limited': ['操作太频繁', '请稍等片刻。'],
+    'identity-step-expired': ['请重新核验身份', '核验结果已过期，请再填一次。'],
+    'nothing-to-report': ['无需挂失', '没有可以挂失的卡片。'],
+    'too-many-requests': ['操作太频繁', '请稍等片刻。'],
+    'service-unavailable': ['服务繁忙', '请稍后再试。'],
+    'unauthenticated': ['需要重新登录', '请重新进入后再试。'],
+    'login-code-refused': ['登录未成功', '请退出小程序后重新进入。'],
+    'channel-off': ['该支付方式暂停使用', '请换一种支付方式。'],
+    'transition-not-possible': ['当前状态不能办理', '请刷新后再看，或到卡务中心办理。'],
+    'not-charged': ['没有扣款', '请重新付款。'],
     'already-bound': ['该学工号已绑定其他账户', '请在原账户解除绑定，或到卡务中心办理。'],
-    'binding-refused': ['暂不能绑定', '卡片已挂失、冻结或过期，请到卡务中心办理。'],
     'payment-identity-mismatch': ['支付账户不是本人实名', '请换用本人实名的账户，或到卡务中心现场确认。'],
     'payment-identity-unavailable': ['暂时无法核验支付账户', '请稍后再试，或到卡务中心现场确认。'],
     'card-lost': ['卡已挂失', '解除挂失后可继续使用。'],

@@ -30,7 +30,7 @@ function face(me) {
     initial: holder.name_masked.slice(0, 1),
     line: [i18n.words('categories')[holder.category], holder.holder_number].filter(Boolean).join(' · '),
     balance: money.yuan(spendable),
-    spentToday: money.yuan(me.spent_today_fen),
+    spentToday: me.spent_today_fen === undefined ? '' : money.yuan(me.spent_today_fen),
     purses: purses.map((purse) => ({ kind: purse.kind, name: purseWords[purse.kind], balance: money.yuan(purse.balance_fen) })),
   }
 }

@@ -31,7 +31,9 @@ export function networkCalls(world) {
           cache: 'no-store',
         })
         const text = await response.text()
-        return { statusCode: response.status, header: Object.fromEntries(response.headers), data: parse(text) }
+        const data = parse(text)
+        noteOrder(world, data)
+        return { statusCode: response.status, header: Object.fromEntries(response.headers), data }
       } catch (error) {
         throw { errMsg: `request:fail ${error.name === 'AbortError' ? 'timeout' : 'failed to connect'}` }
       } finally {
@@ -48,6 +50,13 @@ export function networkCalls(world) {
     onNetworkStatusChange: (listener) => listeners.add(listener),
     offNetworkStatusChange: (listener) => (listener ? listeners.delete(listener) : listeners.clear()),
   }
+}
+
+/** A platform knows which order a prepayment belongs to; this one learns it from the answer that carries both. */
+function noteOrder(world, data) {
+  const params = data?.client_params
+  const reference = params?.package ?? params?.tradeNO
+  if (reference) world.orders.set(reference, data.out_trade_no)
 }
 
 function parse(text) {

@@ -11,7 +11,7 @@ const SKINS = {
 /** wx.requestPayment and my.tradePay. The payer's choice is told to the sandbox; the phone learns no more than a real one. */
 export function paymentCalls(world) {
   const pay = async (skin, reference) => {
-    const order = await findOrder(reference)
+    const order = await findOrder(world, reference)
     const outcome = await ask(world, SKINS[skin], order)
     await tell(order.out_trade_no, outcome)
     return outcome
@@ -19,7 +19,7 @@ export function paymentCalls(world) {
   return {
     requestPayment: (options) =>
       answer(options, async () => {
-        const outcome = await pay('wechat', options.package.replace(/^prepay_id=/, ''))
+        const outcome = await pay('wechat', options.package)
         if (outcome === 'cancelled') throw { errMsg: 'requestPayment:fail cancel' }
         if (outcome === 'timeout') throw { errMsg: 'requestPayment:fail timeout' }
         return { errMsg: 'requestPayment:ok' }
@@ -32,13 +32,13 @@ export function paymentCalls(world) {
   }
 }
 
-/** The platform knows its own orders; a prepay id, a trade number or a code's address names one. */
-export async function findOrder(reference) {
-  const response = await fetch('/sandbox/control/orders', { cache: 'no-store' })
-  const body = await response.json()
-  const order = (body.items ?? body.orders ?? body).find((one) => one.reference === reference || one.out_trade_no === reference)
-  if (!order) throw { errMsg: 'requestPayment:fail no such order' }
-  return order
+/** What the sandbox knows of an order: its number was seen in our server's answer, the rest it tells itself. */
+async function findOrder(world, reference) {
+  const number = world.orders.get(reference)
+  if (!number) throw { errMsg: 'requestPayment:fail no such order' }
+  const response = await fetch(`/sandbox/control/orders/${number}`, { cache: 'no-store' })
+  const { items } = response.ok ? await response.json() : { items: [] }
+  return { out_trade_no: number, ...items[0] }
 }
 
 /** Plays the payer in the sandbox: paid, cancelled or timeout. */
@@ -53,7 +53,7 @@ export async function tell(outTradeNo, outcome) {
 const yuan = (fen) => `¥${Math.floor(fen / 100)}.${String(fen % 100).padStart(2, '0')}`
 
 function ask(world, skin, order) {
-  const fen = order.amount_fen ?? order.total_fen ?? null
+  const fen = order.amount_fen ?? null
   return new Promise((resolve) => {
     const end = (outcome) => () => {
       uncover()
@@ -70,7 +70,7 @@ function ask(world, skin, order) {
         h(
           'div', { class: `cashier ${skin.className}` },
           h('p', { class: 'cashier-brand' }, h('b', {}, skin.name), h('span', { class: 'cashier-mock' }, '模拟')),
-          h('p', { class: 'cashier-payee' }, '校园卡充值'),
+          h('p', { class: 'cashier-payee' }, order.description ?? '校园卡充值'),
           fen === null ? null : h('p', { class: 'cashier-amount' }, yuan(fen)),
           choice('paid', '支付', 'cashier-pay'),
           h('div', { class: 'cashier-rest' }, choice('cancelled', '取消', 'cashier-plain'), choice('timeout', '超时', 'cashier-plain')),

@@ -83,6 +83,7 @@ Page(
     },
 
     refuse(refusal) {
+      if (refusal.code === 'identity-step-expired') this.goTo(IDENTITY)
       const problem = i18n.problem(refusal)
       const errors = {}
       for (const field of Object.keys(refusal.facts.errors || {})) errors[field] = problem.title

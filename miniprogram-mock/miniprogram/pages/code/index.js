@@ -277,7 +277,7 @@ Page(
       this.setData({
         face,
         asOf: i18n.fill(t.asOf, { time: clock.time(at) }),
-        spent: i18n.fill(t.spentToday, { amount: face.spentToday }),
+        spent: face.spentToday && i18n.fill(t.spentToday, { amount: face.spentToday }),
       })
     },
 

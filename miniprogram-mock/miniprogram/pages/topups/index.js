@@ -6,7 +6,7 @@ const { screen } = require('../../utils/screen.js')
 
 /** 充值记录: every order with its state, as our server knows it. */
 Page(
-  screen('topup', {
+  screen('topups', {
     data: { rows: null, problem: null },
 
     async onShow() {

@@ -16,6 +16,12 @@ const LINES = {
   "passage-allow": ({ passage }) => ["yes", word("allow"), `${word(passage.direction)} · ${nameOf(passage)}`],
   "passage-deny": ({ words }) => ["no", word("deny"), words.reason],
   "passage-doubt": ({ words }) => ["doubt", word("undecided"), words.reason],
+  "phone-charge-approved": ({ total_fen }) => ["phone", word("phoneTold"), `${word("approved")} ${yuan(total_fen)}`],
+  "phone-charge-declined": (event) => ["phone", word("phoneTold"), refusalWords({ ...event, code: event.reason }).reason],
+  "phone-charge-reversed": ({ amount_fen }) => ["phone", word("phoneTold"), word("reverseDone", { total: yuan(amount_fen) })],
+  "phone-top-up-paid": ({ amount_fen }) => ["yes", `${word("toppedUp")} ${yuan(amount_fen)}`, ""],
+  "phone-card-lost": () => ["no", word("reportedLost"), ""],
+  "phone-card-restored": () => ["yes", word("restored"), ""],
   "phone-code": () => ["phone", word("phoneCode"), ""],
   carried: ({ to }) => ["phone", word("carried", { face: word(to) }), ""],
 };

@@ -15,12 +15,15 @@ const pickers = { phone: find("#holder"), till: find("#till-picker"), gate: find
 
 let code = null; // what the phone shows now
 let telling = null; // the story being told
+let said = ["", {}]; // the caption, to say it again in another language
 const listeners = new Set(); // who waits for the next event
 
 const post = (name, message) => frames[name].contentWindow.postMessage(message, location.origin);
 
+const NOTES = { expired: "noteExpired", lost: "noteLost", "short of money": "noteShort" };
+
 function holderWords({ name, category, note }) {
-  return [name, word(category), note].filter(Boolean).join(" · ");
+  return [name, word(category), note in NOTES ? word(NOTES[note]) : note].filter(Boolean).join(" · ");
 }
 
 function fillPickers({ holders, terminals }) {
@@ -57,6 +60,8 @@ function onMessage({ origin, source, data }) {
   if (source === frames.phone.contentWindow && data?.type === "phone-code") {
     setCode(data.text ? String(data.text) : null);
     if (data.text) feed.add({ kind: "phone-code" });
+  } else if (source === frames.phone.contentWindow && data?.type === "phone-event") {
+    feed.add({ ...data.event, kind: `phone-${data.event.kind}` });
   } else if (data?.type === "face-event" && source === frames[data.face]?.contentWindow) {
     feed.add(data);
     for (const listener of listeners) listener(data);
@@ -82,9 +87,10 @@ async function freshCode(last, story) {
   return code;
 }
 
-const caption = (key, facts) => {
+function caption(key, facts = {}) {
+  said = [key, facts];
   find("#caption").textContent = key ? word(key, facts) : "";
-};
+}
 
 async function tell(story) {
   if (code === null) {
@@ -153,5 +159,6 @@ listenToLanguage(find("#language"), () => {
   titleFrames();
   fillPickers(demo);
   feed.draw();
+  caption(...said);
   for (const name of Object.keys(frames)) open(name);
 });

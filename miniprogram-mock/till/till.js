@@ -268,7 +268,7 @@ show({ state: "loading" });
 keepReach(api, find("#reach"), () => pending?.all().length ?? 0);
 
 const terminal = await signIn("till", api);
-find("#place").textContent = [terminal.place, terminal.stall].filter(Boolean).join(" · ");
+find("#place").textContent = terminal.place;
 pending = new Pending(terminal.terminal_id);
 today = new Today(terminal.terminal_id);
 charging = new Charging(api, pending, onStage(() => view.amountFen ?? fenOf(entry)));

@@ -91,3 +91,27 @@ class TestStage:
         assert stage.evaluate("document.documentElement.scrollWidth") <= width
         found = Axe().run(stage).response["violations"]
         assert [(v["id"], [n["target"] for n in v["nodes"]]) for v in found] == []
+
+    def test_says_what_the_phone_was_told(self, stage):
+        phone = next(frame for frame in stage.frames if "/stage/phone/" in frame.url)
+        event = {"kind": "charge-declined", "reason": "insufficient-balance", "short_fen": 350}
+        phone.evaluate(
+            "event => parent.postMessage({ type: 'phone-event', event }, location.origin)", event
+        )
+        told = stage.locator("#feed [data-kind=phone-charge-declined]")
+        expect(told).to_contain_text("余额不足，还差 ¥3.50")
+        stage.locator("#language").click()
+        expect(told).to_contain_text("Balance too low by ¥3.50")
+
+    def test_plays_its_story_with_one_code_for_each_use(self, stage, script):
+        show_on_phone(stage, CODE)
+        stage.locator("#story").click()
+        till = stage.frame_locator("#till")
+        expect(till.locator("body")).to_have_attribute("data-state", "approved", timeout=15_000)
+        show_on_phone(stage, CODE.replace("5772", "5773", 1))
+        expect(stage.locator("#feed [data-kind=passage-allow]")).to_be_visible(timeout=15_000)
+        [(_, charge)] = script.sent("PUT /charges/.*")
+        [(_, passage)] = script.sent("PUT /passages/.*")
+        assert charge == {"code": CODE, "amount_fen": 1250}
+        assert passage["code"] != CODE
+        expect(stage.locator("#story")).to_have_text("演示故事", timeout=15_000)

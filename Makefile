@@ -12,6 +12,8 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 export UV_HTTP_TIMEOUT ?= 120
 export UV_SYSTEM_CERTS ?= 1
+# Compiled modules are kept: they make the second start a quick one.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run test lint openapi lock clean browser moved
 

@@ -1,23 +1,13 @@
 """The command `campus-card`."""
 
-import asyncio
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
-import procrastinate
-from flask import json
-from sqlalchemy import text
 
-from backend import app, clock, db, jobs
-from backend.cards.service import open_account
-from backend.holders.roster import import_roster as read_roster
-from backend.ledger import service as ledger
-from backend.logs import configure
-from backend.migrations import upgrade
-from backend.money import yuan_text
-from backend.operation_log.service import SYSTEM
-from backend.settings import Settings, SettingsWrong
+if TYPE_CHECKING:
+    from backend.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,8 +17,12 @@ def main() -> None:
     """Campus Card (校园卡): the open, self-hosted virtual campus card."""
 
 
-def _settings() -> Settings:
+def _settings() -> "Settings":
     """Return the settings of the environment, or of the demo when it runs."""
+    from flask import json
+
+    from backend.settings import Settings, SettingsWrong
+
     try:
         return Settings.from_environment()
     except SettingsWrong as error:
@@ -41,7 +35,7 @@ def _settings() -> Settings:
 @main.command()
 def demo() -> None:
     """Start the demo college: databases, server, worker, platform sandbox."""
-    from backend.demo import launcher  # noqa: PLC0415 - needs packages that production lacks
+    from backend.demo import launcher
 
     sys.exit(launcher.run())
 
@@ -49,12 +43,21 @@ def demo() -> None:
 @main.command()
 def migrate() -> None:
     """Bring the database up to the newest revision."""
+    from backend.migrations import upgrade
+
     upgrade(_settings().database_url)
 
 
 @main.command()
 def work() -> None:
     """Run the jobs of the timetable until stopped."""
+    import asyncio
+
+    import procrastinate
+
+    from backend import app, db, jobs
+    from backend.logs import configure
+
     configure()
     settings = _settings()
     db.connect(settings.database_url)
@@ -72,6 +75,12 @@ def work() -> None:
 @main.command("prove-ledger")
 def prove_ledger() -> None:
     """Recompute every balance and the trial balance; exit 1 if anything differs."""
+    from sqlalchemy import text
+
+    from backend import db
+    from backend.ledger import service as ledger
+    from backend.money import yuan_text
+
     engine = db.connect(_settings().database_url)
     with db.transaction() as session:
         session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
@@ -94,6 +103,13 @@ def prove_ledger() -> None:
 @click.option("--dry-run", is_flag=True, help="Write nothing; report the same.")
 def import_roster(file: Path, dry_run: bool) -> None:  # noqa: FBT001 - a click flag
     """Import a roster feed, CSV or XLSX, with a report of every row at fault."""
+    from sqlalchemy import text
+
+    from backend import app, clock, db
+    from backend.cards.service import open_account
+    from backend.holders.roster import import_roster as read_roster
+    from backend.operation_log.service import SYSTEM
+
     settings = _settings()
     db.connect(settings.database_url)
     parts = app.wire(settings)
@@ -119,6 +135,8 @@ def import_roster(file: Path, dry_run: bool) -> None:  # noqa: FBT001 - a click 
 @main.command("rotate-code-keys")
 def rotate_code_keys() -> None:
     """Prepare the next key for card codes; the present one goes on until it is in use."""
+    from backend import app, clock
+
     app.wire(_settings()).code_keys.rotate(clock.now())
 
 
@@ -126,7 +144,7 @@ def rotate_code_keys() -> None:
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if the files are stale.")
 def openapi(check: bool) -> None:  # noqa: FBT001 - a click flag
     """Write openapi/openapi.json and openapi/problems.md."""
-    from backend.http import document  # noqa: PLC0415 - only this command needs it
+    from backend.http import document
 
     stale = document.write(ROOT / "openapi", check=check)
     for name in stale:

@@ -11,6 +11,15 @@ def now() -> datetime:
     return datetime.now(UTC)
 
 
+def rfc3339(moment: datetime) -> str:
+    """Return a moment as it is written in every answer: UTC, milliseconds, ending in Z.
+
+    >>> rfc3339(datetime(2026, 9, 1, 12, 0, tzinfo=SHANGHAI))
+    '2026-09-01T04:00:00.000Z'
+    """
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
 def business_date(moment: datetime) -> date:
     """Return the accounting day (记账日) of a moment: the calendar day in Asia/Shanghai.
 

@@ -35,33 +35,44 @@ def install(app: Flask, settings: Settings) -> None:
     @app.get("/stage/")
     @app.get("/stage/<path:path>")
     def face(path: str = "") -> Response:
-        where = path or "stage/"
-        if where.endswith("/"):
-            where += "index.html"
-        if where.split("/")[0] not in SHOWN:
-            if "/" not in path:  # what the stage's own page asks for, such as stage.js
-                where = f"stage/{path}"
-            else:
-                raise NotFound
-        answer = send_from_directory(FACES, where, max_age=0)
+        answer = send_from_directory(FACES, file_of(path), max_age=0)
         answer.headers["Content-Security-Policy"] = POLICY
         answer.headers["Permissions-Policy"] = "camera=(self)"
         return answer
 
     @app.route("/sandbox/<path:path>", methods=["GET", "POST"])
     def sandbox(path: str) -> Response:
-        if not path.startswith(("control/", "pay/")):
+        if not path.startswith("control/"):
             abort(404)
-        asked = Request(  # noqa: S310 - the sandbox of our own launcher, on loopback
-            f"{sandbox_url}/{path}",
-            data=request.get_data() if request.method == "POST" else None,
-            headers={"Content-Type": request.content_type or "application/json"},
-            method=request.method,
-        )
-        try:
-            with urlopen(asked, timeout=SANDBOX_TIMEOUT_SECONDS) as said:  # noqa: S310
-                return Response(said.read(), said.status, content_type=said.headers["Content-Type"])
-        except HTTPError as error:
-            return Response(error.read(), error.code, content_type=error.headers["Content-Type"])
-        except URLError:
-            abort(503)
+        return carry(f"{sandbox_url}/{path}")
+
+
+def file_of(path: str) -> str:
+    """Return the file below `miniprogram-mock/` that a path of the stage shows.
+
+    >>> file_of(""), file_of("stage.js"), file_of("till/"), file_of("faces/api.js")
+    ('stage/index.html', 'stage/stage.js', 'till/index.html', 'faces/api.js')
+    """
+    first, _, rest = path.partition("/")
+    if not rest and not path.endswith("/"):
+        return f"stage/{path or 'index.html'}"
+    if first not in SHOWN:
+        raise NotFound
+    return path + "index.html" if path.endswith("/") else path
+
+
+def carry(url: str) -> Response:
+    """Carry this request to the sandbox and its answer back."""
+    asked = Request(  # noqa: S310 - the sandbox of our own launcher, on loopback
+        url,
+        data=request.get_data() if request.method == "POST" else None,
+        headers={"Content-Type": request.content_type or "application/json"},
+        method=request.method,
+    )
+    try:
+        with urlopen(asked, timeout=SANDBOX_TIMEOUT_SECONDS) as said:  # noqa: S310
+            return Response(said.read(), said.status, content_type=said.headers["Content-Type"])
+    except HTTPError as error:
+        return Response(error.read(), error.code, content_type=error.headers["Content-Type"])
+    except URLError:
+        abort(503)

@@ -1,8 +1,13 @@
-"""The application that a WSGI server loads: settings from the environment, then everything."""
+"""What a WSGI server starts: settings from the environment, then everything."""
+
+from flask import Flask
 
 from backend.app import create_app
 from backend.logs import configure
 from backend.settings import Settings
 
-configure()
-app = create_app(Settings.from_environment())
+
+def create() -> Flask:
+    """Return the application of one worker process."""
+    configure()
+    return create_app(Settings.from_environment())

@@ -2,8 +2,14 @@
 
 import marshmallow as ma
 
-from backend.holders.schemas import LimitsReply
-from backend.http.fields import Moment, Text
+from backend.cards.models import CardState
+from backend.holders.models import Category
+from backend.holders.schemas import BINDINGS, LimitsReply
+from backend.http.fields import Moment, Text, Word
+from backend.terminals.models import TerminalKind
+
+CREDENTIALS = ("physical_card", "phone")
+CODE_KINDS = ("signed", "short")
 
 
 class BindingRequest(ma.Schema):
@@ -14,10 +20,10 @@ class BindingRequest(ma.Schema):
 
 
 class BindingReply(ma.Schema):
-    binding = ma.fields.String(required=True)
+    binding = Word(BINDINGS, required=True)
     name_masked = ma.fields.String(required=True)
     holder_number = ma.fields.String(required=True)
-    category = ma.fields.String(required=True)
+    category = Word(Category, required=True)
 
 
 class PaymentIdentityRequest(ma.Schema):
@@ -27,44 +33,45 @@ class PaymentIdentityRequest(ma.Schema):
 class HolderReply(ma.Schema):
     name_masked = ma.fields.String(required=True)
     holder_number = ma.fields.String(required=True)
-    category = ma.fields.String(required=True)
+    category = Word(Category, required=True)
     unit = ma.fields.String(required=True)
 
 
 class PhysicalCardReply(ma.Schema):
-    state = ma.fields.String(required=True)
+    state = Word(CardState, required=True)
     number_masked = ma.fields.String(required=True)
     valid_until = ma.fields.Date(required=True)
 
 
 class VirtualCardReply(ma.Schema):
-    state = ma.fields.String(required=True)
+    state = Word(CardState, required=True)
     valid_until = ma.fields.Date(required=True)
 
 
 class PurseReply(ma.Schema):
-    kind = ma.fields.String(required=True, metadata={"enum": ["main", "subsidy"]})
+    kind = Word(("main", "subsidy"), required=True)
     balance_fen = ma.fields.Integer(required=True)
 
 
 class MeReply(ma.Schema):
-    binding = ma.fields.String(required=True)
+    binding = Word(BINDINGS, required=True)
     holder = ma.fields.Nested(HolderReply, required=True, allow_none=True)
     physical_card = ma.fields.Nested(PhysicalCardReply, required=True, allow_none=True)
     virtual_card = ma.fields.Nested(VirtualCardReply, required=True, allow_none=True)
     purses = ma.fields.List(ma.fields.Nested(PurseReply), required=True)
     limits = ma.fields.Nested(LimitsReply, required=True, allow_none=True)
+    spent_today_fen = ma.fields.Integer(required=True)
     restore_from_phone = ma.fields.Boolean(required=True)
 
 
 class CodesRequest(ma.Schema):
-    scope = ma.fields.String(required=True, validate=ma.validate.OneOf(["pay", "gate"]))
-    kind = ma.fields.String(validate=ma.validate.OneOf(["signed", "short"]))
+    scope = Word(("pay", "gate"), required=True)
+    kind = Word(CODE_KINDS)
 
 
 class CodeReply(ma.Schema):
     text = ma.fields.String(required=True)
-    kind = ma.fields.String(required=True)
+    kind = Word(CODE_KINDS, required=True)
     not_before = Moment(required=True)
     expires_at = Moment(required=True)
 
@@ -77,19 +84,17 @@ class CodesReply(ma.Schema):
 
 class ImageQuery(ma.Schema):
     text = ma.fields.String(required=True, validate=ma.validate.Length(1, 500))
-    format = ma.fields.String(load_default="svg", validate=ma.validate.OneOf(["svg", "png"]))
+    format = Word(("svg", "png"), load_default="svg")
 
 
 class LossRequest(ma.Schema):
-    credential = ma.fields.String(
-        required=True, validate=ma.validate.OneOf(["physical_card", "phone"])
-    )
+    credential = Word(CREDENTIALS, required=True)
     stop_virtual_card = ma.fields.Boolean(load_default=False, truthy={True}, falsy={False})
 
 
 class TerminalInformed(ma.Schema):
     terminal_id = ma.fields.UUID(required=True)
-    kind = ma.fields.String(required=True)
+    kind = Word(TerminalKind, required=True)
     place = ma.fields.String(required=True)
     has_it = ma.fields.Boolean(required=True)
     since = ma.fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
@@ -97,10 +102,10 @@ class TerminalInformed(ma.Schema):
 
 class LossReply(ma.Schema):
     id = ma.fields.UUID(required=True)
-    credential = ma.fields.String(required=True)
+    credential = Word(CREDENTIALS, required=True)
     reported_at = Moment(required=True)
-    physical_card_state = ma.fields.String(required=True, allow_none=True)
-    virtual_card_state = ma.fields.String(required=True, allow_none=True)
+    physical_card_state = Word(CardState, required=True, allow_none=True)
+    virtual_card_state = Word(CardState, required=True, allow_none=True)
     terminals = ma.fields.List(ma.fields.Nested(TerminalInformed), required=True)
 
 

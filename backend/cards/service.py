@@ -191,6 +191,7 @@ def overview(
             "virtual_card": None,
             "purses": [],
             "limits": None,
+            "spent_today_fen": 0,
             "restore_from_phone": False,
         }
     holder = session.get_one(Holder, holder_id)
@@ -220,5 +221,6 @@ def overview(
             )
         ],
         "limits": limits_of(holder, now=now),
+        "spent_today_fen": ledger.spent_on(session, holder_id=holder_id, day=business_date(now)),
         "restore_from_phone": "mini_program" in policies_at(session, now)["card.restore_channels"],
     }

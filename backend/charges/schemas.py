@@ -2,8 +2,9 @@
 
 import marshmallow as ma
 
+from backend.charges.models import ChargeState
 from backend.holders.schemas import HolderSeen
-from backend.http.fields import FenField, Moment, Text
+from backend.http.fields import FenField, Moment, Text, Word
 from backend.http.problems import DisplaySchema
 
 MOST_CHARGE_FEN = 10_000_000
@@ -18,7 +19,7 @@ class ChargeRequest(ma.Schema):
 
 class ChargeReply(ma.Schema):
     id = ma.fields.UUID(required=True)
-    state = ma.fields.String(required=True)
+    state = Word(ChargeState, required=True)
     reason = ma.fields.String(allow_none=True)
     amount_fen = ma.fields.Integer(required=True, allow_none=True)
     surcharge_fen = ma.fields.Integer(required=True)

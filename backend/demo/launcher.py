@@ -1,10 +1,12 @@
 """Starts everything that the demo needs, and stops it again.
 
-Data and secrets stay in `var/` between runs.
+Data and secrets stay in `var/` between runs.  What only the first run needs is loaded only then:
+the second one starts within seconds.
 """
 
 import base64
 import hashlib
+import json
 import os
 import secrets
 import signal
@@ -13,22 +15,14 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import asdict
 from pathlib import Path
 from types import FrameType
-from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
 
-from flask import json
-
-from backend import app, clock, db
-from backend.demo.seed import Demo, describe, is_seeded, seed
+from backend import clock
 from backend.embedded import EmbeddedPostgres, EmbeddedValkey
-from backend.migrations import upgrade
-from backend.settings import Settings
-from payments.sandbox.keys import prepare
-from qr import KeyRing
+from backend.embedded.process import die_with_launcher
 
 ROOT = Path(__file__).parents[2]
 VAR = ROOT / "var"
@@ -76,114 +70,107 @@ def _interrupt(_: int, __: FrameType | None) -> None:
 def _serve(stack: ExitStack) -> None:
     VAR.mkdir(exist_ok=True)  # open: as root, the database server runs as another user
     environment = _environment(stack)
-    settings = Settings.from_environment(environment)
-    _write_private(
-        VAR / "environment.json", json.dumps({name: environment[name] for name in SHARED})
-    )
+    base_url = environment["CAMPUS_CARD_BASE_URL"]
     sandbox_url = environment["CAMPUS_CARD_SANDBOX_URL"]
-    upgrade(settings.database_url)
-    sandbox = _start(
-        stack,
-        [
-            sys.executable,
-            "-m",
-            "payments.sandbox",
-            "--port",
-            sandbox_url.rsplit(":", 1)[1],
-            "--state",
-            str(VAR / "sandbox"),
-        ],
-        environment,
-    )
-    _await(f"{sandbox_url}/healthz", sandbox)
-    demo = Demo(base64.b64decode(environment["CAMPUS_CARD_ROOT_KEY"]))
+    sandbox = _start(stack, "sandbox", _sandbox(sandbox_url), environment)
     addresses = {
-        "base_url": settings.base_url,
-        "issuer": settings.issuer,
+        "base_url": base_url,
+        "issuer": ISSUER,
         "sandbox_url": sandbox_url,
-        "stage_url": f"{settings.base_url}/stage/",
-        "console_url": f"{settings.base_url}/console",
+        "stage_url": f"{base_url}/stage/",
+        "console_url": f"{base_url}/console",
     }
-    engine = db.connect(settings.database_url)
-    with db.transaction() as session:
-        seeded = is_seeded(session)
-    if not seeded:
-        seed(app.wire(settings), demo, sandbox_url=sandbox_url, now=clock.now())
-    with db.transaction() as session:
-        said = describe(session, demo, addresses=addresses)
-    engine.dispose()
-    _write_private(VAR / "demo.json", json.dumps(said, ensure_ascii=False, indent=2))
-    children = [sandbox, _start(stack, _web(settings), environment)]
-    children.append(_start(stack, [sys.executable, "-m", "backend.cli", "work"], environment))
-    _await(f"{settings.base_url}/readyz", children[1])
+    if _fingerprint(environment) != _read(VAR / "founded"):
+        _await(f"{sandbox_url}/healthz", sandbox)
+        from backend.demo.founding import found
+
+        said = found(environment, addresses, clock.now())
+        write_private(VAR / "demo.json", json.dumps(said, ensure_ascii=False, indent=2))
+        write_private(VAR / "founded", _fingerprint(environment))
+    else:
+        said = json.loads((VAR / "demo.json").read_text()) | addresses
+        write_private(VAR / "demo.json", json.dumps(said, ensure_ascii=False, indent=2))
+    web = _start(stack, "web", _web(base_url), environment)
+    _await(f"{base_url}/readyz", web)
+    worker = _start(stack, "worker", [sys.executable, "-m", "backend.cli", "work"], environment)
     print(
         f"Campus Card is up.\n"
         f"  stage    {addresses['stage_url']}   phone, till and gate side by side\n"
-        f"  API      {settings.base_url}/docs\n"
+        f"  API      {base_url}/docs\n"
         f"  sandbox  {sandbox_url}\n"
         f"  people, terminals, staff: {VAR / 'demo.json'}\n"
         f"Ctrl-C stops it; the data stays.",
         flush=True,
     )
-    while all(child.poll() is None for child in children):
+    while all(part.poll() is None for part in (sandbox, web, worker)):
         time.sleep(0.2)
     print("A part of the demo has ended by itself; its log is in var/.", file=sys.stderr)
 
 
+def _fingerprint(environment: dict[str, str]) -> str:
+    """Return what the database was made of: another one has to be migrated and founded first."""
+    made_of = hashlib.sha256(environment["DATABASE_URL"].encode())
+    for path in sorted((ROOT / "backend" / "migrations").rglob("*.[ps][yq]*")):
+        if path.suffix in (".py", ".sql"):
+            made_of.update(path.read_bytes())
+    return made_of.hexdigest()
+
+
+def _read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
 def _environment(stack: ExitStack) -> dict[str, str]:
     """Return the environment of all parts, starting the servers that nobody named."""
-    environment = dict(os.environ)
+    environment, root_key = dict(os.environ), _root_key()
     if not environment.get("DATABASE_URL"):
         postgres = stack.enter_context(EmbeddedPostgres(VAR / "postgres"))
         # A new root key cannot read old data: whoever removes `var/` starts with a new college.
-        college = hashlib.sha256(_root_key().encode()).hexdigest()[:8]
+        college = hashlib.sha256(root_key.encode()).hexdigest()[:8]
         environment["DATABASE_URL"] = postgres.create_database(f"campus_card_{college}")
     if not environment.get("REDIS_URL"):
         environment["REDIS_URL"] = stack.enter_context(EmbeddedValkey(VAR / "valkey")).url
-    first = int(environment.get("PORT", "8000"))
-    web_port = _free_port(first)
+    web_port = _free_port(int(environment.get("PORT", "8000")))
     base_url = f"http://{HOST}:{web_port}"
     sandbox_url = f"http://{HOST}:{_free_port(web_port + 1)}"
     code_keys = VAR / "code-keys.json"
     if not code_keys.exists():
+        from qr import KeyRing
+
         KeyRing.create(code_keys, now=clock.now())
     metrics = VAR / "metrics"
     metrics.mkdir(exist_ok=True)
     for old in metrics.glob("*.db"):
         old.unlink()
-    return environment | {
-        "CAMPUS_CARD_ROOT_KEY": _root_key(),
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)  # compiled modules make quick starts
+    environment |= {
+        "CAMPUS_CARD_ROOT_KEY": root_key,
         "CAMPUS_CARD_CODE_KEYS": str(code_keys),
         "CAMPUS_CARD_ISSUER": ISSUER,
         "CAMPUS_CARD_BASE_URL": base_url,
-        "CAMPUS_CARD_PAYMENTS": str(_payments(base_url, sandbox_url)),
+        "CAMPUS_CARD_PAYMENTS": str(VAR / "payments.json"),
         "CAMPUS_CARD_DEMO": str(VAR / "demo.json"),
         "CAMPUS_CARD_SANDBOX_URL": sandbox_url,
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
     }
+    shared = json.dumps({name: environment[name] for name in SHARED})
+    if shared != _read(VAR / "environment.json"):
+        from backend.demo.founding import payments_file
+
+        write_private(VAR / "payments.json", payments_file(VAR / "sandbox", base_url, sandbox_url))
+        write_private(VAR / "environment.json", shared)
+    return environment
 
 
 def _root_key() -> str:
+    """Return the key of this college; one whose founding was cut short is founded anew."""
     path = VAR / "root-key"
-    if not path.exists():
-        _write_private(path, base64.b64encode(secrets.token_bytes(32)).decode())
+    if not path.exists() or not (VAR / "founded").exists():
+        write_private(path, base64.b64encode(secrets.token_bytes(32)).decode())
     return path.read_text().strip()
 
 
-def _payments(base_url: str, sandbox_url: str) -> Path:
-    keys = prepare(VAR / "sandbox")
-    path = VAR / "payments.json"
-    configs: dict[str, Any] = {
-        "wechat_pay": keys.wechat_pay_config(sandbox_url, f"{base_url}/callbacks/wechat-pay"),
-        "alipay": keys.alipay_config(sandbox_url, f"{base_url}/callbacks/alipay"),
-        "wechat_mini_program": keys.wechat_mini_program_config(sandbox_url),
-        "alipay_mini_program": keys.alipay_mini_program_config(sandbox_url),
-    }
-    _write_private(path, json.dumps({name: asdict(config) for name, config in configs.items()}))
-    return path
-
-
-def _write_private(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Write a file that only its owner may read, whole or not at all."""
     draft = path.with_name(f"{path.name}.new")
     draft.unlink(missing_ok=True)
@@ -204,27 +191,33 @@ def _free_port(first: int) -> int:
     raise SystemExit(f"no free port from {first} on; set PORT")
 
 
-def _web(settings: Settings) -> list[str]:
+def _web(base_url: str) -> list[str]:
     return [
         str(Path(sys.executable).with_name("granian")),
         "--interface", "wsgi",
         "--host", HOST,
-        "--port", settings.base_url.rsplit(":", 1)[1],
+        "--port", base_url.rsplit(":", 1)[1],
         "--workers", str(WORKERS),
         "--blocking-threads", str(THREADS),
         "--log-level", "warning",
-        "backend.wsgi:app",
+        "--factory", "backend.wsgi:create",
+    ]  # fmt: skip
+
+
+def _sandbox(sandbox_url: str) -> list[str]:
+    return [
+        sys.executable, "-m", "payments.sandbox",
+        "--port", sandbox_url.rsplit(":", 1)[1],
+        "--state", str(VAR / "sandbox"),
     ]  # fmt: skip
 
 
 def _start(
-    stack: ExitStack, command: list[str], environment: dict[str, str]
+    stack: ExitStack, name: str, command: list[str], environment: dict[str, str]
 ) -> subprocess.Popen[bytes]:
     """Start a part of its own; its log goes to `var/`, and it ends when the demo does."""
-    name = "sandbox" if "payments.sandbox" in command else Path(command[0]).name
-    name = "worker" if command[-1] == "work" else name
     log = stack.enter_context((VAR / f"{name}.log").open("ab"))
-    child = subprocess.Popen(
+    part = subprocess.Popen(
         command,
         env=environment,
         cwd=ROOT,
@@ -232,9 +225,10 @@ def _start(
         stdout=log,
         stderr=log,
         start_new_session=True,  # Ctrl-C reaches the launcher, which stops the parts in order
+        preexec_fn=die_with_launcher(signal.SIGTERM),  # noqa: PLW1509 - one thread, only a prctl
     )
-    stack.callback(_stop, child)
-    return child
+    stack.callback(_stop, part)
+    return part
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:

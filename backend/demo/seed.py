@@ -11,6 +11,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from itertools import groupby
 from random import Random
 from typing import Any
 from urllib.request import Request, urlopen
@@ -240,10 +241,13 @@ def _live(began: datetime, now: datetime) -> None:
         for day in range(1, DAYS if not ended else 10):
             morning = began + timedelta(days=day) - timedelta(hours=began.hour)
             happenings += _day(person, holder_id, stage, chance, midnight=morning, day=day)
-    for moment, happen in sorted(happenings, key=lambda happening: happening[0]):
-        if moment < now:
-            with transaction() as session:
-                happen(session, moment)
+    happenings.sort(key=lambda happening: happening[0])
+    for _, today in groupby(happenings, key=lambda happening: happening[0].date()):
+        with transaction() as session:
+            for moment, happen in today:
+                if moment < now:
+                    happen(session, moment)
+                    session.flush()
 
 
 def _day(

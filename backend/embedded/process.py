@@ -125,7 +125,7 @@ class EmbeddedServer(ABC):
                 extra_groups=self.user.groups,
                 start_new_session=True,  # Ctrl-C is for the launcher, who then stops us in order
                 pass_fds=[lock.fileno()],  # the lock lasts as long as any process of the server
-                preexec_fn=_die_with_launcher(self.stop_signal),  # noqa: PLW1509 - loads nothing
+                preexec_fn=die_with_launcher(self.stop_signal),  # noqa: PLW1509 - loads nothing
             )
         deadline = time.monotonic() + START_SECONDS
         while not self._ready(process.pid):
@@ -180,7 +180,7 @@ def _alive(pid: str) -> bool:
     return True
 
 
-def _die_with_launcher(stop_signal: signal.Signals) -> Callable[[], None] | None:
+def die_with_launcher(stop_signal: signal.Signals) -> Callable[[], None] | None:
     """Return what a child runs before its program so that Linux stops it with its launcher."""
     if sys.platform != "linux":
         return None

@@ -2,9 +2,9 @@
 
 import marshmallow as ma
 
-from backend.gates.models import Direction
+from backend.gates.models import Decision, Direction
 from backend.holders.schemas import HolderSeen
-from backend.http.fields import Moment
+from backend.http.fields import Moment, Word
 from backend.http.problems import DisplaySchema
 
 
@@ -16,9 +16,9 @@ class PassageRequest(ma.Schema):
 
 class PassageReply(ma.Schema):
     id = ma.fields.UUID(required=True)
-    decision = ma.fields.String(required=True)
+    decision = Word(Decision, required=True)
     reason = ma.fields.String(required=True, allow_none=True)
-    direction = ma.fields.String(required=True)
+    direction = Word(Direction, required=True)
     holder = ma.fields.Nested(HolderSeen, required=True, allow_none=True)
     display = ma.fields.Nested(DisplaySchema, required=True)
     decided_at = Moment(required=True)
@@ -29,8 +29,8 @@ class PassageReply(ma.Schema):
 class PassageItem(ma.Schema):
     id = ma.fields.UUID(required=True)
     place = ma.fields.String(required=True)
-    direction = ma.fields.String(required=True)
-    decision = ma.fields.String(required=True)
+    direction = Word(Direction, required=True)
+    decision = Word(Decision, required=True)
     reason = ma.fields.String(required=True, allow_none=True)
     at = Moment(required=True, attribute="decided_at")
 

@@ -15,8 +15,6 @@ from datetime import date, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from openpyxl import load_workbook
-from openpyxl.utils.exceptions import InvalidFileException
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -112,49 +110,26 @@ def import_roster(
         RosterUnreadable: nothing can be read at all.
     """
     report = RosterReport()
-    known = {
-        holder.holder_number: holder
-        for holder in session.scalars(select(Holder).execution_options(yield_per=1000))
-    }
-    documents = {holder.document_index: holder.holder_number for holder in known.values()}
-    seen: set[str] = set()
+    people = _People(session)
     for number, cells in _rows(content):
         report.rows += 1
         try:
             person = _person(cells, sealer)
-            if person["holder_number"] in seen:
-                raise _Faulty("holder_number", "appears twice in this file")
-            owner = documents.setdefault(person["document_index"], person["holder_number"])
-            if owner != person["holder_number"]:
-                raise _Faulty("document_number", "belongs to another holder number")
-            seen.add(person["holder_number"])
-            holder = known.get(person["holder_number"])
-            if holder and holder.document_index != person["document_index"]:
-                raise _Faulty("document_number", "differs from the one on record")
+            holder = people.match(person)
         except _Faulty as fault:
             report.faults.append(RowFault(number, fault.column, fault.fault))
             continue
         if holder is None:
             report.added += 1
             if not dry_run:
-                added = Holder(
-                    id=new_id(),
-                    per_charge_limit_fen=None,
-                    per_day_limit_fen=None,
-                    raised_limits=None,
-                    payment_paused=False,
-                    **person,
-                )
-                session.add(added)
-                session.flush()
-                open_account(session, added.id, actor=actor, now=now)
-        elif any(getattr(holder, key) != value for key, value in person.items()):
+                open_account(session, _add(session, person), actor=actor, now=now)
+        elif all(getattr(holder, key) == value for key, value in person.items()):
+            report.unchanged += 1
+        else:
             report.changed += 1
             if not dry_run:
                 for key, value in person.items():
                     setattr(holder, key, value)
-        else:
-            report.unchanged += 1
     if not dry_run:
         operation_log.record(
             session,
@@ -167,6 +142,48 @@ def import_roster(
             faults=len(report.faults),
         )
     return report
+
+
+def _add(session: Session, person: dict[str, Any]) -> UUID:
+    holder = Holder(
+        id=new_id(),
+        per_charge_limit_fen=None,
+        per_day_limit_fen=None,
+        raised_limits=None,
+        payment_paused=False,
+        **person,
+    )
+    session.add(holder)
+    session.flush()
+    return holder.id
+
+
+class _People:
+    """Who is on the roster, and who was met in this file."""
+
+    def __init__(self, session: Session) -> None:
+        self._known = {
+            holder.holder_number: holder
+            for holder in session.scalars(select(Holder).execution_options(yield_per=1000))
+        }
+        self._owners = {
+            holder.document_index: holder.holder_number for holder in self._known.values()
+        }
+        self._met: set[str] = set()
+
+    def match(self, person: dict[str, Any]) -> Holder | None:
+        """Return the holder that a row is about, None for a new one."""
+        number, document = person["holder_number"], person["document_index"]
+        if number in self._met:
+            raise _Faulty("holder_number", "appears twice in this file")
+        if self._owners.get(document, number) != number:
+            raise _Faulty("document_number", "belongs to another holder number")
+        holder = self._known.get(number)
+        if holder and holder.document_index != document:
+            raise _Faulty("document_number", "differs from the one on record")
+        self._owners[document] = number
+        self._met.add(number)
+        return holder
 
 
 def _rows(content: bytes) -> Iterator[tuple[int, dict[str, str]]]:
@@ -203,6 +220,9 @@ def _csv(content: bytes) -> Iterator[list[str]]:
 
 
 def _xlsx(content: bytes) -> Iterator[list[str]]:
+    from openpyxl import load_workbook  # noqa: PLC0415 - a second of imports, once a term
+    from openpyxl.utils.exceptions import InvalidFileException  # noqa: PLC0415
+
     try:
         sheet = load_workbook(io.BytesIO(content), read_only=True, data_only=True).active
         if sheet is None:

@@ -2,21 +2,25 @@
 
 import marshmallow as ma
 
-from backend.http.fields import FenField, Moment, Text
+from backend.holders.models import Category
+from backend.http.fields import FenField, Moment, Text, Word
 from backend.http.paging import PageQuery
 
 MOST_LIMIT_FEN = 10_000_000
+PLATFORMS = ("wechat", "alipay")
+BINDINGS = ("none", "identity_verified", "active")
+LINE_KINDS = ("charge", "reversal", "top_up", "subsidy")
 
 
 class SessionRequest(ma.Schema):
-    platform = ma.fields.String(required=True, validate=ma.validate.OneOf(["wechat", "alipay"]))
+    platform = Word(PLATFORMS, required=True)
     code = Text(required=True, validate=ma.validate.Length(1, 256))
 
 
 class SessionReply(ma.Schema):
     token = ma.fields.String(required=True)
     expires_at = Moment(required=True)
-    binding = ma.fields.String(required=True)
+    binding = Word(BINDINGS, required=True)
 
 
 class StatementQuery(PageQuery):
@@ -30,11 +34,11 @@ class AmountParts(ma.Schema):
 
 class StatementItem(ma.Schema):
     id = ma.fields.UUID(required=True)
-    kind = ma.fields.String(required=True)
+    kind = Word(LINE_KINDS, required=True)
     amount_fen = ma.fields.Integer(required=True)
-    purse = ma.fields.String(required=True)
+    purse = Word(("main", "subsidy", "both"), required=True)
     place = ma.fields.String(required=True, allow_none=True)
-    channel = ma.fields.String(required=True, allow_none=True)
+    channel = Word(PLATFORMS, required=True, allow_none=True)
     at = Moment(required=True)
     business_date = ma.fields.Date(required=True)
     reference = ma.fields.String(required=True, allow_none=True)
@@ -65,7 +69,7 @@ class Event(ma.Schema):
 
 
 class EventsReply(ma.Schema):
-    items = ma.fields.List(ma.fields.Dict(), required=True)
+    items = ma.fields.List(ma.fields.Nested(Event), required=True)
     next = ma.fields.String(required=True)
 
 
@@ -78,7 +82,9 @@ class LimitsRequest(ma.Schema):
 class PendingLimits(ma.Schema):
     per_charge_fen = ma.fields.Integer(required=True, allow_none=True)
     per_day_fen = ma.fields.Integer(required=True, allow_none=True)
-    from_ = ma.fields.String(required=True, data_key="from", attribute="from")
+    from_ = ma.fields.String(
+        required=True, data_key="from", attribute="from", metadata={"format": "date"}
+    )
 
 
 class LimitsReply(ma.Schema):
@@ -92,4 +98,4 @@ class HolderSeen(ma.Schema):
     """As much of a holder as a terminal may know."""
 
     name_masked = ma.fields.String(required=True)
-    category = ma.fields.String(required=True)
+    category = Word(Category, required=True)

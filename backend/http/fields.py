@@ -1,6 +1,7 @@
 """Fields that all schemas share."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterable
+from datetime import datetime
 from typing import Any
 
 import marshmallow as ma
@@ -23,9 +24,23 @@ class Moment(ma.fields.AwareDateTime):
     """A moment: RFC 3339 in UTC, ending in Z, milliseconds."""
 
     def _serialize(self, value: datetime | None, *_: Any, **__: Any) -> str | None:
-        if value is None:
-            return None
-        return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return None if value is None else moment_text(value)
+
+
+def moment_text(value: datetime) -> str:
+    """Return a moment as it goes over the wire.
+
+    >>> moment_text(datetime(2026, 9, 1, 4, 12, 30, tzinfo=UTC))
+    '2026-09-01T04:12:30.000Z'
+    """
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Word(ma.fields.String):
+    """One of a few lower-case words, such as the states of a `StrEnum`."""
+
+    def __init__(self, words: Iterable[str], **options: Any) -> None:
+        super().__init__(validate=ma.validate.OneOf([str(word) for word in words]), **options)
 
 
 class Text(ma.fields.String):

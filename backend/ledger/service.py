@@ -107,6 +107,27 @@ def purses_of(session: Session, *, holder_id: UUID) -> dict[AccountKind, Account
     return {account.kind: account for account in found}
 
 
+def balance_of(session: Session, *, holder_id: UUID) -> Fen:
+    """Return what a holder has in both purses."""
+    purses = purses_of(session, holder_id=holder_id).values()
+    return Fen(sum(purse.balance_fen or 0 for purse in purses))
+
+
+def spent_on(session: Session, *, holder_id: UUID, day: date) -> Fen:
+    """Return what a holder spent on one accounting day, less what was given back that day."""
+    spent = session.execute(
+        text(
+            "SELECT coalesce(sum(CASE WHEN a.id = t.debit_account_id THEN t.amount_fen"
+            " ELSE -t.amount_fen END), 0)::bigint FROM accounts a"
+            " JOIN transfers t ON a.id IN (t.debit_account_id, t.credit_account_id)"
+            " WHERE a.holder_id = :holder_id AND t.business_date = :day"
+            " AND t.kind IN ('charge', 'surcharge', 'charge_reversal', 'surcharge_reversal')"
+        ),
+        {"holder_id": holder_id, "day": day},
+    ).scalar_one()
+    return Fen(spent)
+
+
 def school_account(session: Session, kind: AccountKind, name: str | None = None) -> UUID:
     """Return the id of one of the school's own accounts, such as a channel's."""
     condition = Account.name.is_(None) if name is None else Account.name == name

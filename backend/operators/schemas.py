@@ -2,7 +2,8 @@
 
 import marshmallow as ma
 
-from backend.http.fields import Moment, Text
+from backend.http.fields import Moment, Text, Word
+from backend.operators.models import Role
 
 
 class OperatorSessionRequest(ma.Schema):
@@ -14,4 +15,4 @@ class OperatorSessionRequest(ma.Schema):
 class OperatorSessionReply(ma.Schema):
     token = ma.fields.String(required=True)
     expires_at = Moment(required=True)
-    role = ma.fields.String(required=True)
+    role = Word(Role, required=True)

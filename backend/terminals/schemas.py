@@ -2,7 +2,8 @@
 
 import marshmallow as ma
 
-from backend.http.fields import Moment, Text
+from backend.http.fields import Moment, Text, Word
+from backend.terminals.models import Reader, TerminalKind
 
 
 class EnrolmentRequest(ma.Schema):
@@ -17,11 +18,11 @@ class TokenReply(ma.Schema):
 
 class TerminalReply(ma.Schema):
     terminal_id = ma.fields.UUID(required=True)
-    kind = ma.fields.String(required=True)
+    kind = Word(TerminalKind, required=True)
     place = ma.fields.String(required=True)
     merchant = ma.fields.String(required=True, allow_none=True)
     stall = ma.fields.String(required=True, allow_none=True)
-    reader = ma.fields.String(required=True)
+    reader = Word(Reader, required=True)
     server_time = Moment(required=True)
 
 
@@ -38,9 +39,9 @@ class HeartbeatReply(ma.Schema):
 
 class TerminalItem(ma.Schema):
     id = ma.fields.UUID(required=True)
-    kind = ma.fields.String(required=True)
+    kind = Word(TerminalKind, required=True)
     place = ma.fields.String(required=True)
-    reader = ma.fields.String(required=True)
+    reader = Word(Reader, required=True)
     software = ma.fields.String(required=True, allow_none=True)
     enrolled_at = Moment(required=True, allow_none=True)
     last_seen_at = Moment(required=True, allow_none=True)

@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from backend.clock import rfc3339
 from backend.errors import DomainError, Kind, NotFound
 from backend.http.auth import Unauthenticated
 from backend.ids import new_id
@@ -228,14 +229,13 @@ def terminals_informed(session: Session, *, now: datetime) -> list[dict[str, Any
         .where(Terminal.token_hash.is_not(None), Terminal.revoked_at.is_(None))
         .order_by(Terminal.place)
     )
-    since = now.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return [
         {
             "terminal_id": str(terminal.id),
             "kind": terminal.kind.value,
             "place": terminal.place,
             "has_it": True,
-            "since": since,
+            "since": rfc3339(now),
         }
         for terminal in rows
     ]

@@ -2,21 +2,23 @@
 
 import marshmallow as ma
 
-from backend.http.fields import FenField, Moment
+from backend.holders.schemas import PLATFORMS
+from backend.http.fields import FenField, Moment, Word
+from backend.topups.models import TopUpState
 
 MOST_TOP_UP_FEN = 10_000_000
 
 
 class TopUpRequest(ma.Schema):
-    channel = ma.fields.String(required=True, validate=ma.validate.OneOf(["wechat", "alipay"]))
+    channel = Word(PLATFORMS, required=True)
     amount_fen = FenField(required=True, validate=ma.validate.Range(1, MOST_TOP_UP_FEN))
 
 
 class TopUpReply(ma.Schema):
     id = ma.fields.UUID(required=True)
-    channel = ma.fields.String(required=True)
+    channel = Word(PLATFORMS, required=True)
     amount_fen = ma.fields.Integer(required=True)
-    state = ma.fields.String(required=True)
+    state = Word(TopUpState, required=True)
     out_trade_no = ma.fields.String(required=True)
     client_params = ma.fields.Dict(required=True, allow_none=True)
     created_at = Moment(required=True)

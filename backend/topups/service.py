@@ -202,6 +202,7 @@ def settle(
         top_up_id=str(top_up.id),
         amount_fen=top_up.amount_fen,
         channel=channel,
+        balance_fen=ledger.balance_of(session, holder_id=top_up.holder_id),
     )
     _log(session, top_up, "top_up.settle", via=via, now=now)
     return NoticeOutcome.CREDITED

@@ -107,7 +107,6 @@ const REFUSALS = {
 const WORDS = {
   till: ["收银台", "Till"],
   gate: ["门禁", "Gate"],
-  kiosk: ["自助机", "Kiosk"],
   terminal: ["终端", "Terminal"],
   loading: ["正在连接…", "Connecting…"],
   online: ["在线", "Online"],
@@ -175,7 +174,6 @@ const WORDS = {
   giveUp: ["放弃并撤销", "Give up and void"],
   again: ["再扫一次", "Scan again"],
   next: ["下一位", "Next"],
-  paid: ["应收 {amount}", "Price {amount}"],
   surcharge: ["餐费 {amount} + 搭伙费 {surcharge}", "Meal {amount} + surcharge {surcharge}"],
   balance: ["余额 {balance}", "Balance {balance}"],
   earlier: ["刷新前的一笔", "The charge from before the reload"],
@@ -194,7 +192,6 @@ const WORDS = {
   reversing: ["正在冲正…", "Reversing…"],
   reverseDoubt: ["还没有得到答复，正在用同一单号重试。请勿重复冲正", "No answer yet; trying again under the same number. Do not reverse twice"],
   reversedPart: ["已冲正 {amount}", "{amount} reversed"],
-  voidedRow: ["已撤销", "Voided"],
   wrongAmount: ["金额不对", "Not a valid amount"],
 
   direction: ["通行方向", "Direction"],
@@ -222,7 +219,6 @@ const WORDS = {
   holder: ["持卡人", "Holder"],
   toTill: ["把手机码给收银台", "Show to the till"],
   toGate: ["把手机码给门禁", "Show to the gate"],
-  noCode: ["手机上还没有码：请先在手机里打开校园码", "The phone shows no code yet: open the campus code on it"],
   carried: ["手机码已递给{face}", "Code shown to: {face}"],
   feed: ["发生了什么", "What happened"],
   feedEmpty: ["在收银台输入金额，再把手机码递过去", "Key in an amount at the till, then show it the phone"],

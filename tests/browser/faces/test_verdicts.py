@@ -1,5 +1,6 @@
 """What a cashier and a student read: refusals in words, with a next step, in two languages."""
 
+import gzip
 import re
 
 import pytest
@@ -145,3 +146,19 @@ class TestWords:
         expect(till.locator("html")).to_have_attribute("lang", "en")
         expect(till.locator("#charge")).to_contain_text("Charge")
         expect(till.locator("#panel-view")).to_contain_text("Enter an amount")
+
+
+class TestWeight:
+    @pytest.mark.parametrize("face", ["till", "gate"])
+    def test_is_at_most_30_kb_packed_until_the_camera_is_opened(self, request, face):
+        loaded: list[str] = []
+        page = request.getfixturevalue("page")
+        page.on("response", lambda r: loaded.append(r.url) if "/stage/" in r.url else None)
+        request.getfixturevalue(face)
+        folder = request.getfixturevalue("faces")
+        paths = {url.partition("/stage/")[2].partition("?")[0] for url in loaded} - {"demo.json"}
+        files = [
+            folder / path / "index.html" if path.endswith("/") else folder / path for path in paths
+        ]
+        assert len(files) > 10
+        assert sum(len(gzip.compress(file.read_bytes())) for file in files) <= 30 * 1024

@@ -115,7 +115,7 @@ class RestorationRequest(ma.Schema):
 
 class RestorationReply(ma.Schema):
     id = ma.fields.UUID(required=True)
-    restored = ma.fields.List(ma.fields.String(), required=True)
+    restored = ma.fields.List(Word(("physical_card", "virtual_card")), required=True)
     restored_at = Moment(required=True)
 
 

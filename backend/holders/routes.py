@@ -24,7 +24,6 @@ from backend.holders.schemas import (
     StatementReply,
 )
 from backend.http.auth import Unauthenticated, caller, guard
-from backend.http.fields import moment_text
 from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.parts import parts
 from backend.http.problems import raises
@@ -173,7 +172,7 @@ def read_events(query: dict[str, Any]) -> Response:
         )
     if not found:
         return Response(status=204, headers={"Next-Poll-Ms": str(POLL_MS)})
-    items = [{"id": str(n.id), "kind": n.kind, "at": moment_text(n.at), **n.facts} for n in found]
+    items = [{"id": str(n.id), "kind": n.kind, "at": rfc3339(n.at), **n.facts} for n in found]
     last = found[-1]
     quick = (now - last.at).total_seconds() < POLL_QUICK_MS / 100
     return _events(items, f"{last.written_by}.{last.id.hex}", POLL_QUICK_MS if quick else POLL_MS)

@@ -24,16 +24,7 @@ class Moment(ma.fields.AwareDateTime):
     """A moment: RFC 3339 in UTC, ending in Z, milliseconds."""
 
     def _serialize(self, value: datetime | None, *_: Any, **__: Any) -> str | None:
-        return None if value is None else moment_text(value)
-
-
-def moment_text(value: datetime) -> str:
-    """Return a moment as it goes over the wire.
-
-    >>> moment_text(datetime(2026, 9, 1, 4, 12, 30, tzinfo=UTC))
-    '2026-09-01T04:12:30.000Z'
-    """
-    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return None if value is None else rfc3339(value)
 
 
 class Word(ma.fields.String):

@@ -8,7 +8,7 @@ from flask import Response, json
 from flask_smorest import Blueprint
 
 from backend import clock
-from backend.clock import business_date
+from backend.clock import business_date, rfc3339
 from backend.db import transaction
 from backend.errors import ServiceUnavailable
 from backend.holders import limits, login

@@ -6,6 +6,8 @@ from typing import Any
 
 import marshmallow as ma
 
+from backend.clock import rfc3339
+
 
 class FenField(ma.fields.Integer):
     """Whole fen.  JSON Schema's integer: 106.0 is one; 106.5, "106" and true are not."""

@@ -107,7 +107,6 @@ const REFUSALS = {
 const WORDS = {
   till: ["收银台", "Till"],
   gate: ["门禁", "Gate"],
-  terminal: ["终端", "Terminal"],
   loading: ["正在连接…", "Connecting…"],
   online: ["在线", "Online"],
   offline: ["离线", "Offline"],

@@ -92,12 +92,15 @@ Page(
         return
       }
       try {
-        const { binding } = await api.session()
+        const known = await holder.fetchMe()
+        const { binding } = known.me
+        api.noteBinding(binding)
         if (binding !== 'active') {
+          this.setData({ face: null })
           this.showState(binding === 'none' ? 'unbound' : 'halfway')
           return
         }
-        this.showHolder(await holder.fetchMe())
+        this.showHolder(known)
         await this.refill()
         this.loadRecent()
       } catch (refusal) {
@@ -214,6 +217,7 @@ Page(
     showState(state, refusal) {
       const look = STATES[state] || STATES.failed
       const words = i18n.words('code').states
+      if (this.data.code.text) getApp().onPhoneEvent({ type: 'phone-code', text: '' })
       const known = refusal && !words[state] ? i18n.problem(refusal) : null
       this.setData({
         ...this.bearing(state),
@@ -235,10 +239,10 @@ Page(
         this.showState('unbound')
       } else if (refusal.status === 429 || refusal.status === 503) {
         this.retryAt = clock.now() + Math.max(RETRY_MS, refusal.retryAfterSeconds * 1000)
-        if (this.payKind === 'short') {
-          this.payKind = 'signed'
+        if (refusal.status === 503 && this.data.scope === 'pay' && this.payKind !== 'signed') {
+          if (this.payKind === 'short') platform.toast(this.data.t.toOnline)
+          this.payKind = 'signed' // short codes need more of the server than signed ones do
           this.retryAt = 0
-          platform.toast(this.data.t.toOnline)
         } else if (!this.deck().current()) {
           this.showState('failed', refusal)
         }

@@ -1,0 +1,318 @@
+"""The phone in a real Chromium: the committed bundle from a small server, the API scripted.
+
+Whatever the phone asks of another origin, refuses by its content security policy or writes as an
+error fails the test that opened it.
+"""
+
+import http.server
+import json
+import re
+import shutil
+import struct
+import threading
+import zlib
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zxingcpp
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Route, sync_playwright
+
+FACES = Path(__file__).parents[3] / "miniprogram-mock"
+CSP = (
+    "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; "
+    "img-src 'self' data: blob:; frame-src 'self'; worker-src 'self' blob:"
+)
+PERSON = {
+    "holder_number": "2026010421",
+    "name": "张晓明",
+    "category": "student",
+    "platform": "wechat",
+    "login_code": "zhang",
+    "note": "",
+}
+PHONE = {"width": 390, "height": 844}
+# The browser notes a refusal in its console by itself; tests are about those.
+EXPECTED_IN_CONSOLE = ("the server responded with a status of",)
+
+
+class Pages(http.server.SimpleHTTPRequestHandler):
+    """Serves /stage/… as the backend does."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args, directory=str(FACES))
+
+    def translate_path(self, path: str) -> str:
+        return super().translate_path(path.removeprefix("/stage"))
+
+    def do_GET(self) -> None:
+        if self.path == "/stage/demo.json":
+            body = json.dumps({"holders": [PERSON]}).encode()
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+        else:
+            super().do_GET()
+
+    def end_headers(self) -> None:
+        self.send_header("Content-Security-Policy", CSP)
+        self.send_header("Cache-Control", "no-store")
+        super().end_headers()
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+def moment(seconds: float) -> str:
+    return (datetime.now(UTC) + timedelta(seconds=seconds)).isoformat().replace("+00:00", "Z")
+
+
+class Server:
+    """The API's side of the conversation, as on an ordinary day; a test changes what differs."""
+
+    def __init__(self) -> None:
+        self.binding = "active"
+        self.refusals: dict[str, tuple[int, str]] = {}
+        self.happened: list[dict[str, Any]] = []
+        self.asked: list[tuple[str, str, Any]] = []
+        self.bills = [self.bill(number) for number in range(8)]
+        self.issued = 0
+
+    def bill(self, number: int) -> dict[str, Any]:
+        return {
+            "id": f"bill-{number}",
+            "kind": "top_up" if number == 3 else "charge",
+            "amount_fen": 5000 if number == 3 else -1250 - number,
+            "purse": "main",
+            "place": None if number == 3 else "第一食堂 3 号窗",
+            "channel": "wechat" if number == 3 else None,
+            "at": moment(-3600 * number),
+            "business_date": moment(-3600 * number)[:10],
+            "reference": "KCSY5CGD",
+            "amount_parts": None,
+        }
+
+    def codes(self, kind: str) -> list[dict[str, Any]]:
+        self.issued += 1
+        serial = f"{self.issued:06d}"
+        if kind == "short":
+            text = f"960{serial}31415926535"
+            times = {"not_before": moment(-1), "expires_at": moment(60)}
+            return [{"text": text, "kind": kind, **times}]
+        return [
+            {
+                "text": f"961{serial}{step}" + "2718281828" * 19 + "1",
+                "kind": "signed",
+                "not_before": moment(30 * step - 1),
+                "expires_at": moment(30 * step + 60),
+            }
+            for step in range(4)
+        ]
+
+    def me(self) -> dict[str, Any]:
+        return {
+            "binding": self.binding,
+            "holder": {
+                "name_masked": "张*明",
+                "holder_number": "2026010421",
+                "category": "student",
+            },
+            "physical_card": {
+                "state": "active",
+                "number_masked": "****0421",
+                "valid_until": "2030-07-31",
+            },
+            "virtual_card": {"state": "active", "valid_until": "2030-07-31"},
+            "purses": [
+                {"kind": "main", "balance_fen": 12850},
+                {"kind": "subsidy", "balance_fen": 3000},
+            ],
+            "limits": {"per_charge_fen": None, "per_day_fen": None, "paused": False},
+            "restore_from_phone": True,
+        }
+
+    def answer(self, method: str, path: str, query: str, body: Any) -> tuple[int, Any]:
+        if refused := self.refusals.get(f"{method} {path}"):
+            status, code = refused
+            return status, {"code": code, "status": status, "reference": "EC4F7K2"}
+        kind = (body or {}).get("kind", "signed")
+        nothing = {"items": [], "next_cursor": None}
+        ordinary: dict[str, Callable[[], tuple[int, Any]]] = {
+            "POST /sessions": lambda: (201, {"token": "t", "binding": self.binding}),
+            "GET /me": lambda: (200, self.me()),
+            "POST /me/codes": lambda: (200, {"codes": self.codes(kind)}),
+            "DELETE /me/codes": lambda: (204, None),
+            "GET /me/events": lambda: (200, {"items": self.news(), "next": "1"}),
+            "GET /me/statement": lambda: (200, self.statement(query)),
+            "GET /me/passages": lambda: (200, nothing),
+            "GET /me/top-ups": lambda: (200, nothing),
+            "GET /me/limits": lambda: (200, {**self.me()["limits"], "pending": None}),
+        }
+        unknown = (404, {"code": "not-found", "status": 404})
+        return ordinary.get(f"{method} {path}", lambda: unknown)()
+
+    def news(self) -> list[dict[str, Any]]:
+        told, self.happened = self.happened, []
+        return told
+
+    def statement(self, query: str) -> dict[str, Any]:
+        month = query.partition("month=")[2][:7]
+        totals = {"month": month, "in_fen": 5000, "out_fen": 8765}
+        return {"items": self.bills, "next_cursor": None, **totals}
+
+    def serve(self, route: Route) -> None:
+        request = route.request
+        path, _, query = request.url.partition("/api/v1")[2].partition("?")
+        body = json.loads(request.post_data) if request.post_data else None
+        self.asked.append((request.method, path, body))
+        status, content = self.answer(request.method, path, query, body)
+        route.fulfill(
+            status=status,
+            headers={
+                "Content-Type": "application/json",
+                "Next-Poll-Ms": "500",
+                "Date": datetime.now(UTC).strftime("%a, %d %b %Y %H:%M:%S GMT"),
+            },
+            body="" if content is None else json.dumps(content),
+        )
+
+
+@pytest.fixture(scope="session")
+def origin() -> Iterator[str]:
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Pages)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    found = shutil.which("chromium") or shutil.which("google-chrome")
+    if not found:
+        pytest.skip("no Chromium on this machine")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=found,
+            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage"],
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def server() -> Server:
+    return Server()
+
+
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def open_phone(chromium: Browser, origin: str, server: Server) -> Iterator[Open]:
+    """Opens a phone; at the end nothing may have left the origin or been written as an error."""
+    contexts, faults = [], []
+
+    def watch(message: ConsoleMessage) -> None:
+        expected = any(text in message.text for text in EXPECTED_IN_CONSOLE)
+        if message.type in {"error", "warning"} and not expected:
+            faults.append(message.text)
+
+    def open_(query: str = "login=zhang", **context: Any) -> Page:
+        settings = {
+            "viewport": PHONE,
+            "locale": "zh-CN",
+            "reduced_motion": "reduce",
+            "bypass_csp": False,
+        }
+        contexts.append(chromium.new_context(**{**settings, **context}))
+        page = contexts[-1].new_page()
+        page.on("console", watch)
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on(
+            "request",
+            lambda request: (
+                None if re.match(f"{origin}|data:", request.url) else faults.append(request.url)
+            ),
+        )
+        page.route("**/api/v1/**", server.serve)
+        page.goto(f"{origin}/stage/phone/?{query}")
+        return page
+
+    yield open_
+    for context in contexts:
+        context.close()
+    assert faults == []
+
+
+def _shown_code(page: Page) -> Locator:
+    return page.locator('.wx-page:not([hidden]) [data-code-text]:not([data-code-text=""])').first
+
+
+def _read_symbols(picture: Locator) -> list[str]:
+    """Decode every bar code and QR code in a screenshot."""
+    width, height, grey = _grey(picture.screenshot())
+    image = memoryview(grey).cast("B", shape=[height, width])
+    return [found.text for found in zxingcpp.read_barcodes(image)]
+
+
+def _grey(png: bytes) -> tuple[int, int, bytes]:
+    """Decode a screenshot: 8-bit RGB or RGBA, not interlaced; the green channel is kept."""
+    width, height, depth, colour = struct.unpack(">IIBB", png[16:26])
+    assert depth == 8
+    step = {2: 3, 6: 4}[colour]
+    packed, at = b"", 8
+    while at < len(png):
+        length, kind = struct.unpack(">I4s", png[at : at + 8])
+        if kind == b"IDAT":
+            packed += png[at + 8 : at + 8 + length]
+        at += 12 + length
+    raw, row_length = zlib.decompress(packed), width * step
+    above, grey = bytearray(row_length), bytearray()
+    for y in range(height):
+        start = y * (row_length + 1)
+        above = _unfilter(
+            raw[start], bytearray(raw[start + 1 : start + 1 + row_length]), above, step
+        )
+        grey += above[1::step]
+    return width, height, bytes(grey)
+
+
+def _unfilter(kind: int, row: bytearray, above: bytearray, step: int) -> bytearray:
+    for i in range(len(row) if kind else 0):
+        left = row[i - step] if i >= step else 0
+        up = above[i]
+        corner = above[i - step] if i >= step else 0
+        if kind == 1:
+            guess = left
+        elif kind == 2:
+            guess = up
+        elif kind == 3:
+            guess = (left + up) // 2
+        else:
+            nearest = left + up - corner
+            guess = min((left, up, corner), key=lambda one: abs(nearest - one))
+        row[i] = (row[i] + guess) & 255
+    return row
+
+
+@pytest.fixture
+def shown_code() -> Callable[[Page], Locator]:
+    """The code on the visible page, once it is drawn."""
+    return _shown_code
+
+
+@pytest.fixture
+def read_symbols() -> Callable[[Locator], list[str]]:
+    """The texts of all symbols in a screenshot."""
+    return _read_symbols
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """The native source."""
+    return FACES / "miniprogram"

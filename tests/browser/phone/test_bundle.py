@@ -1,0 +1,60 @@
+"""The committed bundle is what its sources make."""
+
+import gzip
+import hashlib
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parents[3] / "miniprogram-mock"
+BUNDLE = PROGRAM / "phone" / "bundle.js"
+FIRST_LOAD_BYTES = 115_000
+
+
+def source_hash() -> str:
+    """Hash the sources as runtime/build.mjs does."""
+    found = [
+        path.relative_to(PROGRAM).as_posix()
+        for folder in ("miniprogram", "runtime")
+        for path in (PROGRAM / folder).rglob("*")
+        if path.is_file()
+    ]
+    digest = hashlib.sha256()
+    for name in sorted([*found, "package.json"]):
+        content = (PROGRAM / name).read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+class TestBundle:
+    def test_says_the_hash_of_its_sources(self):
+        first_line = BUNDLE.read_text().partition("\n")[0]
+        assert first_line == f"/* sources sha256:{source_hash()} */", (
+            "the phone is stale: run `npm run build` in miniprogram-mock/"
+        )
+
+    def test_is_what_a_build_makes_now(self, tmp_path):
+        if not shutil.which("node") or not (PROGRAM / "node_modules").is_dir():
+            pytest.skip("no node, or no miniprogram-mock/node_modules: only the hash was compared")
+        command = ["node", "runtime/build.mjs", "--out", str(tmp_path / "phone")]
+        subprocess.run(command, cwd=PROGRAM, check=True)
+        built = {p.relative_to(tmp_path / "phone"): p for p in (tmp_path / "phone").rglob("*")}
+        kept = {p.relative_to(PROGRAM / "phone"): p for p in (PROGRAM / "phone").rglob("*")}
+        assert built.keys() == kept.keys()
+        for name, path in built.items():
+            if path.is_file():
+                assert path.read_bytes() == kept[name].read_bytes(), name
+
+    def test_makes_no_code_at_run_time(self):
+        assert not re.search(r"\bnew Function\s*\(|\beval\s*\(", BUNDLE.read_text())
+
+    def test_is_light_enough_for_a_first_load(self):
+        files = [BUNDLE, PROGRAM / "phone" / "phone.css", PROGRAM / "phone" / "index.html"]
+        assert sum(len(gzip.compress(one.read_bytes())) for one in files) < FIRST_LOAD_BYTES
+
+    def test_the_native_package_stays_far_below_the_platforms_two_megabytes(self):
+        sizes = [p.stat().st_size for p in (PROGRAM / "miniprogram").rglob("*") if p.is_file()]
+        assert sum(sizes) < 400_000

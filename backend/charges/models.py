@@ -71,7 +71,7 @@ class Charge(Base):
     policy_ids: Mapped[list[Any]]
     charged_at: Mapped[datetime]
     business_date: Mapped[date]
-    reference: Mapped[str] = mapped_column(unique=True)
+    reference: Mapped[str] = mapped_column(index=True)
 
 
 class ChargeReversal(Base):
@@ -84,4 +84,4 @@ class ChargeReversal(Base):
     amount_fen: Mapped[Fen]
     surcharge_fen: Mapped[Fen]
     reversed_at: Mapped[datetime]
-    reference: Mapped[str] = mapped_column(unique=True)
+    reference: Mapped[str] = mapped_column(index=True)

@@ -45,4 +45,4 @@ class Passage(Base):
     name_masked: Mapped[str | None]
     category: Mapped[str | None]
     decided_at: Mapped[datetime]
-    reference: Mapped[str] = mapped_column(unique=True)
+    reference: Mapped[str] = mapped_column(index=True)

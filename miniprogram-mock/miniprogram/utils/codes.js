@@ -68,10 +68,6 @@ class Deck {
     const used = this.codes.find((code) => code.text === text)
     this.keep(used ? this.codes.filter((code) => code.from > used.from && code.text !== text) : [])
   }
-
-  clear() {
-    this.keep([])
-  }
 }
 
 /** Forgets every code on this phone. */

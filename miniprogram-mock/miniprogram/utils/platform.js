@@ -130,7 +130,6 @@ module.exports = {
   confirm,
   copy: (data) => promised(wx.setClipboardData, { data }),
   go: (url) => promised(wx.navigateTo, { url }),
-  goBack: () => promised(wx.navigateBack),
   goTab: (url) => promised(wx.switchTab, { url }),
   guardScreen,
   isOnline,

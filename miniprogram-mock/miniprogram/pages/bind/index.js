@@ -19,9 +19,13 @@ Page(
       const t = i18n.words('bind')
       this.setData({ paymentText: i18n.fill(t.paymentText, { platform: t.platforms[platform.host] }) })
       this.goTo(CONSENT)
-      const { binding } = await api.session()
-      if (binding === 'identity_verified') this.goTo(PAYMENT)
-      if (binding === 'active') this.goTo(DONE)
+      try {
+        const { binding } = await api.session()
+        if (binding === 'identity_verified') this.goTo(PAYMENT)
+        if (binding === 'active') this.goTo(DONE)
+      } catch (refusal) {
+        this.setData({ problem: i18n.problem(refusal) })
+      }
     },
 
     goTo(step) {

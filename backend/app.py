@@ -1,7 +1,6 @@
 """Builds the application: the one place where things are wired."""
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +14,7 @@ from backend.cards import routes as cards
 from backend.charges import routes as charges
 from backend.gates import routes as gates
 from backend.holders import routes as holders
-from backend.http import json_body, operations
-from backend.http.auth import GUARDS
+from backend.http import document, json_body, operations
 from backend.http.parts import Parts
 from backend.http.problems import ProblemApi
 from backend.http.rates import Rates
@@ -67,10 +65,6 @@ def create_app(settings: Settings) -> Flask:
         API_TITLE="Campus Card",
         API_VERSION="v1",
         OPENAPI_VERSION="3.1.0",
-        OPENAPI_URL_PREFIX="/",
-        OPENAPI_JSON_PATH="openapi.json",
-        OPENAPI_SWAGGER_UI_PATH="/docs",
-        OPENAPI_SWAGGER_UI_URL="/static/swagger-ui/",
         PROPAGATE_EXCEPTIONS=False,
     )
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
@@ -79,10 +73,10 @@ def create_app(settings: Settings) -> Flask:
     json_body.install(app)
     operations.install(app)
     stage.install(app, settings)
-    api = ProblemApi(app, spec_kwargs={"info": {"description": "校园卡 · the virtual campus card"}})
+    api = ProblemApi(app)
     for blueprint, prefix in BLUEPRINTS:
         api.register_blueprint(blueprint, url_prefix=prefix + (blueprint.url_prefix or ""))
-    describe(app, api)
+    document.install(app, api)
     app.after_request(harden)
     return app
 
@@ -134,23 +128,6 @@ def read_payments(
     for channel in channels.values():
         channel.self_test()
     return channels, platforms
-
-
-def describe(app: Flask, api: ProblemApi) -> None:
-    """Give every documented operation its id and say who may call it."""
-    components = api.spec.components
-    for kind in sorted({*GUARDS.values()} - {"nobody"}):
-        components.security_scheme(kind, {"type": "http", "scheme": "bearer"})
-    for rule in app.url_map.iter_rules():
-        path = re.sub(r"<(?:[^:<>]+:)?([^<>]+)>", r"{\1}", rule.rule)
-        blueprint, _, view = rule.endpoint.rpartition(".")
-        for method in (rule.methods or set()) & {"GET", "POST", "PUT", "PATCH", "DELETE"}:
-            operation = api.spec._paths.get(path, {}).get(method.lower())  # noqa: SLF001 - apispec has no getter
-            if operation is not None and blueprint in GUARDS:
-                first, *rest = view.split("_")
-                operation["operationId"] = first + "".join(word.capitalize() for word in rest)
-                kind = GUARDS[blueprint]
-                operation["security"] = [] if kind == "nobody" else [{kind: []}]
 
 
 def harden(answer: Response) -> Response:

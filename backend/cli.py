@@ -144,9 +144,10 @@ def rotate_code_keys() -> None:
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if the files are stale.")
 def openapi(check: bool) -> None:  # noqa: FBT001 - a click flag
     """Write openapi/openapi.json and openapi/problems.md."""
+    from backend.app import create_app
     from backend.http import document
 
-    stale = document.write(ROOT / "openapi", check=check)
+    stale = document.write(ROOT / "openapi", create_app, check=check)
     for name in stale:
         click.echo(f"{'stale' if check else 'written'}: openapi/{name}")
     sys.exit(1 if check and stale else 0)

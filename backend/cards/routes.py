@@ -444,7 +444,21 @@ staff = guard(
 )
 
 
+ROSTER_FILE = {
+    "description": "CSV (UTF-8 or GB 18030) or XLSX, headed in Chinese or English.",
+    "required": True,
+    "content": {
+        media_type: {"schema": {"type": "string", "format": "binary"}}
+        for media_type in (
+            "text/csv",
+            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        )
+    },
+}
+
+
 @staff.route("", methods=["POST"])
+@staff.doc(requestBody=ROSTER_FILE)
 @staff.arguments(RosterQuery, location="query")
 @raises(staff, Unauthenticated, RoleNotAllowed, RosterUnreadable)
 @staff.response(200, RosterReply)

@@ -19,6 +19,7 @@ from sqlalchemy import text
 from backend import clock
 from backend.db import transaction
 from backend.http.parts import parts
+from backend.http.problems import REFUSALS
 
 REQUESTS = Counter(
     "campus_card_requests", "Answers by endpoint and status.", ["endpoint", "status"]
@@ -101,3 +102,111 @@ def jwks() -> Response:
     answer = jsonify(parts().code_keys.jwks(clock.now()))
     answer.headers["Cache-Control"] = "max-age=60"
     return answer
+
+
+def _said(description: str, example: dict[str, Any]) -> dict[str, Any]:
+    members = {
+        "status": {"type": "string", "enum": ["alive", "ready", "away"]},
+        "database": {"type": "string", "enum": ["ready", "away"]},
+        "revision": {"type": ["string", "null"]},
+        "redis": {"type": "string", "enum": ["ready", "away"]},
+    }
+    schema = {
+        "type": "object",
+        "properties": {name: members[name] for name in example},
+        "required": [*example],
+        "additionalProperties": False,
+    }
+    media = {"schema": schema, "examples": {"example": {"value": example}}}
+    return {"description": description, "content": {"application/json": media}}
+
+
+READY = {
+    "status": "ready",
+    "database": "ready",
+    "revision": "0002_create_job_queue",
+    "redis": "ready",
+}
+KEY_MEMBERS = ("kty", "crv", "kid", "use", "alg", "x")
+KEY = dict(
+    zip(
+        KEY_MEMBERS,
+        ("OKP", "Ed25519", "q7", "sig", "EdDSA", "11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"),
+        strict=True,
+    )
+)
+KEY_SET: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "keys": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "properties": {name: {"type": "string"} for name in KEY_MEMBERS},
+                "required": [*KEY_MEMBERS],
+            },
+        }
+    },
+    "required": ["keys"],
+}
+DOCUMENTED: dict[str, Any] = {
+    "/healthz": {
+        "get": {
+            "summary": "Tell that this process answers.",
+            "responses": {
+                "200": _said("Alive.", {"status": "alive"}),
+            },
+        }
+    },
+    "/readyz": {
+        "get": {
+            "summary": "Tell whether requests can be worked.",
+            "description": "Redis away is a warning: signed codes go on working without it.",
+            "responses": {
+                "200": _said(
+                    "Ready.",
+                    {
+                        "status": "ready",
+                        "database": "ready",
+                        "revision": "0002_create_job_queue",
+                        "redis": "ready",
+                    },
+                ),
+                "503": _said(
+                    "The database is away.",
+                    {"status": "away", "database": "away", "revision": None, "redis": "away"},
+                ),
+            },
+        }
+    },
+    "/metrics": {
+        "get": {
+            "summary": "Show the figures that Prometheus collects.",
+            "responses": {
+                "200": {
+                    "description": "Prometheus' text format.",
+                    "content": {"text/plain": {"schema": {"type": "string"}}},
+                },
+            },
+            REFUSALS: ["service-unavailable"],
+        }
+    },
+    "/.well-known/jwks.json": {
+        "get": {
+            "summary": "Publish the public keys of card codes (动态码).",
+            "description": "RFC 7517.  A key shows up a day before it signs its first code.",
+            "responses": {
+                "200": {
+                    "description": "The keys.",
+                    "content": {
+                        "application/json": {
+                            "schema": KEY_SET,
+                            "examples": {"example": {"value": {"keys": [KEY]}}},
+                        }
+                    },
+                }
+            },
+        }
+    },
+}
+"""What the published document says of these endpoints."""

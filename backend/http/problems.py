@@ -33,6 +33,8 @@ HTTP_CODES = {
     422: "validation-failed",
 }
 PROBLEM_JSON = "application/problem+json"
+REFUSALS = "x-refusals"
+"""Where an endpoint keeps its refusals until `document.py` writes them out."""
 DEFAULT_RETRY_AFTER_SECONDS = 2
 
 log = logging.getLogger(__name__)
@@ -59,6 +61,7 @@ class ProblemSchema(ma.Schema):
     code = ma.fields.String(required=True)
     reference = ma.fields.String(required=True)
     errors = ma.fields.Dict()
+    display = ma.fields.Nested(DisplaySchema)
 
 
 def problem(code: str, status: int, *, reference: str | None = None, **facts: Any) -> Response:
@@ -130,31 +133,12 @@ class ProblemApi(Api):  # type: ignore[misc] # flask-smorest carries no types
                 answer.headers[name] = value
         return answer
 
-    def _register_responses(self) -> None:
-        """Document the errors of every endpoint under the media type that they have."""
-        self.DEFAULT_RESPONSE_CONTENT_TYPE = PROBLEM_JSON
-        try:
-            super()._register_responses()
-        finally:
-            del self.DEFAULT_RESPONSE_CONTENT_TYPE  # back to the class's own
-
 
 def raises(
     blueprint: Blueprint, *errors: type[DomainError]
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Document on an endpoint the refusals that it can answer with, in order of precedence."""
-
-    def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
-        for status in sorted({STATUS[error.kind] for error in errors}):
-            here = [error for error in errors if STATUS[error.kind] == status]
-            view = blueprint.alt_response(
-                status,
-                schema=ProblemSchema,
-                content_type=PROBLEM_JSON,
-                description=" ".join(
-                    f"`{e.code}`: {(e.__doc__ or '').splitlines()[0]}" for e in here
-                ),
-            )(view)
-        return view
-
-    return decorate
+    document: Callable[[Callable[..., Any]], Callable[..., Any]] = blueprint.doc(
+        **{REFUSALS: [error.code for error in errors]}
+    )
+    return document

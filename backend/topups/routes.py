@@ -123,7 +123,24 @@ def sync_top_up(top_up_id: UUID) -> Any:
     return asking.ask(question, channel=channel, sealer=own.sealer, now=now)
 
 
+def _notice(media_type: str) -> dict[str, Any]:
+    return {
+        "description": "As the channel signed it; the signature over the raw body is the proof.",
+        "content": {media_type: {"schema": {"type": "object"}}},
+    }
+
+
+WECHAT_REFUSAL = {
+    "type": "object",
+    "properties": {"code": {"const": "FAIL"}, "message": {"type": "string"}},
+    "required": ["code", "message"],
+}
+
+
 @callbacks.route("/wechat-pay", methods=["POST"])
+@callbacks.doc(requestBody=_notice("application/json"))
+@raises(callbacks, NotFound)
+@callbacks.alt_response(400, schema=WECHAT_REFUSAL, description="Not believed or not stored.")
 @callbacks.response(204)
 def receive_wechat_notice() -> Response:
     """Receive a WeChat Pay v3 notice: 204 once its effect is stored, 4xx or 5xx otherwise."""
@@ -131,6 +148,8 @@ def receive_wechat_notice() -> Response:
 
 
 @callbacks.route("/alipay", methods=["POST"])
+@callbacks.doc(requestBody=_notice("application/x-www-form-urlencoded"))
+@raises(callbacks, NotFound)
 @callbacks.response(200, {"type": "string"}, content_type="text/plain")
 def receive_alipay_notice() -> Response:
     """Receive an Alipay notice: exactly `success` once its effect is stored, `fail` otherwise."""
@@ -138,7 +157,10 @@ def receive_alipay_notice() -> Response:
 
 
 def _receive(name: str) -> Response:
-    channel, now, body = parts().channels[name], clock.now(), request.get_data(cache=False)
+    channel = parts().channels.get(name)
+    if channel is None:
+        raise NotFound
+    now, body = clock.now(), request.get_data(cache=False)
     try:
         notice = channel.parse_notice(dict(request.headers), body, now=now)
     except NoticeForged as error:

@@ -87,6 +87,9 @@ BEGIN
         ELSIF answer.content_hash <> p_content_hash THEN
             answer.reason := 'id-reused';
         END IF;
+        IF answer.reason IN ('not-found', 'charge-voided', 'id-reused') THEN
+            answer.facts := '{}';  -- the stored facts tell a balance: they are for a retry alone
+        END IF;
         RETURN answer;
     END IF;
 

@@ -21,6 +21,7 @@ from backend.cards.service import (
 from backend.clock import business_date
 from backend.errors import DomainError, Kind
 from backend.holders.identity import (
+    IdentityStepExpired,
     forget_identity_step,
     forget_tries,
     keep_for_payment_step,
@@ -71,14 +72,22 @@ def verify_identity(
     """
 
     def keep() -> None:
-        forget_tries(session, account_index=caller.account_index)
         keep_for_payment_step(
             session,
             caller=caller,
+            holder_id=holder.id,
             name=name,
             document_number=document_number,
             sealer=sealer,
             now=now,
+        )
+
+    def proved() -> None:
+        forget_tries(
+            session,
+            account_index=caller.account_index,
+            holder_number=holder_number,
+            sealer=sealer,
         )
 
     holder = match_roster(
@@ -102,6 +111,7 @@ def verify_identity(
     ).all()
     for binding in live:
         if binding.holder_id == holder.id and binding.account_index == caller.account_index:
+            proved()
             if binding.state is BindingState.IDENTITY_VERIFIED:
                 keep()
             return holder, binding
@@ -122,6 +132,7 @@ def verify_identity(
         ended_at=None,
     )
     session.add(binding)
+    proved()
     keep()
     operation_log.record(
         session,
@@ -146,6 +157,7 @@ def activate(
     Raises:
         PaymentIdentityMismatch: another person's account.
         PaymentIdentityUnavailable: the platform does not say.
+        IdentityStepExpired: while the platform was asked, the binding gave way to another.
     """
     if result is RealNameResult.MISMATCH:
         raise PaymentIdentityMismatch
@@ -155,10 +167,13 @@ def activate(
         select(Binding)
         .where(
             Binding.account_index == caller.account_index,
+            Binding.holder_id == caller.bound_to,
             Binding.state != BindingState.ENDED,
         )
         .with_for_update()
-    ).one()
+    ).one_or_none()
+    if binding is None:
+        raise IdentityStepExpired
     if binding.state is BindingState.IDENTITY_VERIFIED:
         binding.state, binding.activated_at = BindingState.ACTIVE, now
         forget_identity_step(session, session_id=caller.session_id)

@@ -153,6 +153,20 @@ def may_restore(
     return policies.used("card.restore_channels", "restore.step_up_minutes")
 
 
+def find_restoration(
+    session: Session, *, restoration_id: UUID, holder_id: UUID
+) -> Restoration | None:
+    """Return what was restored under this id: a retry gets it whatever holds by then, or None.
+
+    Raises:
+        NotFound: somebody else's restoration has this id.
+    """
+    earlier = session.get(Restoration, restoration_id)
+    if earlier is not None and earlier.holder_id != holder_id:
+        raise NotFound
+    return earlier
+
+
 def restore(
     session: Session,
     *,
@@ -165,18 +179,15 @@ def restore(
     """Put every lost card of a holder back in use.
 
     The caller checked the channel (`may_restore`) and the document before.  The virtual card gets a
-    new alias once more: codes from before the loss stay dead.
+    new alias once more: codes from before the loss stay dead.  Locks the holder and the cards.
 
     Raises:
         NotFound: somebody else's restoration has this id.
         NothingToRestore: no card is lost, or it was replaced.
     """
-    earlier = session.get(Restoration, restoration_id)
-    if earlier is not None:
-        if earlier.holder_id != holder_id:
-            raise NotFound
-        return earlier
     session.execute(select(Holder.id).where(Holder.id == holder_id).with_for_update())
+    if earlier := find_restoration(session, restoration_id=restoration_id, holder_id=holder_id):
+        return earlier
     lost = session.scalars(
         select(Card)
         .where(Card.holder_id == holder_id, Card.state == CardState.LOST)

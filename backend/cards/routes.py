@@ -310,6 +310,10 @@ def restore(request: dict[str, Any], restoration_id: UUID) -> Any:
     who: HolderCaller = caller()
     now, sealer = clock.now(), parts().sealer
     with transaction() as session:
+        if earlier := loss.find_restoration(
+            session, restoration_id=restoration_id, holder_id=who.holder_id
+        ):
+            return earlier, 200
         policy_ids = loss.may_restore(
             session, channel="mini_program", logged_in_at=who.logged_in_at, now=now
         )
@@ -336,7 +340,12 @@ def restore(request: dict[str, Any], restoration_id: UUID) -> Any:
             actor=who.actor,
             now=now,
         )
-        identity.forget_tries(session, account_index=who.account_index)
+        identity.forget_tries(
+            session,
+            account_index=who.account_index,
+            holder_number=holder.holder_number,
+            sealer=sealer,
+        )
     return done, 201 if done.restored_at == now else 200
 
 
@@ -403,8 +412,12 @@ def restore_at_kiosk(request: dict[str, Any], restoration_id: UUID) -> Any:
     who.must_be(TerminalKind.KIOSK)
     now, sealer = clock.now(), parts().sealer
     with transaction() as session:
-        policy_ids = loss.may_restore(session, channel="kiosk", logged_in_at=None, now=now)
         holder_id = loss.holder_by_card_number(session, number=request["card_number"])
+        if earlier := loss.find_restoration(
+            session, restoration_id=restoration_id, holder_id=holder_id
+        ):
+            return earlier, 200
+        policy_ids = loss.may_restore(session, channel="kiosk", logged_in_at=None, now=now)
         number = holder_of(session, holder_id=holder_id).holder_number
         identity.count_try(
             session,
@@ -428,7 +441,12 @@ def restore_at_kiosk(request: dict[str, Any], restoration_id: UUID) -> Any:
             actor=who.actor,
             now=now,
         )
-        identity.forget_tries(session, account_index=sealer.index("card", request["card_number"]))
+        identity.forget_tries(
+            session,
+            account_index=sealer.index("card", request["card_number"]),
+            holder_number=number,
+            sealer=sealer,
+        )
     return done, 201 if done.restored_at == now else 200
 
 

@@ -5,7 +5,7 @@ import json
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, or_, select
+from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
 from backend.errors import DomainError, Kind
@@ -38,26 +38,27 @@ def count_try(
     """Count an attempt to prove an identity.
 
     Runs in a transaction of its own, committed before the attempt is judged: a refused attempt
-    counts too.
+    counts too.  Locks the account's and the number's count, so that attempts at the same moment
+    are counted one after the other.
 
     Raises:
         TooManyTries: fact `retry_after`, seconds.
     """
     number_index = sealer.index("holder-number", holder_number)
-    recent = session.scalars(
-        select(BindingTry.at)
-        .where(
-            or_(
-                BindingTry.account_index == account_index,
-                BindingTry.holder_number_index == number_index,
-            ),
-            BindingTry.at > now - DAY,
-        )
-        .order_by(BindingTry.at.desc())
-    ).all()
-    if len(recent) >= TRIES_A_DAY:
-        frees_at = recent[TRIES_A_DAY - 1] + DAY
-        raise TooManyTries(retry_after=max(1, int((frees_at - now).total_seconds())))
+    for index in sorted((account_index, number_index)):
+        session.execute(text("SELECT lock_id(:id)"), {"id": UUID(bytes=index[:16])})
+    for column, index in (
+        (BindingTry.account_index, account_index),
+        (BindingTry.holder_number_index, number_index),
+    ):
+        recent = session.scalars(
+            select(BindingTry.at)
+            .where(column == index, BindingTry.at > now - DAY)
+            .order_by(BindingTry.at.desc())
+        ).all()
+        if len(recent) >= TRIES_A_DAY:
+            frees_at = recent[TRIES_A_DAY - 1] + DAY
+            raise TooManyTries(retry_after=max(1, int((frees_at - now).total_seconds())))
     session.add(
         BindingTry(
             id=new_id(), account_index=account_index, holder_number_index=number_index, at=now
@@ -65,9 +66,19 @@ def count_try(
     )
 
 
-def forget_tries(session: Session, *, account_index: bytes) -> None:
-    """Clear the count of an account that proved who it is."""
-    session.execute(delete(BindingTry).where(BindingTry.account_index == account_index))
+def forget_tries(
+    session: Session, *, account_index: bytes, holder_number: str, sealer: Sealer
+) -> None:
+    """Clear the count of an account that proved to be this holder.
+
+    Its attempts at other holder numbers stay counted: nobody buys guesses by proving who they are.
+    """
+    session.execute(
+        delete(BindingTry).where(
+            BindingTry.account_index == account_index,
+            BindingTry.holder_number_index == sealer.index("holder-number", holder_number),
+        )
+    )
 
 
 def match_roster(
@@ -133,6 +144,7 @@ def keep_for_payment_step(
     session: Session,
     *,
     caller: HolderCaller,
+    holder_id: UUID,
     name: str,
     document_number: str,
     sealer: Sealer,
@@ -141,11 +153,14 @@ def keep_for_payment_step(
     """Keep name and document for the payment step, under a key that only the bearer token makes.
 
     The platform needs both to compare them with the account's real name.  The server alone cannot
-    read them, and they are cleared when the step succeeds or 15 minutes are over.
+    read them, and they are cleared when the step succeeds or 15 minutes are over.  They open for
+    this holder only: nobody pays as one person what another one was verified for.
     """
     opened = session.get_one(HolderSession, caller.session_id)
     opened.identity_sealed = sealer.seal(
-        "identity-step", json.dumps([name, document_number]), also=caller.token.encode()
+        "identity-step",
+        json.dumps([name, document_number]),
+        also=caller.token.encode() + holder_id.bytes,
     )
     opened.identity_sealed_at = now
 
@@ -156,19 +171,25 @@ def kept_for_payment_step(
     """Return the name and document of the identity step.
 
     Raises:
-        IdentityStepExpired: there was none in this session, or it is too old.
+        IdentityStepExpired: there was none in this session for the holder to whom the account is
+            bound now, or it is too old.
     """
     opened = session.get_one(HolderSession, caller.session_id)
     if (
-        opened.identity_sealed is None
+        caller.bound_to is None
+        or opened.identity_sealed is None
         or opened.identity_sealed_at is None
         or now >= opened.identity_sealed_at + SEALED_FOR
     ):
         raise IdentityStepExpired
-    text = sealer.unseal("identity-step", opened.identity_sealed, also=caller.token.encode())
-    if text is None:
+    kept = sealer.unseal(
+        "identity-step",
+        opened.identity_sealed,
+        also=caller.token.encode() + caller.bound_to.bytes,
+    )
+    if kept is None:
         raise IdentityStepExpired
-    name, document_number = json.loads(text)
+    name, document_number = json.loads(kept)
     return name, document_number
 
 

@@ -54,7 +54,10 @@ def change_limits(
     today = business_date(now)
     present = limits_on(today, present=_present(holder), raised=holder.raised_limits)
     if wanted:
-        at_once, tomorrow = lower_now(present, {**present, **wanted})
+        waiting = holder.raised_limits or present  # what holds from tomorrow on
+        at_once, tomorrow = lower_now(
+            present, {name: wanted.get(name, waiting[name]) for name in LIMIT_NAMES}
+        )
         holder.per_charge_limit_fen = at_once["per_charge_fen"]
         holder.per_day_limit_fen = at_once["per_day_fen"]
         holder.raised_limits = (

@@ -8,7 +8,7 @@ from backend.operators.models import Role
 
 class OperatorSessionRequest(ma.Schema):
     username = Text(required=True, validate=ma.validate.Length(1, 64))
-    password = ma.fields.String(required=True, validate=ma.validate.Length(1, 128))
+    password = Text(required=True, validate=ma.validate.Length(1, 128))
     totp = ma.fields.String(required=True, validate=ma.validate.Regexp(r"^[0-9]{6}\Z"))
 
 

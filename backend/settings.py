@@ -1,7 +1,6 @@
 """What the operator may set: read once from the environment, checked whole, never changed."""
 
 import base64
-import binascii
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -53,7 +52,7 @@ class Settings:
 
         try:
             root_key = base64.b64decode(need("CAMPUS_CARD_ROOT_KEY"), validate=True)
-        except binascii.Error:
+        except ValueError:
             root_key = b""
             faults.append("CAMPUS_CARD_ROOT_KEY is not base64")
         if root_key and len(root_key) != 32:  # noqa: PLR2004 - AES-256

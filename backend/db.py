@@ -58,6 +58,7 @@ def connect(url: str, *, pool_size: int = 8) -> Engine:
         max_overflow=0,
         pool_timeout=2,
         pool_pre_ping=True,
+        hide_parameters=True,  # they are people's names and numbers, and errors are logged
         connect_args={
             "connect_timeout": 2,
             "application_name": "campus-card",

@@ -115,7 +115,7 @@ def complete(document: dict[str, Any], app: Flask) -> dict[str, Any]:
         _illustrate(operation, schemas, examples)
         paths[path][method] = {key: operation[key] for key in ORDER if key in operation}
     for item in paths.values():
-        for parameter in _parameters(item):
+        for parameter in parameters(item):
             _explain(parameter, parameter["schema"], "", parameter["name"])
     return {
         "openapi": document["openapi"],
@@ -171,7 +171,8 @@ def _section(path: str) -> str:
     )
 
 
-def _parameters(item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+def parameters(item: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the parameters of a path and of its operations."""
     yield from item.get("parameters", ())
     for operation in item.values():
         if isinstance(operation, dict):

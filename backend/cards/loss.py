@@ -68,7 +68,7 @@ def report_lost(
         if (earlier.credential, earlier.stop_virtual_card) != (credential, stop_virtual_card):
             raise IdReused
         return earlier
-    session.execute(select(Holder.id).where(Holder.id == holder_id).with_for_update())
+    _lock_holder(session, holder_id)
     kinds = [CardKind.PHYSICAL] if credential == "physical_card" else [CardKind.VIRTUAL]
     if credential == "physical_card" and stop_virtual_card:
         kinds.append(CardKind.VIRTUAL)
@@ -109,6 +109,14 @@ def report_lost(
         virtual_card_stopped=CardKind.VIRTUAL in kinds,
     )
     return report
+
+
+def _lock_holder(session: Session, holder_id: UUID) -> None:
+    """Let one report or restoration of a holder happen at a time.
+
+    The weaker lock lets charges through, which lock the purse first and then refer to the holder.
+    """
+    session.execute(select(Holder.id).where(Holder.id == holder_id).with_for_update(key_share=True))
 
 
 def _end_phone(session: Session, *, holder_id: UUID, now: datetime) -> None:
@@ -185,7 +193,7 @@ def restore(
         NotFound: somebody else's restoration has this id.
         NothingToRestore: no card is lost, or it was replaced.
     """
-    session.execute(select(Holder.id).where(Holder.id == holder_id).with_for_update())
+    _lock_holder(session, holder_id)
     if earlier := find_restoration(session, restoration_id=restoration_id, holder_id=holder_id):
         return earlier
     lost = session.scalars(

@@ -113,4 +113,4 @@ def list_own_passages(query: dict[str, Any]) -> dict[str, Any]:
             before=place_of(query.get("cursor")),
             limit=query["limit"] + 1,
         )
-    return page(rows, limit=query["limit"])
+    return page(rows, limit=query["limit"], at="decided_at")

@@ -49,11 +49,14 @@ def place_of(cursor: str | None) -> tuple[datetime, UUID] | None:
         raise CursorUnknown from error
 
 
-def page(rows: Sequence[Any], *, limit: int) -> dict[str, Any]:
-    """Return one page of rows that were asked for with `limit + 1`; rows have `at` and `id`."""
+def page(rows: Sequence[Any], *, limit: int, at: str = "at") -> dict[str, Any]:
+    """Return one page of rows that were asked for with `limit + 1`, by their moment and `id`.
+
+    `at` names the attribute that holds the moment by which the rows are sorted.
+    """
     more = len(rows) > limit
     rows = rows[:limit]
     return {
         "items": rows,
-        "next_cursor": cursor_of(rows[-1].at, rows[-1].id) if more else None,
+        "next_cursor": cursor_of(getattr(rows[-1], at), rows[-1].id) if more else None,
     }

@@ -92,7 +92,7 @@ def list_top_ups(query: dict[str, Any]) -> dict[str, Any]:
             before=place_of(query.get("cursor")),
             limit=query["limit"] + 1,
         )
-    return page(rows, limit=query["limit"])
+    return page(rows, limit=query["limit"], at="created_at")
 
 
 @blueprint.route("/<uuid:top_up_id>", methods=["GET"])

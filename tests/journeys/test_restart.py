@@ -1,0 +1,122 @@
+"""What survives: Ctrl-C, a killed part, a killed launcher."""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from journeys.outsider import Demo, ask, eventually
+
+pytestmark = [
+    pytest.mark.xdist_group("demo"),
+    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
+]
+
+MEAL_FEN = 450
+
+
+def descendants(pid: int) -> dict[int, str]:
+    """Return the children of a process, and theirs, with their command lines."""
+    found = {}
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+        found |= {int(child): command, **descendants(int(child))}
+    return found
+
+
+def ended(pid: int) -> bool:
+    """Say whether a process is gone, or only waits to be buried."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return status.rpartition(")")[2].split()[0] == "Z"
+
+
+def part(demo: Demo, words: str) -> int:
+    """Return the process whose command line has these words: of several, the innermost."""
+    assert demo.process is not None
+    return [pid for pid, said in descendants(demo.process.pid).items() if words in said][-1]
+
+
+class Day:
+    """Something that happened before, to be found again."""
+
+    def __init__(self, demo: Demo) -> None:
+        self.demo, self.phone = demo, demo.holder("20240201")
+        self.till, self.charge_id = demo.terminal("第一食堂 1号窗"), str(uuid4())
+        self.code = self.phone.code()
+        self.first = self.till.charge(self.code, MEAL_FEN, charge_id=self.charge_id)
+        assert self.first.status == 201
+        self.balance_fen = self.phone.balance_fen
+
+    def assert_is_found_again(self) -> None:
+        """The session, the token and the money are what they were; the answer is the first one."""
+        assert self.phone.balance_fen == self.balance_fen
+        again = self.till.charge(self.code, MEAL_FEN, charge_id=self.charge_id)
+        assert (again.status, again.body) == (200, self.first.body)
+        assert self.phone.balance_fen == self.balance_fen
+
+    def assert_goes_on(self) -> None:
+        """New things can be done: pay, top up, and be credited by a notice."""
+        assert self.till.charge(self.phone.code(), MEAL_FEN).status == 201
+        order = self.phone.order("wechat", MEAL_FEN)
+        self.demo.pay(order["out_trade_no"])
+        assert eventually(lambda: self.phone.state_of(order) == "paid")
+        assert self.phone.balance_fen == self.balance_fen
+        assert self.demo.campus_card("prove-ledger").returncode == 0
+
+
+class TestCtrlC:
+    def test_ends_everything_and_keeps_the_data(self, demo: Demo):
+        day = Day(demo)
+        said, parts = demo.said, descendants(demo.process.pid)
+        assert demo.stop() == 0
+        assert demo.words[-1] == "Campus Card has stopped."
+        assert all(ended(pid) for pid in parts)
+        demo.start()
+        assert demo.said == said
+        day.assert_is_found_again()
+        day.assert_goes_on()
+
+
+class TestKilledPart:
+    def test_the_launcher_says_so_and_ends_when_a_server_dies(self, demo: Demo):
+        for words in ("backend.wsgi", "backend.cli work", "payments.sandbox"):
+            day, parts = Day(demo), descendants(demo.process.pid)
+            os.kill(part(demo, words), signal.SIGKILL)
+            assert demo.wait() == 1, words
+            assert "ended by itself" in demo.words[-1]
+            assert all(ended(pid) for pid in parts)
+            demo.start()
+            day.assert_is_found_again()
+
+    def test_goes_on_after_it(self, demo: Demo):
+        Day(demo).assert_goes_on()
+
+
+class TestKilledLauncher:
+    def test_takes_everything_with_it_and_the_next_start_recovers(self, demo: Demo):
+        day, parts = Day(demo), descendants(demo.process.pid)
+        assert len(parts) > 4
+        demo.kill()
+        assert eventually(lambda: all(ended(pid) for pid in parts))
+        demo.start()
+        day.assert_is_found_again()
+        day.assert_goes_on()
+
+
+class TestWithoutRedis:
+    def test_signed_codes_go_on(self, demo: Demo):
+        day = Day(demo)
+        valkey = part(demo, "valkey")
+        os.kill(valkey, signal.SIGSTOP)
+        try:
+            assert day.till.charge(day.phone.code(), MEAL_FEN).status == 201
+            assert day.phone.codes(kind="short").status == 503
+            assert ask("GET", f"{demo.said['base_url']}/readyz").status == 200
+        finally:
+            os.kill(valkey, signal.SIGCONT)
+        assert eventually(lambda: day.phone.codes(kind="short").status == 200)

@@ -1,6 +1,7 @@
 """Cards: opening, finding and changing them."""
 
 import secrets
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -82,6 +83,13 @@ def find_card(session: Session, *, holder_id: UUID, kind: CardKind) -> Card | No
     return session.scalars(
         select(Card).where(Card.holder_id == holder_id, Card.kind == kind, Card.state.not_in(GONE))
     ).one_or_none()
+
+
+def list_cards(session: Session, *, holder_id: UUID) -> Sequence[Card]:
+    """Return every card that a holder has or had, newest first."""
+    return session.scalars(
+        select(Card).where(Card.holder_id == holder_id).order_by(Card.created_at.desc(), Card.kind)
+    ).all()
 
 
 def open_virtual_card(session: Session, *, holder_id: UUID, now: datetime) -> Card:

@@ -1,5 +1,6 @@
 """Scan and pay (扫码消费), and its undoing: void and reversal."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -266,6 +267,17 @@ def reverse(
         amount_fen=amount_fen,
     )
     return reversal, True
+
+
+def find_by_reference(
+    session: Session, *, reference: str
+) -> tuple[Sequence[Charge], Sequence[ChargeReversal]]:
+    """Return the charges and the reversals that a till showed this reference for."""
+    charges = session.scalars(select(Charge).where(Charge.reference == reference)).all()
+    reversals = session.scalars(
+        select(ChargeReversal).where(ChargeReversal.reference == reference)
+    ).all()
+    return charges, reversals
 
 
 def _give_back(

@@ -1,5 +1,6 @@
 """May this card pass here, now (通行)?"""
 
+from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
@@ -127,6 +128,11 @@ def find(session: Session, *, passage_id: UUID, terminal: TerminalCaller) -> Pas
     if found is None or found.terminal_id != terminal.terminal_id:
         raise NotFound
     return found
+
+
+def find_by_reference(session: Session, *, reference: str) -> Sequence[Passage]:
+    """Return the passages that a gate showed this reference for."""
+    return session.scalars(select(Passage).where(Passage.reference == reference)).all()
 
 
 def list_passages(

@@ -1,10 +1,12 @@
-"""Writing the operation log (台账)."""
+"""Writing and reading the operation log (台账)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.ids import new_id
@@ -49,3 +51,26 @@ def record(
             reference=reference,
         )
     )
+
+
+def list_entries(
+    session: Session,
+    *,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+    action: str | None = None,
+    holder_id: UUID | None = None,
+) -> Sequence[LogEntry]:
+    """Return operations, newest first: all, those of one action, those on one holder."""
+    query = select(LogEntry)
+    if action is not None:
+        query = query.where(LogEntry.action == action)
+    if holder_id is not None:
+        query = query.where(LogEntry.holder_id == holder_id)
+    if before is not None:
+        query = query.where(
+            (LogEntry.at < before[0]) | ((LogEntry.at == before[0]) & (LogEntry.id < before[1]))
+        )
+    return session.scalars(
+        query.order_by(LogEntry.at.desc(), LogEntry.id.desc()).limit(limit)
+    ).all()

@@ -1,8 +1,10 @@
 """Operators (操作员): log in with password and one-time code, once per code."""
 
 import secrets
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import cache
 from uuid import UUID
 
 import pyotp
@@ -28,8 +30,12 @@ LATE_SECONDS = 5
 TRIES = 5
 TRIES_WITHIN = timedelta(minutes=15)
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
-NOBODY = HASHER.hash(secrets.token_hex())
-"""What an unknown user name is checked against, so that time tells nothing."""
+
+
+@cache
+def nobody() -> str:
+    """Return the hash that an unknown user name is checked against: time tells nothing."""
+    return HASHER.hash(secrets.token_hex())
 
 
 class OperatorNotKnown(DomainError, code="operator-not-known", kind=Kind.UNAUTHENTICATED):
@@ -125,7 +131,7 @@ def log_in(
         select(Operator).where(Operator.username == username).with_for_update()
     ).one_or_none()
     try:
-        HASHER.verify(operator.password_hash if operator else NOBODY, password)
+        HASHER.verify(operator.password_hash if operator else nobody(), password)
     except Argon2Error as error:
         raise OperatorNotKnown from error
     if operator is None:
@@ -193,3 +199,11 @@ def log_out(session: Session, *, session_id: UUID, now: datetime) -> None:
     session.execute(
         update(OperatorSession).where(OperatorSession.id == session_id).values(ended_at=now)
     )
+
+
+def usernames(session: Session, operator_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the user names of some operators."""
+    rows = session.execute(
+        select(Operator.id, Operator.username).where(Operator.id.in_(operator_ids))
+    )
+    return dict(rows.tuples().all())

@@ -24,6 +24,8 @@ from backend.terminals.models import Reader, Terminal, TerminalKind
 
 ENROLMENT_LIFE = timedelta(minutes=15)
 SEEN_EVERY = timedelta(seconds=30)
+SILENT_AFTER = timedelta(minutes=5)
+"""After so long without a word, somebody should look."""
 
 
 class EnrolmentRefused(DomainError, code="enrolment-refused", kind=Kind.FORBIDDEN):
@@ -253,3 +255,28 @@ def note_alive(
 def list_all(session: Session) -> Sequence[Terminal]:
     """Return every terminal, by place."""
     return session.scalars(select(Terminal).order_by(Terminal.place)).all()
+
+
+def find(session: Session, *, terminal_id: UUID) -> Terminal:
+    """Return one terminal.
+
+    Raises:
+        NotFound: there is no such terminal.
+    """
+    terminal = session.get(Terminal, terminal_id)
+    if terminal is None:
+        raise NotFound
+    return terminal
+
+
+def list_silent(session: Session, *, now: datetime) -> Sequence[Terminal]:
+    """Return the terminals in service that were not heard of for five minutes, longest first."""
+    return session.scalars(
+        select(Terminal)
+        .where(
+            Terminal.token_hash.is_not(None),
+            Terminal.revoked_at.is_(None),
+            Terminal.last_seen_at <= now - SILENT_AFTER,
+        )
+        .order_by(Terminal.last_seen_at, Terminal.place)
+    ).all()

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.orm import Session
 
 from backend.cards.models import CardKind, CardState
@@ -378,11 +378,52 @@ def _schedule(top_up: TopUp, *, answered: bool, now: datetime) -> None:
     top_up.next_query_at = when
 
 
+@dataclass(frozen=True, slots=True)
+class StateFigures:
+    """How many orders stand in one state, and for how much."""
+
+    state: TopUpState
+    count: int
+    amount_fen: Fen
+
+
+def figures_by_state(session: Session, *, since: datetime) -> list[StateFigures]:
+    """Return the figures of the orders made since a moment, in the order of their life."""
+    rows = session.execute(
+        select(TopUp.state, func.count(), func.sum(TopUp.amount_fen))
+        .where(TopUp.created_at >= since)
+        .group_by(TopUp.state)
+    ).all()
+    known = {state: StateFigures(state, count, Fen(int(fen))) for state, count, fen in rows}
+    return [known.get(state, StateFigures(state, 0, Fen(0))) for state in TopUpState]
+
+
+def list_by_state(
+    session: Session,
+    *,
+    state: TopUpState | None,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> Sequence[TopUp]:
+    """Return everybody's orders in one state, or in any, newest first."""
+    return _newest(session, TopUp.state == state if state else true(), before=before, limit=limit)
+
+
 def list_top_ups(
     session: Session, *, holder_id: UUID, before: tuple[datetime, UUID] | None, limit: int
 ) -> Sequence[TopUp]:
     """Return a holder's orders, newest first."""
-    query = select(TopUp).where(TopUp.holder_id == holder_id)
+    return _newest(session, TopUp.holder_id == holder_id, before=before, limit=limit)
+
+
+def _newest(
+    session: Session,
+    condition: ColumnElement[bool],
+    *,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> Sequence[TopUp]:
+    query = select(TopUp).where(condition)
     if before is not None:
         query = query.where(
             (TopUp.created_at < before[0])

@@ -1,0 +1,72 @@
+"""Staff look a holder up (查询): by number or name, and every look is in the operation log."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.errors import NotFound
+from backend.holders.models import Binding, BindingState, Holder
+from backend.operation_log import service as operation_log
+from backend.operation_log.service import Actor
+
+
+def find_holders(session: Session, *, text: str, limit: int) -> Sequence[Holder]:
+    """Return the holders with this number, or whose name begins with this text, by number."""
+    return session.scalars(
+        select(Holder)
+        .where((Holder.holder_number == text) | Holder.name.startswith(text, autoescape=True))
+        .order_by(Holder.holder_number)
+        .limit(limit)
+    ).all()
+
+
+def view(session: Session, *, holder_id: UUID, actor: Actor, now: datetime) -> Holder:
+    """Note that a member of staff looks at a holder, and return the holder.
+
+    The caller commits before anything is shown: whoever was looked at is on record, also when
+    showing fails.
+
+    Raises:
+        NotFound: there is no such holder.
+    """
+    return _note(session, "holder.view", holder_id=holder_id, actor=actor, now=now)
+
+
+def reveal(
+    session: Session, *, holder_id: UUID, reason: str, actor: Actor, now: datetime
+) -> Holder:
+    """Note that a member of staff reads a holder's full name and card number, and why.
+
+    `reason` is a fixed word, never free text: the operation log holds no personal data.
+
+    Raises:
+        NotFound: there is no such holder.
+    """
+    return _note(session, "holder.reveal", holder_id=holder_id, actor=actor, now=now, reason=reason)
+
+
+def _note(
+    session: Session, action: str, *, holder_id: UUID, actor: Actor, now: datetime, **facts: Any
+) -> Holder:
+    holder = session.get(Holder, holder_id)
+    if holder is None:
+        raise NotFound
+    operation_log.record(session, actor=actor, action=action, holder_id=holder_id, now=now, **facts)
+    return holder
+
+
+def live_binding(session: Session, *, holder_id: UUID) -> Binding | None:
+    """Return a holder's binding that has not ended, or None."""
+    return session.scalars(
+        select(Binding).where(Binding.holder_id == holder_id, Binding.state != BindingState.ENDED)
+    ).one_or_none()
+
+
+def holders_by_id(session: Session, holder_ids: Sequence[UUID]) -> dict[UUID, Holder]:
+    """Return some holders by their ids."""
+    found = session.scalars(select(Holder).where(Holder.id.in_(holder_ids)))
+    return {holder.id: holder for holder in found}

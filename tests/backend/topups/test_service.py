@@ -1,0 +1,346 @@
+"""Orders and their one way to credit, on a real PostgreSQL."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from factories import Bound, balances, make_holder, make_person, virtual_card
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from backend import clock
+from backend.cards.models import Card, CardState
+from backend.cards.service import AccountClosed, CardExpired
+from backend.db import transaction
+from backend.errors import IdReused, NotFound
+from backend.holders.limits import LimitExceeded
+from backend.http.parts import Parts
+from backend.ids import new_id
+from backend.ledger import service as ledger
+from backend.ledger.models import AccountKind
+from backend.topups import service
+from backend.topups.models import NoticeOutcome, TopUp, TopUpState
+from payments import CloseOutcome, Prepayment, Trade, TradeState
+
+pytestmark = pytest.mark.usefixtures("app")
+
+Order = Callable[..., TopUp]
+
+
+@pytest.fixture
+def holder(parts: Parts) -> Bound:
+    return make_holder(parts)
+
+
+def trade_of(top_up: TopUp, **changes: Any) -> Trade:
+    """Return the channel's word that an order was paid as ordered, or with changes."""
+    trade = Trade(
+        out_trade_no=top_up.out_trade_no,
+        state=TradeState.PAID,
+        amount_fen=top_up.amount_fen,
+        currency="CNY",
+        trade_no=f"42{top_up.out_trade_no}",
+        merchant_id="1900000000",
+        app_id="wx0000000000000000",
+        paid_at=clock.now(),
+        payer=None,
+    )
+    return replace(trade, **changes)
+
+
+def settle(trade: Trade, *, channel: str = "wechat") -> NoticeOutcome:
+    """Settle as every bringer of the channel's word does."""
+    with transaction() as session:
+        return service.settle(session, channel=channel, trade=trade, via="test", now=clock.now())
+
+
+def put_in(top_up: TopUp, status: TopUpState) -> None:
+    """Put an order into a state."""
+    with transaction() as session:
+        session.get_one(TopUp, top_up.id).state = status
+
+
+class TestOrder:
+    def test_is_stored_before_anybody_is_asked(
+        self, holder: Bound, order: Order, reread: Any
+    ) -> None:
+        top_up = reread(order(holder, 1000))
+        assert (top_up.state, top_up.client_params) == (TopUpState.CREATED, None)
+        assert top_up.expires_at - top_up.created_at == timedelta(minutes=30)
+        assert top_up.created_at < top_up.next_query_at < top_up.expires_at
+        assert len(top_up.out_trade_no) == 32
+        assert balances(holder.id) == (0, 0)
+
+    def test_is_one_however_often_it_is_said(self, holder: Bound, order: Order) -> None:
+        top_up_id = new_id()
+        first = order(holder, 1000, top_up_id=top_up_id)
+        again = order(holder, 1000, top_up_id=top_up_id, now=clock.now() + timedelta(days=2))
+        assert again.created_at == first.created_at
+
+    @pytest.mark.parametrize("other", [{"amount_fen": 1001}, {"channel": "alipay"}])
+    def test_is_refused_under_an_id_of_other_content(
+        self, holder: Bound, order: Order, other: dict[str, Any]
+    ) -> None:
+        top_up_id = new_id()
+        order(holder, 1000, top_up_id=top_up_id)
+        with pytest.raises(IdReused):
+            order(holder, **{"amount_fen": 1000, "top_up_id": top_up_id, **other})
+
+    def test_is_refused_under_an_id_of_somebody_else(
+        self, parts: Parts, holder: Bound, order: Order
+    ) -> None:
+        top_up_id = new_id()
+        order(holder, top_up_id=top_up_id)
+        with pytest.raises(NotFound):
+            order(make_holder(parts), top_up_id=top_up_id)
+
+    @pytest.mark.parametrize(
+        ("amount_fen", "limit", "limit_fen"),
+        [
+            (99, "top_up_least", 100),
+            (50_001, "top_up_most", 50_000),
+        ],
+    )
+    def test_is_within_the_schools_limits(
+        self, holder: Bound, order: Order, amount_fen: int, limit: str, limit_fen: int
+    ) -> None:
+        with pytest.raises(LimitExceeded) as refused:
+            order(holder, amount_fen)
+        assert refused.value.facts == {"limit": limit, "limit_fen": limit_fen}
+        order(holder, limit_fen)
+
+    def test_may_not_lift_the_balance_above_its_limit(self, parts: Parts, order: Order) -> None:
+        holder = make_holder(parts, balance_fen=199_000)
+        with pytest.raises(LimitExceeded) as refused:
+            order(holder, 1001)
+        assert refused.value.facts == {"limit": "top_up_balance", "limit_fen": 200_000}
+        order(holder, 1000)
+
+    def test_is_refused_while_ten_wait(self, holder: Bound, order: Order) -> None:
+        made = [order(holder) for _ in range(10)]
+        with pytest.raises(LimitExceeded) as refused:
+            order(holder)
+        assert refused.value.facts["limit"] == "top_up_unpaid_orders"
+        settle(trade_of(made[0]))
+        order(holder)
+
+    def test_is_refused_no_more_when_those_that_wait_are_over(
+        self, holder: Bound, order: Order
+    ) -> None:
+        for _ in range(10):
+            order(holder, now=clock.now() - timedelta(hours=1))
+        order(holder)
+
+    @pytest.mark.parametrize(
+        ("card_state", "refusal"),
+        [
+            (CardState.LOST, None),
+            (CardState.FROZEN, None),
+            (CardState.EXPIRED, CardExpired),
+            (CardState.CLOSING, AccountClosed),
+        ],
+    )
+    def test_is_taken_for_a_lost_card_but_not_for_a_dead_one(
+        self, holder: Bound, order: Order, card_state: CardState, refusal: Any
+    ) -> None:
+        with transaction() as session:
+            session.get_one(Card, virtual_card(holder.id).id).state = card_state
+        if refusal is None:
+            order(holder)
+        else:
+            with pytest.raises(refusal):
+                order(holder)
+
+
+class TestSettle:
+    @pytest.mark.parametrize(
+        "status",
+        [
+            TopUpState.CREATED,
+            TopUpState.PENDING,
+            TopUpState.CLOSING,
+            TopUpState.CLOSED,
+            TopUpState.FAILED,
+        ],
+    )
+    def test_credits_what_was_paid_whatever_we_thought(
+        self, holder: Bound, order: Order, reread: Any, status: TopUpState
+    ) -> None:
+        top_up = order(holder)
+        put_in(top_up, status)
+        assert settle(trade_of(top_up)) is NoticeOutcome.CREDITED
+        after = reread(top_up)
+        assert (after.state, after.trade_no) == (TopUpState.PAID, f"42{top_up.out_trade_no}")
+        assert after.next_query_at is None
+        assert balances(holder.id) == (1000, 0)
+
+    def test_credits_once(self, holder: Bound, order: Order) -> None:
+        top_up = order(holder)
+        said = [settle(trade_of(top_up)) for _ in range(3)]
+        assert said == [NoticeOutcome.CREDITED, *[NoticeOutcome.ALREADY_SETTLED] * 2]
+        assert balances(holder.id) == (1000, 0)
+
+    def test_takes_the_money_out_of_the_channel(self, holder: Bound, order: Order) -> None:
+        with transaction() as session:
+            before = ledger.prove(session).by_kind[AccountKind.CHANNEL.value]
+        settle(trade_of(order(holder, channel="alipay")), channel="alipay")
+        with transaction() as session:
+            assert ledger.prove(session).by_kind[AccountKind.CHANNEL.value] == before - 1000
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"amount_fen": 999},
+            {"amount_fen": 1001},
+            {"amount_fen": 100_000},
+            {"amount_fen": None},
+            {"currency": "USD"},
+            {"currency": ""},
+            {"trade_no": None},
+            {"trade_no": ""},
+            {"state": TradeState.REFUNDED},
+        ],
+    )
+    def test_freezes_an_order_paid_otherwise_than_ordered(
+        self, holder: Bound, order: Order, reread: Any, wrong: dict[str, Any]
+    ) -> None:
+        top_up = order(holder)
+        assert settle(trade_of(top_up, **wrong)) is NoticeOutcome.MISMATCH
+        assert reread(top_up).state is TopUpState.EXCEPTION
+        assert reread(top_up).next_query_at is None
+        assert settle(trade_of(top_up)) is NoticeOutcome.ALREADY_SETTLED  # a person settles it
+        assert balances(holder.id) == (0, 0)
+
+    def test_leaves_a_paid_order_alone_when_a_wrong_word_comes(
+        self, holder: Bound, order: Order, reread: Any
+    ) -> None:
+        top_up = order(holder)
+        settle(trade_of(top_up))
+        assert settle(trade_of(top_up, amount_fen=1001)) is NoticeOutcome.MISMATCH
+        refunded = trade_of(top_up, state=TradeState.REFUNDED)
+        assert settle(refunded) is NoticeOutcome.ALREADY_SETTLED
+        assert reread(top_up).state is TopUpState.PAID
+        assert balances(holder.id) == (1000, 0)
+
+    @pytest.mark.parametrize("said", [TradeState.UNPAID, TradeState.CLOSED, TradeState.UNKNOWN])
+    def test_credits_nothing_that_is_not_paid(
+        self, holder: Bound, order: Order, said: TradeState
+    ) -> None:
+        assert settle(trade_of(order(holder), state=said)) is NoticeOutcome.IGNORED
+        assert balances(holder.id) == (0, 0)
+
+    def test_knows_an_order_by_number_and_channel(self, holder: Bound, order: Order) -> None:
+        top_up = order(holder)
+        unknown = NoticeOutcome.UNKNOWN_ORDER
+        assert settle(trade_of(top_up), channel="alipay") is unknown
+        for number in ("", "x", "0" * 32, top_up.out_trade_no[:-1], "é" * 32):
+            assert settle(trade_of(top_up, out_trade_no=number)) is unknown
+        assert balances(holder.id) == (0, 0)
+
+    def test_credits_one_payment_of_a_channel_to_one_order(
+        self, holder: Bound, order: Order, reread: Any
+    ) -> None:
+        paid, other = order(holder), order(holder)
+        settle(trade_of(paid))
+        with pytest.raises(IntegrityError, match="uq_top_ups_channel_trade_no"):
+            settle(trade_of(other, trade_no=f"42{paid.out_trade_no}"))
+        assert reread(other).state is TopUpState.CREATED
+        assert balances(holder.id) == (1000, 0)
+
+
+class TestWordsThatComeLate:
+    def test_an_order_taken_late_stays_paid(
+        self, holder: Bound, order: Order, reread: Any, parts: Parts
+    ) -> None:
+        top_up = order(holder)
+        settle(trade_of(top_up))
+        with transaction() as session:
+            service.note_ordered(
+                session, top_up_id=top_up.id, prepayment=Prepayment("p", {"kind": "qr"})
+            )
+        with transaction() as session:
+            service.note_refused(session, top_up_id=top_up.id)
+        with transaction() as session:
+            assert not service.begin_close(session, top_up_id=top_up.id)
+        with transaction() as session:
+            service.note_closed(
+                session, top_up_id=top_up.id, outcome=CloseOutcome.CLOSED, now=clock.now()
+            )
+        assert reread(top_up).state is TopUpState.PAID
+        assert reread(top_up).next_query_at is None
+
+    @pytest.mark.parametrize("outcome", [CloseOutcome.ALREADY_PAID, CloseOutcome.RETRY])
+    def test_only_the_channels_yes_closes_an_order(
+        self, holder: Bound, order: Order, reread: Any, outcome: CloseOutcome
+    ) -> None:
+        top_up, now = order(holder), clock.now()
+        with transaction() as session:
+            assert service.begin_close(session, top_up_id=top_up.id)
+        with transaction() as session:
+            service.note_closed(session, top_up_id=top_up.id, outcome=outcome, now=now)
+        after = reread(top_up)
+        assert (after.state, after.next_query_at) == (
+            TopUpState.CLOSING,
+            now + timedelta(seconds=30),
+        )
+
+    @pytest.mark.parametrize("outcome", [CloseOutcome.CLOSED, CloseOutcome.NOT_FOUND])
+    def test_a_closed_order_is_looked_at_once_more(
+        self, holder: Bound, order: Order, reread: Any, outcome: CloseOutcome
+    ) -> None:
+        top_up, now = order(holder), clock.now()
+        with transaction() as session:
+            service.begin_close(session, top_up_id=top_up.id)
+        with transaction() as session:
+            service.note_closed(session, top_up_id=top_up.id, outcome=outcome, now=now)
+        after = reread(top_up)
+        assert (after.state, after.next_query_at) == (TopUpState.CLOSED, now + timedelta(hours=1))
+
+
+class TestClaim:
+    def test_is_for_one_worker_at_a_time(self, holder: Bound, order: Order) -> None:
+        top_up, due = order(holder), clock.now() + timedelta(seconds=5)
+
+        def claim(when: Any) -> bool:
+            with transaction() as session:
+                found = service.claim_due(session, now=when, limit=1000)
+            return top_up.id in {question.top_up_id for question in found}
+
+        assert not claim(due - timedelta(seconds=4))
+        assert claim(due)
+        assert not claim(due)
+        assert claim(due + timedelta(seconds=61))  # the worker died
+
+    def test_skips_what_another_worker_holds(self, holder: Bound, order: Order) -> None:
+        top_up, due = order(holder), clock.now() + timedelta(seconds=10)
+        with transaction() as session:
+            session.scalars(select(TopUp).where(TopUp.id == top_up.id).with_for_update()).one()
+            with transaction() as other:
+                found = service.claim_due(other, now=due, limit=1000)
+        assert top_up.id not in {question.top_up_id for question in found}
+
+
+class TestList:
+    def test_is_of_ones_own_newest_first_in_pages(
+        self, parts: Parts, holder: Bound, order: Order
+    ) -> None:
+        order(make_holder(parts))
+        made = [order(holder, 100 + n).id for n in range(5)]
+        with transaction() as session:
+            found, before = [], None
+            while page := service.list_top_ups(
+                session, holder_id=holder.id, before=before, limit=2
+            ):
+                found += [top_up.id for top_up in page]
+                before = (page[-1].created_at, page[-1].id)
+        assert found == made[::-1]
+
+    def test_finds_nobody_elses(self, parts: Parts, holder: Bound, order: Order) -> None:
+        top_up, stranger = order(holder), make_person(parts)
+        with transaction() as session:
+            with pytest.raises(NotFound):
+                service.find(session, top_up_id=top_up.id, holder_id=stranger.id)
+            with pytest.raises(NotFound):
+                service.find(session, top_up_id=new_id(), holder_id=holder.id)

@@ -42,7 +42,7 @@ def rotate_code_keys(parts: Parts) -> int:
 
 
 TIMETABLE: tuple[tuple[str, str, Callable[[Parts], int]], ...] = (
-    ("ask-channels", "*/5 * * * * *", ask_channels),
+    ("ask-channels", "* * * * * */5", ask_channels),
     ("expire-cards", "* * * * *", expire),
     ("forget-identity-steps", "*/5 * * * *", forget),
     ("rotate-code-keys", "0 18 1 * *", rotate_code_keys),  # 02:00 in Shanghai, monthly

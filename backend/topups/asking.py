@@ -59,7 +59,7 @@ def ask_due(
 ) -> int:
     """Ask about every order that is due, and close those whose time is over."""
     with transaction() as session:
-        questions = service.claim_due(session, now=now, limit=limit)
+        questions = service.claim_due(session, channels=channels.keys(), now=now, limit=limit)
     for question in questions:
         ask(question, channel=channels[question.channel], sealer=sealer, now=now)
     return len(questions)

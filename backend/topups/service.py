@@ -1,7 +1,7 @@
 """Top-ups (充值): ordering them, and `settle`, the only place that credits one."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -295,14 +295,16 @@ class Question:
     expired: bool
 
 
-def claim_due(session: Session, *, now: datetime, limit: int) -> list[Question]:
+def claim_due(
+    session: Session, *, channels: Collection[str], now: datetime, limit: int
+) -> list[Question]:
     """Claim orders whose channel is to be asked now, for a minute; others skip them.
 
-    A worker that dies leaves them to be claimed again.
+    A worker that dies leaves them to be claimed again.  Orders of a channel that is off wait.
     """
     due = session.scalars(
         select(TopUp)
-        .where(TopUp.next_query_at <= now)
+        .where(TopUp.next_query_at <= now, TopUp.channel.in_(channels))
         .order_by(TopUp.next_query_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -340,7 +342,10 @@ def note_answer(
         if trade.state is TradeState.CLOSED:
             _happen(top_up, TopUpEvent.CLOSE)
             _happen(top_up, TopUpEvent.CLOSED)
-    _schedule(top_up, answered=trade is not None, now=now)
+    if trade is None and top_up.state is TopUpState.CLOSED:
+        top_up.next_query_at = now + RETRY  # the last look has to be answered
+    else:
+        _schedule(top_up, answered=trade is not None, now=now)
     return top_up
 
 

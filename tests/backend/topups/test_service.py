@@ -305,7 +305,7 @@ class TestClaim:
 
         def claim(when: Any) -> bool:
             with transaction() as session:
-                found = service.claim_due(session, now=when, limit=1000)
+                found = service.claim_due(session, channels=["wechat"], now=when, limit=1000)
             return top_up.id in {question.top_up_id for question in found}
 
         assert not claim(due - timedelta(seconds=4))
@@ -318,7 +318,7 @@ class TestClaim:
         with transaction() as session:
             session.scalars(select(TopUp).where(TopUp.id == top_up.id).with_for_update()).one()
             with transaction() as other:
-                found = service.claim_due(other, now=due, limit=1000)
+                found = service.claim_due(other, channels=["wechat"], now=due, limit=1000)
         assert top_up.id not in {question.top_up_id for question in found}
 
 

@@ -1,0 +1,245 @@
+"""Asking the real platform sandbox, whose answers get lost, come late, or are wrong."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from factories import Bound, balances, make_holder
+
+from backend import clock
+from backend.db import transaction
+from backend.http.parts import Parts
+from backend.topups import asking, service
+from backend.topups.models import TopUp, TopUpState
+from backend.topups.service import Question
+from payments import Channel, WeChatPayChannel
+from payments.sandbox.keys import prepare
+
+pytestmark = pytest.mark.usefixtures("app")
+
+Order = Callable[..., TopUp]
+SOON, LATE = timedelta(minutes=1), timedelta(minutes=31)
+
+
+@pytest.fixture(params=["wechat", "alipay"])
+def channel(request: pytest.FixtureRequest, parts: Parts) -> Channel:
+    return parts.channels[request.param]
+
+
+@pytest.fixture
+def holder(parts: Parts) -> Bound:
+    return make_holder(parts)
+
+
+@dataclass
+class Desk:
+    """What asks the channels: the route that places an order, and the query job."""
+
+    parts: Parts
+    platform: Any
+    reread: Callable[[TopUp], TopUp]
+
+    def faults(self, **faults: object) -> None:
+        """Put faults in force.  No notice arrives: what happens here, asking brings about."""
+        self.platform.faults(drop=True, **faults)
+
+    def place(self, top_up: TopUp) -> TopUp:
+        """Ask the channel to take an order."""
+        found = self.parts.channels[top_up.channel]
+        return asking.place_order(top_up, channel=found, sealer=self.parts.sealer)
+
+    def ask_due(self, top_up: TopUp, later: timedelta) -> TopUp:
+        """Work the query job, as it runs so much later, until nothing is due."""
+        now = clock.now() + later
+        while asking.ask_due(channels=self.parts.channels, sealer=self.parts.sealer, now=now):
+            pass
+        return self.reread(top_up)
+
+
+@pytest.fixture
+def desk(parts: Parts, platform: Any, reread: Any) -> Desk:
+    made = Desk(parts, platform, reread)
+    made.faults()
+    return made
+
+
+class TestPlaceOrder:
+    def test_brings_what_the_phone_needs(
+        self, desk: Desk, holder: Bound, order: Order, channel: Channel
+    ) -> None:
+        top_up = desk.place(order(holder, channel=channel.name))
+        assert (top_up.state, top_up.client_params["kind"]) == (TopUpState.PENDING, "qr")
+        assert desk.platform.order(top_up)["amount_fen"] == 1000
+
+    def test_tells_the_platform_who_pays(
+        self, desk: Desk, parts: Parts, holder: Bound, order: Order
+    ) -> None:
+        payer = parts.sealer.seal("platform-account", "o" + "A" * 27)
+        top_up = desk.place(order(holder, payer_sealed=payer))
+        assert top_up.client_params["kind"] == "wechat-jsapi"
+
+    def test_fails_an_order_that_the_platform_surely_refuses(
+        self, desk: Desk, parts: Parts, holder: Bound, order: Order
+    ) -> None:
+        payer = parts.sealer.seal("platform-account", "nobody")
+        top_up = desk.place(order(holder, payer_sealed=payer))
+        assert (top_up.state, top_up.next_query_at) == (TopUpState.FAILED, None)
+
+
+class TestLostAnswers:
+    @pytest.mark.parametrize("fault", ["answer_5xx", "lose_answer", "bad_signature"])
+    def test_leave_the_order_as_it_was_until_the_job_repairs_it(
+        self, desk: Desk, holder: Bound, order: Order, channel: Channel, fault: str
+    ) -> None:
+        desk.faults(**{fault: True})
+        top_up = desk.place(order(holder, channel=channel.name))
+        assert (top_up.state, top_up.client_params) == (TopUpState.CREATED, None)
+        desk.faults()
+        repaired = desk.ask_due(top_up, SOON)
+        # An order that arrived is known by its question; it is ordered again only if it did not.
+        assert repaired.state in {TopUpState.CREATED, TopUpState.PENDING}
+        placed = desk.place(repaired)
+        assert (placed.state, placed.client_params["kind"]) == (TopUpState.PENDING, "qr")
+        desk.platform.pay(top_up)
+        assert desk.ask_due(top_up, 10 * SOON).state is TopUpState.PAID
+        assert balances(holder.id) == (1000, 0)
+
+    def test_that_come_too_late_are_lost(
+        self, desk: Desk, holder: Bound, order: Order, state: Any, settings: Any
+    ) -> None:
+        keys = prepare(state / "sandbox")
+        config = keys.wechat_pay_config(
+            settings.sandbox_url, f"{settings.base_url}/callbacks/wechat-pay"
+        )
+        hasty = WeChatPayChannel(replace(config, timeout_seconds=(1, 0.2)))
+        desk.faults(hang_seconds=0.7)
+        top_up = asking.place_order(order(holder), channel=hasty, sealer=desk.parts.sealer)
+        assert top_up.state is TopUpState.CREATED
+
+    def test_do_not_lose_a_payment_made_meanwhile(
+        self, desk: Desk, holder: Bound, order: Order
+    ) -> None:
+        desk.faults(lose_answer=True)
+        top_up = desk.place(order(holder))
+        desk.faults()
+        desk.platform.pay(top_up)
+        paid = desk.ask_due(top_up, SOON)
+        assert (paid.state, balances(holder.id)) == (TopUpState.PAID, (1000, 0))
+
+    def test_to_a_question_change_nothing_but_its_date(
+        self, desk: Desk, holder: Bound, order: Order
+    ) -> None:
+        top_up = desk.place(order(holder))
+        desk.faults(answer_5xx=True)
+        before = clock.now()
+        asked = desk.ask_due(top_up, SOON)
+        assert (asked.state, asked.queries) == (TopUpState.PENDING, 0)
+        assert asked.next_query_at >= before + SOON + timedelta(seconds=30)
+
+    def test_to_the_last_look_do_not_end_the_looking(
+        self, desk: Desk, holder: Bound, order: Order
+    ) -> None:
+        top_up = desk.place(order(holder))
+        assert desk.ask_due(top_up, LATE).state is TopUpState.CLOSED
+        desk.faults(answer_5xx=True)
+        assert desk.ask_due(top_up, LATE + timedelta(minutes=61)).next_query_at is not None
+        desk.faults()
+        assert desk.ask_due(top_up, LATE + timedelta(minutes=63)).next_query_at is None
+
+
+class TestPaid:
+    def test_without_a_notice_is_found_by_asking(
+        self, desk: Desk, holder: Bound, order: Order, channel: Channel
+    ) -> None:
+        top_up = desk.place(order(holder, channel=channel.name))
+        desk.platform.pay(top_up)
+        assert desk.ask_due(top_up, SOON).state is TopUpState.PAID
+        assert balances(holder.id) == (1000, 0)
+
+    def test_a_wrong_amount_is_frozen(
+        self, desk: Desk, holder: Bound, order: Order, channel: Channel
+    ) -> None:
+        top_up = desk.place(order(holder, channel=channel.name))
+        desk.platform.pay(top_up)
+        desk.faults(wrong_amount=True)
+        assert desk.ask_due(top_up, SOON).state is TopUpState.EXCEPTION
+        assert balances(holder.id) == (0, 0)
+
+
+class TestExpired:
+    def test_unpaid_is_closed_at_the_platform_too(
+        self, desk: Desk, parts: Parts, holder: Bound, order: Order
+    ) -> None:
+        top_up = desk.place(order(holder))
+        assert desk.ask_due(top_up, LATE).state is TopUpState.CLOSED
+        assert desk.platform.order(top_up)["state"] == "closed"
+        assert desk.platform.pay(top_up).status_code == 409
+
+    def test_never_placed_is_closed(self, desk: Desk, holder: Bound, order: Order) -> None:
+        assert desk.ask_due(order(holder), LATE).state is TopUpState.CLOSED
+
+    def test_is_not_closed_while_the_platform_does_not_say_so(
+        self, desk: Desk, holder: Bound, order: Order
+    ) -> None:
+        top_up = desk.place(order(holder))
+        desk.faults(answer_5xx=True)
+        assert desk.ask_due(top_up, LATE).state is TopUpState.PENDING
+        desk.faults()
+        assert desk.ask_due(top_up, LATE + SOON).state is TopUpState.CLOSED
+
+    def test_and_paid_while_it_is_closed_is_credited(
+        self, desk: Desk, holder: Bound, order: Order, channel: Channel
+    ) -> None:
+        payer = desk.parts.sealer.seal("platform-account", "o" + "A" * 27)
+        top_up = desk.place(order(holder, channel=channel.name, payer_sealed=payer))
+        desk.faults(close_race=True)
+        assert desk.ask_due(top_up, LATE).state is TopUpState.CLOSING
+        assert desk.ask_due(top_up, LATE + SOON).state is TopUpState.PAID
+        assert balances(holder.id) == (1000, 0)
+
+    def test_and_paid_after_its_closing_is_credited_by_the_last_look(
+        self, desk: Desk, holder: Bound, order: Order
+    ) -> None:
+        # Alipay does not know a QR code that nobody scanned, and so cannot close it.
+        top_up = desk.place(order(holder, channel="alipay"))
+        assert desk.ask_due(top_up, LATE).state is TopUpState.CLOSED
+        assert desk.platform.pay(top_up).ok
+        assert desk.ask_due(top_up, LATE + timedelta(minutes=61)).state is TopUpState.PAID
+        assert balances(holder.id) == (1000, 0)
+
+    def test_is_looked_at_once_more_and_then_forgotten(
+        self, desk: Desk, holder: Bound, order: Order
+    ) -> None:
+        top_up = desk.place(order(holder))
+        assert desk.ask_due(top_up, LATE).next_query_at is not None
+        looked = desk.ask_due(top_up, LATE + timedelta(minutes=61))
+        assert (looked.state, looked.next_query_at) == (TopUpState.CLOSED, None)
+
+
+class TestJob:
+    def test_goes_on_when_a_channel_was_switched_off(
+        self, desk: Desk, parts: Parts, holder: Bound, order: Order
+    ) -> None:
+        off, paid = desk.place(order(holder, channel="alipay")), desk.place(order(holder))
+        desk.platform.pay(paid)
+        now = clock.now() + SOON
+        only = {"wechat": parts.channels["wechat"]}
+        while asking.ask_due(channels=only, sealer=parts.sealer, now=now):
+            pass
+        assert desk.reread(paid).state is TopUpState.PAID
+        assert desk.reread(off).state is TopUpState.PENDING
+
+    def test_asks_the_phones_question_at_once(
+        self, desk: Desk, parts: Parts, holder: Bound, order: Order
+    ) -> None:
+        top_up = desk.place(order(holder))
+        desk.platform.pay(top_up)
+        question = Question(top_up.id, "wechat", top_up.out_trade_no, expired=False)
+        asked = asking.ask(
+            question, channel=parts.channels["wechat"], sealer=parts.sealer, now=clock.now()
+        )
+        assert asked.state is TopUpState.PAID
+        with transaction() as session:
+            assert service.find(session, top_up_id=top_up.id, holder_id=holder.id).paid_at

@@ -13,7 +13,7 @@ from backend.charges.models import Charge, ChargeReversal, ChargeState
 from backend.charges.rules import meal_surcharge, split_return, surcharge_to_return
 from backend.clock import business_date
 from backend.errors import DomainError, IdReused, Kind, NotFound
-from backend.ids import content_hash, new_reference
+from backend.ids import content_hash, new_id, new_reference
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
@@ -172,8 +172,8 @@ def void(
         session.add(charged)
     else:
         amount_fen = Fen((charged.amount_fen or 0) - charged.reversed_fen)
-        total_fen = _give_back(
-            session, charged, subject_id=charged.id, amount_fen=amount_fen, now=now
+        total_fen = _give_back(  # under an id of its own: a reversal may bear the charge's
+            session, charged, subject_id=new_id(), amount_fen=amount_fen, now=now
         )
         charged.state = ChargeState.VOIDED
         notices.tell(

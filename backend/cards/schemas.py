@@ -5,7 +5,7 @@ import marshmallow as ma
 from backend.cards.models import CardState
 from backend.holders.models import Category
 from backend.holders.schemas import BINDINGS, LimitsReply
-from backend.http.fields import Moment, Text, Word
+from backend.http.fields import Flag, Moment, Text, Word
 from backend.terminals.models import TerminalKind
 
 CREDENTIALS = ("physical_card", "phone")
@@ -89,7 +89,7 @@ class ImageQuery(ma.Schema):
 
 class LossRequest(ma.Schema):
     credential = Word(CREDENTIALS, required=True)
-    stop_virtual_card = ma.fields.Boolean(load_default=False, truthy={True}, falsy={False})
+    stop_virtual_card = Flag(load_default=False)
 
 
 class TerminalInformed(ma.Schema):

@@ -3,7 +3,7 @@
 import marshmallow as ma
 
 from backend.holders.models import Category
-from backend.http.fields import FenField, Moment, Text, Word
+from backend.http.fields import FenField, Flag, Moment, Text, Word
 from backend.http.paging import PageQuery
 
 MOST_LIMIT_FEN = 10_000_000
@@ -76,7 +76,7 @@ class EventsReply(ma.Schema):
 class LimitsRequest(ma.Schema):
     per_charge_fen = FenField(allow_none=True, validate=ma.validate.Range(0, MOST_LIMIT_FEN))
     per_day_fen = FenField(allow_none=True, validate=ma.validate.Range(0, MOST_LIMIT_FEN))
-    paused = ma.fields.Boolean(truthy={True}, falsy={False})
+    paused = Flag()
 
 
 class PendingLimits(ma.Schema):

@@ -232,6 +232,8 @@ def _illustrate(
         media = body.get("content", {}).get("application/json")
         if media is not None and "$ref" in media["schema"]:
             name = media["schema"]["$ref"].rpartition("/")[2]
+            if "required" in body:  # no body is an empty one, where nothing has to be in it
+                body["required"] = bool({"required", "examples"} & {*schemas[name]})
             examples[name] = {"value": shown(media["schema"], schemas)}
             media["examples"] = {"example": {"$ref": f"#/components/examples/{name}"}}
 

@@ -9,8 +9,8 @@ import marshmallow as ma
 from backend.clock import rfc3339
 
 
-class FenField(ma.fields.Integer):
-    """Whole fen.  JSON Schema's integer: 106.0 is one; 106.5, "106" and true are not."""
+class WholeField(ma.fields.Integer):
+    """JSON Schema's integer: 106.0 is one; 106.5, "106" and true are not."""
 
     def _validated(self, value: Any) -> Any:
         if isinstance(value, bool | str):
@@ -20,6 +20,19 @@ class FenField(ma.fields.Integer):
                 raise self.make_error("invalid")
             value = int(value)
         return super()._validated(value)
+
+
+class FenField(WholeField):
+    """Whole fen (分)."""
+
+
+class Flag(ma.fields.Boolean):
+    """Yes or no.  JSON Schema's boolean: true and false are; 1, "true" and "yes" are not."""
+
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
 
 
 class Moment(ma.fields.AwareDateTime):

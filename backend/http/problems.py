@@ -125,7 +125,8 @@ class ProblemApi(Api):  # type: ignore[misc] # flask-smorest carries no types
         status = error.code or 500
         facts: dict[str, Any] = {}
         data = getattr(error, "data", None) or {}
-        if messages := data.get("messages"):
+        messages = data.get("messages")
+        if messages and status == STATUS[Kind.INVALID]:
             facts["errors"] = messages.get("json", messages) if len(messages) == 1 else messages
         answer = problem(HTTP_CODES.get(status, f"http-{status}"), status, **facts)
         for name, value in error.get_headers():

@@ -19,7 +19,7 @@ MEANINGS: dict[str, str] = {
     "category": "What kind of holder (持卡人类别).",
     "changed": "People of whom something changed.",
     "channel": "Through which channel (渠道) the money moves.",
-    "charge_id": "The charge that is given back.",
+    "charge_id": "Made by the till before it first sends, and kept until it has an answer.",
     "charged_at": "When it was decided.",
     "client_params": (
         "For `wx.requestPayment` or `my.tradePay`; `kind` says for which.  Null while the "
@@ -152,6 +152,7 @@ MEANINGS: dict[str, str] = {
     "VirtualCardReply.state": "How the card stands.",
     "ChargeReply.state": "How it ended (消费状态).",
     "ReversalRequest.amount_fen": "How much of the price to give back, in whole fen.",
+    "ReversalReply.charge_id": "The charge that is given back.",
     "ReversalReply.amount_fen": "How much of the price was given back, in whole fen.",
     "ReversalReply.surcharge_fen": "Surcharge that went back with it, in whole fen.",
     "ReversalReply.total_fen": "Both together, in whole fen.",

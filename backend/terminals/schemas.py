@@ -2,7 +2,7 @@
 
 import marshmallow as ma
 
-from backend.http.fields import Moment, Text, Word
+from backend.http.fields import Moment, Text, WholeField, Word
 from backend.terminals.models import Reader, TerminalKind
 
 
@@ -27,7 +27,7 @@ class TerminalReply(ma.Schema):
 
 
 class HeartbeatRequest(ma.Schema):
-    queue_length = ma.fields.Integer(validate=ma.validate.Range(0, 1_000_000))
+    queue_length = WholeField(validate=ma.validate.Range(0, 1_000_000))
     clock = Moment()
     software = Text(validate=ma.validate.Length(1, 100))
 

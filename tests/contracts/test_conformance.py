@@ -1,0 +1,185 @@
+"""Whatever is sent to it, the server answers as the published document says.
+
+Schemathesis makes up requests for every operation, good ones and bad ones.  They come with the
+token of somebody who may call, and the good ones name codes and ids that exist, so they get beyond
+the first refusal.  The choices are derived from the document: every run sends the same.
+"""
+
+import secrets
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyotp
+import pytest
+import schemathesis
+from factories import Bound, make_gate, make_holder, make_terminal, make_till, virtual_card
+from flask import Flask
+from hypothesis import HealthCheck, Phase, settings
+from schemathesis import Case, GenerationMode, SerializationContext
+from schemathesis.config import (
+    GenerationConfig,
+    ProjectConfig,
+    ProjectsConfig,
+    SchemathesisConfig,
+)
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    negative_data_rejection,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+from schemathesis.transport.serialization import Binary
+
+from backend import clock
+from backend.db import transaction
+from backend.http.parts import Parts
+from backend.operators import service as operators
+from backend.operators.models import Role
+from backend.terminals.models import TerminalKind
+from qr import Issuer, Scope
+
+DOCUMENT = Path(__file__).parents[2] / "openapi/openapi.json"
+CHECKS = [
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    negative_data_rejection,
+]
+ENDS_THE_TOKEN = {"deleteSession", "unbind", "reportLost", "roll", "deleteOperatorSession"}
+SCOPES = {"/charges/": Scope.PAY, "/passages/": Scope.GATE}
+SECOND = timedelta(seconds=1)
+XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
+PASSWORD = secrets.token_urlsafe()
+
+contract = schemathesis.openapi.from_path(
+    DOCUMENT,
+    config=SchemathesisConfig(
+        seed=1,
+        projects=ProjectsConfig(
+            default=ProjectConfig(
+                generation=GenerationConfig(deterministic=True, with_security_parameters=False)
+            )
+        ),
+    ),
+)
+
+
+@schemathesis.serializer(XLSX)
+def as_it_is(context: SerializationContext, value: Any) -> Any:
+    """Send a made-up sheet as it is."""
+    return value.data if isinstance(value, Binary) else str(value).encode()
+
+
+class Callers:
+    """Somebody of each kind who may call, made anew when their token has ended."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._tokens: dict[str, str] = {}
+        self._ids: dict[str, Any] = {}
+        self._issued_at = datetime.min.replace(tzinfo=UTC)
+        self._turn = 0
+        self.holder: Bound = make_holder(parts, balance_fen=10_000)
+
+    def headers_for(self, case: Case) -> dict[str, str]:
+        """Return what somebody sends who may call an operation."""
+        for need in case.operation.definition.raw["security"]:
+            (kind,) = need
+            if kind == "terminal":
+                kind = next((k for k in ("passages", "kiosk") if k in case.path), "till")
+            if kind not in self._tokens:
+                self._tokens[kind] = getattr(self, f"_{kind}")()
+            return {"Authorization": f"Bearer {self._tokens[kind]}"}
+        return {}
+
+    def steer(self, case: Case) -> None:
+        """Let every second good request name what exists: a genuine code, an id that was used."""
+        self._turn += 1
+        negative = case.meta is not None and case.meta.generation.mode is GenerationMode.NEGATIVE
+        if negative or self._turn % 2:
+            return
+        known = {name: id_ for name, id_ in self._ids.items() if name in case.path_parameters}
+        if known:
+            case.path_parameters = {**case.path_parameters, **known}
+        scope = next((s for path, s in SCOPES.items() if path in case.path), None)
+        if scope and isinstance(case.body, dict) and "code" in case.body:
+            case.body = {**case.body, "code": self._code(scope)}
+
+    def remember(self, case: Case, status: int) -> None:
+        """Remember the ids of what was made, and who is no longer logged in."""
+        if status in (200, 201) and case.method == "PUT":
+            self._ids |= case.path_parameters
+        if case.operation.definition.raw["operationId"] in ENDS_THE_TOKEN:
+            self._tokens.clear()
+
+    def _code(self, scope: Scope) -> str:
+        now, alias = clock.now(), virtual_card(self.holder.id).alias
+        self._issued_at = max(self._issued_at + SECOND, now - 50 * SECOND)
+        signing = self._parts.code_keys.current(now)
+        issuer = Issuer(
+            signing.private_key, key_id=signing.key_id, issuer=self._parts.settings.issuer
+        )
+        return issuer.issue(
+            alias or b"", scope=scope, issued_at=self._issued_at, lifetime=60 * SECOND
+        )
+
+    def _holder(self) -> str:
+        self.holder = make_holder(self._parts, balance_fen=10_000)
+        return self.holder.token
+
+    def _till(self) -> str:
+        return make_till(is_canteen=True).token
+
+    def _passages(self) -> str:
+        return make_gate().token
+
+    def _kiosk(self) -> str:
+        return make_terminal(TerminalKind.KIOSK).token
+
+    def _operator(self) -> str:
+        username, secret, now = secrets.token_hex(4), pyotp.random_base32(), clock.now()
+        with transaction() as session:
+            operators.add_operator(
+                session,
+                username=username,
+                role=Role.CARD_CENTRE,
+                password=PASSWORD,
+                totp_secret=secret,
+                sealer=self._parts.sealer,
+            )
+            session.flush()
+            token, _, _ = operators.log_in(
+                session,
+                username=username,
+                password=PASSWORD,
+                totp=pyotp.TOTP(secret).at(now),
+                sealer=self._parts.sealer,
+                now=now,
+            )
+        return token
+
+
+@pytest.fixture(scope="module")
+def callers(parts: Parts) -> Callers:
+    """Those who may call."""
+    return Callers(parts)
+
+
+@contract.parametrize()
+@settings(
+    max_examples=15,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=[Phase.explicit, Phase.generate],
+    suppress_health_check=list(HealthCheck),
+)
+def test_answers_as_published(case: Case, app: Flask, callers: Callers) -> None:
+    callers.steer(case)
+    answer = case.call(app=app, base_url="http://localhost", headers=callers.headers_for(case))
+    assert answer.status_code < 500 or answer.status_code == 503, answer.text
+    case.validate_response(answer, checks=CHECKS)
+    callers.remember(case, answer.status_code)

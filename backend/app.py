@@ -12,6 +12,7 @@ from redis.retry import Retry
 from backend import db, stage
 from backend.cards import routes as cards
 from backend.charges import routes as charges
+from backend.console import routes as console
 from backend.gates import routes as gates
 from backend.holders import routes as holders
 from backend.http import document, json_body, operations
@@ -73,6 +74,7 @@ def create_app(settings: Settings) -> Flask:
     json_body.install(app)
     operations.install(app)
     stage.install(app, settings)
+    console.install(app)
     api = ProblemApi(app)
     for blueprint, prefix in BLUEPRINTS:
         api.register_blueprint(blueprint, url_prefix=prefix + (blueprint.url_prefix or ""))

@@ -1,13 +1,20 @@
 """What a WSGI server starts: settings from the environment, then everything."""
 
-from flask import Flask
+import gc
 
-from backend.app import create_app
-from backend.logs import configure
-from backend.settings import Settings
+gc.disable()  # what loading makes is kept: looking for garbage in it only takes time
+
+from flask import Flask  # noqa: E402
+
+from backend.app import create_app  # noqa: E402
+from backend.logs import configure  # noqa: E402
+from backend.settings import Settings  # noqa: E402
 
 
 def create() -> Flask:
     """Return the application of one worker process."""
     configure()
-    return create_app(Settings.from_environment())
+    app = create_app(Settings.from_environment())
+    gc.freeze()
+    gc.enable()
+    return app

@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 VAR = ROOT / "var"
 HOST = "127.0.0.1"
 ISSUER = "campus-card.demo"
-WORKERS, THREADS = 2, 4
+WORKERS, THREADS = 1, 4
 SHARED = (
     "DATABASE_URL",
     "REDIS_URL",
@@ -42,6 +42,7 @@ SHARED = (
 )
 """What the other commands of `campus-card` need to work on the demo while it runs."""
 PATIENCE_SECONDS = 60
+STOP_SECONDS = 5
 
 
 class Interrupted(Exception):
@@ -72,7 +73,6 @@ def _serve(stack: ExitStack) -> None:
     environment = _environment(stack)
     base_url = environment["CAMPUS_CARD_BASE_URL"]
     sandbox_url = environment["CAMPUS_CARD_SANDBOX_URL"]
-    sandbox = _start(stack, "sandbox", _sandbox(sandbox_url), environment)
     addresses = {
         "base_url": base_url,
         "issuer": ISSUER,
@@ -80,18 +80,21 @@ def _serve(stack: ExitStack) -> None:
         "stage_url": f"{base_url}/stage/",
         "console_url": f"{base_url}/console",
     }
-    if _fingerprint(environment) != _read(VAR / "founded"):
-        _await(f"{sandbox_url}/healthz", sandbox)
+    if _fingerprint(environment) == _read(VAR / "founded"):
+        said = json.loads((VAR / "demo.json").read_text()) | addresses
+        web = _start(stack, "web", _web(base_url), environment)
+        sandbox = _start(stack, "sandbox", _sandbox(sandbox_url), environment)
+    else:
         from backend.demo.founding import found
 
+        sandbox = _start(stack, "sandbox", _sandbox(sandbox_url), environment)
+        _await(f"{sandbox_url}/healthz", sandbox)
         said = found(environment, addresses, clock.now())
-        write_private(VAR / "demo.json", json.dumps(said, ensure_ascii=False, indent=2))
-        write_private(VAR / "founded", _fingerprint(environment))
-    else:
-        said = json.loads((VAR / "demo.json").read_text()) | addresses
-        write_private(VAR / "demo.json", json.dumps(said, ensure_ascii=False, indent=2))
-    web = _start(stack, "web", _web(base_url), environment)
+        web = _start(stack, "web", _web(base_url), environment)
+    write_private(VAR / "demo.json", json.dumps(said, ensure_ascii=False, indent=2))
+    write_private(VAR / "founded", _fingerprint(environment))
     _await(f"{base_url}/readyz", web)
+    _await(f"{sandbox_url}/healthz", sandbox)
     worker = _start(stack, "worker", [sys.executable, "-m", "backend.cli", "work"], environment)
     print(
         f"Campus Card is up.\n"
@@ -127,7 +130,11 @@ def _environment(stack: ExitStack) -> dict[str, str]:
         postgres = stack.enter_context(EmbeddedPostgres(VAR / "postgres"))
         # A new root key cannot read old data: whoever removes `var/` starts with a new college.
         college = hashlib.sha256(root_key.encode()).hexdigest()[:8]
-        environment["DATABASE_URL"] = postgres.create_database(f"campus_card_{college}")
+        database = f"campus_card_{college}"
+        founded = (VAR / "founded").exists()
+        environment["DATABASE_URL"] = (
+            postgres.url(database) if founded else postgres.create_database(database)
+        )
     if not environment.get("REDIS_URL"):
         environment["REDIS_URL"] = stack.enter_context(EmbeddedValkey(VAR / "valkey")).url
     web_port = _free_port(int(environment.get("PORT", "8000")))
@@ -200,6 +207,7 @@ def _web(base_url: str) -> list[str]:
         "--workers", str(WORKERS),
         "--blocking-threads", str(THREADS),
         "--log-level", "warning",
+        "--respawn-failed-workers",
         "--factory", "backend.wsgi:create",
     ]  # fmt: skip
 

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-import psycopg
-from psycopg import sql
-
 from backend.embedded.placement import EmbeddedServerError
 from backend.embedded.process import EmbeddedServer
 
@@ -44,6 +41,9 @@ class EmbeddedPostgres(EmbeddedServer):
 
         A template is copied file by file, which is quick for tests; nobody may be connected to it.
         """
+        import psycopg  # noqa: PLC0415 - a quarter of a second that most starts can do without
+        from psycopg import sql  # noqa: PLC0415
+
         create = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name))
         if template is not None:
             create += sql.SQL(" TEMPLATE {} STRATEGY file_copy").format(sql.Identifier(template))

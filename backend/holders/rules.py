@@ -16,7 +16,7 @@ def normal_name(text: str) -> str:
     folded = unicodedata.normalize("NFKC", text)
     for dot in "•・‧．.":
         folded = folded.replace(dot, "·")
-    return "".join(folded.split()).casefold()
+    return unicodedata.normalize("NFKC", "".join(folded.split()).casefold())
 
 
 def masked_name(name: str) -> str:

@@ -63,15 +63,16 @@ class TestFirstDay:
         before = phone.balance_fen
         assert phone.report_lost().status == 201
         refused = demo.terminal("校园超市 收银台").charge(shown["pay"], MEAL_FEN)
-        assert (refused.status, refused.code) == (409, "card-lost")
+        assert (refused.status, refused.code) == (409, "code-stale")
         denied = demo.terminal("3号宿舍楼 大门").let_pass(shown["gate"])
-        assert (denied.body["decision"], denied.body["reason"]) == ("deny", "card-lost")
+        assert (denied.body["decision"], denied.body["reason"]) == ("deny", "code-stale")
+        assert phone.ask("GET", "/me").status == 401  # whoever holds the phone now is nobody
+        phone.log_in()
         assert phone.codes().code == "card-lost"
         assert phone.balance_fen == before
 
     def test_is_charged_again_once_restored(self, demo: Demo, newcomer: list[Phone]):
         [phone] = newcomer
-        phone.log_in()
         restored = phone.restore()
         assert (restored.status, restored.body["restored"]) == (201, ["virtual_card"])
         before = phone.balance_fen

@@ -726,7 +726,9 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_charge_reversals")),
     )
-    op.create_index(op.f("ix_charge_reversals_reference"), "charge_reversals", ["reference"], unique=False)
+    op.create_index(
+        op.f("ix_charge_reversals_reference"), "charge_reversals", ["reference"], unique=False
+    )
     op.create_index(
         op.f("ix_charge_reversals_charge_id"), "charge_reversals", ["charge_id"], unique=False
     )

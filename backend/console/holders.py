@@ -1,0 +1,113 @@
+"""One holder (持卡人): cards, purses, statement, passages, top-ups and what was done.
+
+Every look is in the operation log before anything is shown.  Names and card numbers are masked
+until somebody says why they need them.
+"""
+
+import re
+from datetime import date
+from typing import Any
+from uuid import UUID
+
+from flask import Blueprint, abort, render_template, request
+from sqlalchemy.orm import Session
+
+from backend import clock
+from backend.cards import service as cards
+from backend.clock import business_date
+from backend.console import access
+from backend.console.log import actors
+from backend.db import transaction
+from backend.gates import service as gates
+from backend.holders import viewing
+from backend.holders.limits import limits_of
+from backend.holders.models import Holder
+from backend.http.parts import parts
+from backend.ledger import service as ledger
+from backend.operation_log import service as operation_log
+from backend.operators.models import Role
+from backend.topups import service as topups
+
+SEE_ALL = (Role.CARD_CENTRE, Role.AUDITOR)
+"""Passages and the operation log; finance sees what is money."""
+REVEALS_A_DAY = 30
+DAY_SECONDS = 24 * 3600
+REASONS = ("present", "called", "reconciliation", "case")
+MOST_LINES = 100
+MOST_ROWS = 20
+MONTH = re.compile(r"20[0-9]{2}-(0[1-9]|1[0-2])")
+
+blueprint = Blueprint("holders", __name__, url_prefix="/holders/<uuid:holder_id>")
+
+
+@blueprint.get("")
+def show(holder_id: UUID) -> str:
+    """Show a holder, masked."""
+    with transaction() as session:
+        holder = viewing.view(
+            session, holder_id=holder_id, actor=access.operator().actor, now=clock.now()
+        )
+    return _page(holder, revealed=False)
+
+
+@blueprint.post("/reveal")
+def reveal(holder_id: UUID) -> str:
+    """Show a holder with full name and card number, for a reason that is kept."""
+    who = access.operator()
+    who.must_be(*SEE_ALL)
+    reason = request.form.get("reason", "")
+    if reason not in REASONS:
+        abort(422)
+    parts().rates.count(f"reveal:{who.operator_id}", most=REVEALS_A_DAY, seconds=DAY_SECONDS)
+    with transaction() as session:
+        holder = viewing.reveal(
+            session, holder_id=holder_id, reason=reason, actor=who.actor, now=clock.now()
+        )
+    return _page(holder, revealed=True)
+
+
+def _page(holder: Holder, *, revealed: bool) -> str:
+    now = clock.now()
+    month = request.args.get("month", "")
+    first = date.fromisoformat(
+        f"{month if MONTH.fullmatch(month) else format(business_date(now), '%Y-%m')}-01"
+    )
+    after = date(first.year + first.month // 12, first.month % 12 + 1, 1)
+    sees_all = access.operator().role in SEE_ALL
+    with transaction() as session:
+        in_fen, out_fen = ledger.totals(session, holder_id=holder.id, first=first, after=after)
+        return render_template(
+            "console/holder.html",
+            holder=holder,
+            revealed=revealed,
+            reasons=REASONS,
+            sees_all=sees_all,
+            binding=viewing.live_binding(session, holder_id=holder.id),
+            cards=cards.list_cards(session, holder_id=holder.id),
+            purses=ledger.purses_of(session, holder_id=holder.id),
+            limits=limits_of(holder, now=now),
+            month=f"{first:%Y-%m}",
+            this_month=f"{business_date(now):%Y-%m}",
+            lines=ledger.statement(
+                session,
+                holder_id=holder.id,
+                first=first,
+                after=after,
+                before=None,
+                limit=MOST_LINES,
+            ),
+            most_lines=MOST_LINES,
+            in_fen=in_fen,
+            out_fen=out_fen,
+            top_ups=topups.list_top_ups(session, holder_id=holder.id, before=None, limit=MOST_ROWS),
+            **(_movements(session, holder) if sees_all else {}),
+        )
+
+
+def _movements(session: Session, holder: Holder) -> dict[str, Any]:
+    entries = operation_log.list_entries(session, holder_id=holder.id, before=None, limit=MOST_ROWS)
+    return {
+        "passages": gates.list_passages(session, holder_id=holder.id, before=None, limit=MOST_ROWS),
+        "entries": entries,
+        "actors": actors(session, entries),
+    }

@@ -1,0 +1,31 @@
+"""Today at one glance: charges, top-ups, terminals that fell silent."""
+
+from flask import Blueprint, render_template
+
+from backend import clock
+from backend.charges import figures
+from backend.clock import business_date, start_of_day
+from backend.db import transaction
+from backend.terminals import service as terminals
+from backend.topups import service as topups
+
+DAYS = 14
+
+blueprint = Blueprint("overview", __name__)
+
+
+@blueprint.get("/")
+def show() -> str:
+    """Show what happened today and what waits for somebody."""
+    now = clock.now()
+    today = business_date(now)
+    with transaction() as session:
+        return render_template(
+            "console/overview.html",
+            today=today,
+            now=now,
+            charges=figures.figures_of_day(session, day=today),
+            days=figures.totals_by_day(session, days=DAYS, now=now),
+            top_ups=topups.figures_by_state(session, since=start_of_day(today)),
+            silent=terminals.list_silent(session, now=now),
+        )

@@ -1,0 +1,88 @@
+"""The roster (名册): check a file first, then import the very file that was checked.
+
+The file holds document numbers, so nothing keeps it between the two steps: it is chosen again, and
+a keyed hash in the form says whether it is the same.
+"""
+
+import hashlib
+import hmac
+
+from flask import Blueprint, Response, render_template, request
+
+from backend import clock
+from backend.cards.service import open_account
+from backend.console import access, language
+from backend.db import transaction
+from backend.holders import roster
+from backend.holders.roster import RosterReport, RosterUnreadable
+from backend.http.parts import parts
+from backend.http.problems import STATUS
+
+blueprint = Blueprint("roster", __name__, url_prefix="/roster")
+
+
+@blueprint.get("")
+def show() -> str:
+    """Ask for a file."""
+    return _page()
+
+
+@blueprint.post("/check")
+def check() -> str | Response:
+    """Report what an import would do, row by row; write nothing."""
+    content = _content()
+    try:
+        report = _run(content, dry_run=True)
+    except RosterUnreadable as error:
+        return _unreadable(error)
+    return _page(report=report, checked=_mark(content))
+
+
+@blueprint.post("/import")
+def import_checked() -> str | Response:
+    """Import the file that was checked; another one is checked first."""
+    content = _content()
+    same = hmac.compare_digest(request.form.get("checked", "").encode(), _mark(content).encode())
+    try:
+        report = _run(content, dry_run=not same)
+    except RosterUnreadable as error:
+        return _unreadable(error)
+    if same:
+        return _page(report=report, imported=True)
+    return _page(report=report, checked=_mark(content), other_file=True)
+
+
+def _content() -> bytes:
+    sent = request.files.get("file")
+    return sent.read() if sent else b""
+
+
+def _mark(content: bytes) -> str:
+    """Return what only this operator's session can say of having checked this file."""
+    digest = hashlib.sha256(content).hexdigest()
+    session_id = access.operator().session_id
+    return parts().sealer.index("console-roster", f"{session_id}:{digest}").hex()
+
+
+def _run(content: bytes, *, dry_run: bool) -> RosterReport:
+    with transaction() as session:
+        return roster.import_roster(
+            session,
+            content=content,
+            sealer=parts().sealer,
+            actor=access.operator().actor,
+            now=clock.now(),
+            dry_run=dry_run,
+            open_account=open_account,
+        )
+
+
+def _unreadable(error: RosterUnreadable) -> Response:
+    page = _page(
+        problem=language.refusal(error.code, dict(error.facts)), fault=error.facts.get("fault")
+    )
+    return Response(page, STATUS[error.kind])
+
+
+def _page(**facts: object) -> str:
+    return render_template("console/roster.html", columns=roster.COLUMNS, **facts)

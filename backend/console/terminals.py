@@ -1,0 +1,64 @@
+"""Terminals (终端): when each was last heard of; enrol and revoke them."""
+
+from uuid import UUID
+
+from flask import Blueprint, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from backend import clock
+from backend.console import access
+from backend.db import transaction
+from backend.operators.models import Role
+from backend.terminals import service
+
+blueprint = Blueprint("terminals", __name__, url_prefix="/terminals")
+
+
+@blueprint.get("")
+def show() -> str:
+    """List every terminal."""
+    now = clock.now()
+    with transaction() as session:
+        return render_template(
+            "console/terminals.html",
+            terminals=service.list_all(session),
+            silent={terminal.id for terminal in service.list_silent(session, now=now)},
+            may_change=access.operator().role is Role.CARD_CENTRE,
+            revoked="revoked" in request.args,
+        )
+
+
+@blueprint.post("/<uuid:terminal_id>/enrolment-token")
+def invite(terminal_id: UUID) -> str:
+    """Make a one-time token and show it, this once."""
+    who = access.operator()
+    who.must_be(Role.CARD_CENTRE)
+    now = clock.now()
+    with transaction() as session:
+        token = service.invite(session, terminal_id=terminal_id, actor=who.actor, now=now)
+        terminal = service.find(session, terminal_id=terminal_id)
+    return render_template(
+        "console/enrolment_token.html",
+        terminal=terminal,
+        token=token,
+        expires_at=now + service.ENROLMENT_LIFE,
+    )
+
+
+@blueprint.get("/<uuid:terminal_id>/revoke")
+def ask_to_revoke(terminal_id: UUID) -> str:
+    """Ask once more: a revoked terminal never comes back."""
+    access.operator().must_be(Role.CARD_CENTRE)
+    with transaction() as session:
+        terminal = service.find(session, terminal_id=terminal_id)
+    return render_template("console/revoke.html", terminal=terminal)
+
+
+@blueprint.post("/<uuid:terminal_id>/revoke")
+def revoke(terminal_id: UUID) -> Response:
+    """Shut a terminal out for ever."""
+    who = access.operator()
+    who.must_be(Role.CARD_CENTRE)
+    with transaction() as session:
+        service.revoke(session, terminal_id=terminal_id, actor=who.actor, now=clock.now())
+    return redirect(url_for("console.terminals.show", revoked=1), 303)

@@ -1,0 +1,84 @@
+"""A browser without a window: it keeps cookies and fills in the token of the form it looks at."""
+
+import re
+import secrets
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+import pyotp
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy import update
+from werkzeug.test import TestResponse
+
+from backend import clock
+from backend.db import transaction
+from backend.http.parts import Parts
+from backend.operators.models import Operator, Role
+from backend.operators.service import add_operator
+
+TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
+
+
+class Staff:
+    """One person of the staff at their browser."""
+
+    def __init__(self, client: FlaskClient, parts: Parts, role: Role) -> None:
+        self.client, self.role = client, role
+        self.username = f"staff-{secrets.token_hex(4)}"
+        self.password = secrets.token_urlsafe(16)
+        self.totp_secret = pyotp.random_base32()
+        with transaction() as session:
+            operator = add_operator(
+                session,
+                username=self.username,
+                role=role,
+                password=self.password,
+                totp_secret=self.totp_secret,
+                sealer=parts.sealer,
+            )
+        self.id: UUID = operator.id
+
+    def code(self, at: datetime | None = None) -> str:
+        """Return the one-time code of a moment."""
+        return pyotp.TOTP(self.totp_secret).at(at or clock.now())
+
+    def forget_code(self) -> None:
+        """Let the code of this half minute log in once more: tests do not wait for the next."""
+        with transaction() as session:
+            session.execute(update(Operator).where(Operator.id == self.id).values(last_totp_step=0))
+
+    def sign_in(self, **other: str) -> TestResponse:
+        """Send the sign-in form."""
+        said = {"username": self.username, "password": self.password, "totp": self.code()}
+        return self.post("/console/sign-in", said | other)
+
+    def form_token(self, path: str = "/console/sign-in") -> str:
+        """Return the token in the forms of a page."""
+        found = TOKEN.search(self.get(path).text)
+        assert found is not None
+        return found[1]
+
+    def get(self, path: str, **options: Any) -> TestResponse:
+        """Open a page."""
+        return self.client.get(path, **options)
+
+    def post(self, path: str, said: dict[str, Any] | None = None) -> TestResponse:
+        """Send a form as the pages make it, with its token."""
+        return self.client.post(path, data={"form_token": self.form_token(), **(said or {})})
+
+
+@pytest.fixture
+def staff(app: Flask, parts: Parts) -> Callable[..., Staff]:
+    """Make a person of a role, signed in unless told otherwise."""
+
+    def make(role: Role = Role.CARD_CENTRE, *, signed_in: bool = True) -> Staff:
+        person = Staff(app.test_client(), parts, role)
+        if signed_in:
+            assert person.sign_in().status_code == 303
+        return person
+
+    return make

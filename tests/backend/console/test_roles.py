@@ -1,0 +1,96 @@
+"""Who may open which page: every address of the console against every role."""
+
+import re
+
+import pytest
+
+from backend.operators.models import Role
+
+NOBODY_ID = "00000000-0000-4000-8000-000000000000"
+ALL = frozenset(Role)
+CENTRE = frozenset({Role.CARD_CENTRE})
+MONEY = CENTRE | {Role.FINANCE, Role.AUDITOR}
+DEVICES = CENTRE | {Role.LOGISTICS, Role.AUDITOR}
+FEEDS = CENTRE | {Role.ACADEMIC, Role.PERSONNEL}
+READS_ALL = CENTRE | {Role.AUDITOR}
+ALLOWED = {
+    "GET /console/": MONEY | DEVICES,
+    "GET /console/search": MONEY,
+    "POST /console/search": MONEY,
+    "GET /console/holders/<uuid:holder_id>": MONEY,
+    "POST /console/holders/<uuid:holder_id>/reveal": READS_ALL,
+    "GET /console/top-ups": MONEY,
+    "GET /console/terminals": DEVICES,
+    "POST /console/terminals/<uuid:terminal_id>/enrolment-token": CENTRE,
+    "GET /console/terminals/<uuid:terminal_id>/revoke": CENTRE,
+    "POST /console/terminals/<uuid:terminal_id>/revoke": CENTRE,
+    "GET /console/roster": FEEDS,
+    "POST /console/roster/check": FEEDS,
+    "POST /console/roster/import": FEEDS,
+    "GET /console/log": READS_ALL,
+    "GET /console/sign-in": ALL,
+    "POST /console/sign-in": ALL,
+    "POST /console/sign-out": ALL,
+    "POST /console/language": ALL,
+    "GET /console/static/<path:filename>": ALL,
+    **{f"{method} /console/<path:_>": ALL for method in ("GET", "POST", "PUT", "PATCH", "DELETE")},
+}
+OPEN = {
+    "GET /console/sign-in",
+    "POST /console/sign-in",
+    "POST /console/language",
+    "GET /console/static/<path:filename>",
+}
+
+
+def pages(app) -> list[str]:
+    """Return every method and address of the console."""
+    return [
+        f"{method} {rule.rule}"
+        for rule in app.url_map.iter_rules()
+        if rule.rule.startswith("/console")
+        for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
+    ]
+
+
+def open_page(person, page: str) -> int:
+    """Open an address as this person and return the status."""
+    method, _, rule = page.partition(" ")
+    path = re.sub(r"<uuid:\w+>", NOBODY_ID, re.sub(r"<path:\w+>", "nowhere", rule))
+    said = {"form_token": person.form_token()} if method != "GET" else None
+    return int(person.client.open(path, method=method, data=said).status_code)
+
+
+class TestRoles:
+    def test_every_address_has_its_roles_written_down(self, app) -> None:
+        assert sorted(pages(app)) == sorted(ALLOWED)
+
+    @pytest.mark.parametrize("role", Role)
+    def test_what_a_role_may_open(self, app, staff, role) -> None:
+        person = staff(role)
+        opened = {page for page in ALLOWED if page != "POST /console/sign-out"}
+        refused = {page for page in opened if open_page(person, page) == 403}
+        assert refused == {page for page in opened if role not in ALLOWED[page]}
+
+    def test_nobody_gets_in_without_signing_in(self, app, staff) -> None:
+        stranger = staff(signed_in=False)
+        for page in ALLOWED.keys() - OPEN:
+            assert (page, open_page(stranger, page)) == (page, 303)
+
+    def test_a_refusal_is_a_page_with_a_reference(self, staff) -> None:
+        answer = staff(Role.ACADEMIC).get("/console/log")
+        assert answer.status_code == 403
+        assert "你的岗位不能办理此业务" in answer.text
+        assert re.search(r"<code>[2-9A-Z]{8}</code>", answer.text)
+
+    def test_the_navigation_offers_what_the_role_may_open(self, staff) -> None:
+        page = staff(Role.LOGISTICS).get("/console/").text
+        assert 'href="/console/terminals"' in page
+        for other in ("search", "top-ups", "roster", "log"):
+            assert f'href="/console/{other}"' not in page
+
+    def test_a_role_without_pages_is_told_so(self, staff) -> None:
+        person = staff(Role.STUDENT_AFFAIRS, signed_in=False)
+        answer = person.client.get(person.sign_in().location)
+        assert answer.status_code == 403
+        assert "你的岗位不能办理此业务" in answer.text

@@ -1,0 +1,379 @@
+"""The roster: any feed is read row by row, or refused with a reason."""
+
+import csv
+import io
+import secrets
+import zipfile
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import date, datetime
+
+import pytest
+from factories import make_document
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from openpyxl import Workbook
+from sqlalchemy import func, select
+
+from backend import clock
+from backend.cards.models import Card
+from backend.cards.service import open_account
+from backend.db import transaction
+from backend.holders import roster
+from backend.holders.models import Category, Holder
+from backend.holders.roster import RosterReport, RosterUnreadable, RowFault
+from backend.http.parts import Parts
+from backend.ledger import service as ledger
+from backend.operation_log.models import LogEntry
+from backend.operation_log.service import SYSTEM
+
+pytestmark = pytest.mark.usefixtures("app")
+CHINESE = tuple(roster.COLUMNS.values())
+ENGLISH = tuple(roster.COLUMNS)
+Row = list[str]
+
+
+def new_row(**changed: str) -> Row:
+    """Return a row about somebody new, in the order of the columns."""
+    row = {
+        "holder_number": secrets.token_hex(5),
+        "name": "王小明",
+        "category": "学生",
+        "unit": "软件2401班",
+        "document_number": make_document(),
+        "valid_until": "2029-07-01",
+        "pays_surcharge": "否",
+    }
+    return list((row | changed).values())
+
+
+def as_csv(
+    *rows: Sequence[str], heading: Sequence[str] = CHINESE, encoding: str = "utf-8"
+) -> bytes:
+    """Return a CSV file."""
+    text = io.StringIO()
+    csv.writer(text).writerows([heading, *rows])
+    return text.getvalue().encode(encoding)
+
+
+def as_xlsx(*rows: Sequence[object], heading: Sequence[str] = CHINESE) -> bytes:
+    """Return an XLSX file."""
+    book, file = Workbook(), io.BytesIO()
+    for row in (heading, *rows):
+        book.active.append(list(row))
+    book.save(file)
+    book.close()
+    return file.getvalue()
+
+
+def load(parts: Parts, content: bytes, *, dry_run: bool = False) -> RosterReport:
+    """Import a feed as the route does."""
+    with transaction() as session:
+        return roster.import_roster(
+            session,
+            content=content,
+            sealer=parts.sealer,
+            actor=SYSTEM,
+            now=clock.now(),
+            dry_run=dry_run,
+            open_account=open_account,
+        )
+
+
+def counts(report: RosterReport) -> tuple[int, int, int, int]:
+    """Return what a report counts: added, changed, unchanged, at fault."""
+    return report.added, report.changed, report.unchanged, len(report.faults)
+
+
+def find(number: str) -> Holder | None:
+    """Return whoever has a holder number."""
+    with transaction() as session:
+        return session.scalars(select(Holder).where(Holder.holder_number == number)).one_or_none()
+
+
+def unpacked_size(size: int) -> bytes:
+    """Return an XLSX file whose sheet is that long unpacked, and short packed."""
+    file, good = io.BytesIO(), io.BytesIO(as_xlsx(new_row()))
+    with zipfile.ZipFile(good) as old, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "xl/worksheets/sheet1.xml":
+                content += b" " * size
+            new.writestr(name, content)
+    return file.getvalue()
+
+
+class TestFormats:
+    @pytest.mark.parametrize("heading", [CHINESE, ENGLISH, tuple(c.upper() for c in ENGLISH)])
+    @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "gb18030"])
+    def test_reads_csv(self, parts: Parts, heading: Sequence[str], encoding: str) -> None:
+        row = new_row(name="龙䶮")
+        assert counts(load(parts, as_csv(row, heading=heading, encoding=encoding))) == (1, 0, 0, 0)
+        found = find(row[0])
+        assert found is not None
+        assert (found.name, found.category, found.unit, found.pays_surcharge) == (
+            "龙䶮", Category.STUDENT, "软件2401班", False,
+        )  # fmt: skip
+        assert found.valid_until == date(2029, 7, 1)
+
+    @pytest.mark.parametrize("heading", [CHINESE, ENGLISH])
+    def test_reads_xlsx(self, parts: Parts, heading: Sequence[str]) -> None:
+        row: list[object] = list(new_row(holder_number=str(secrets.randbelow(10**9) + 10**9)))
+        number = str(row[0])
+        row[0], row[5], row[6] = int(number), datetime(2029, 7, 1), 1  # noqa: DTZ001 - as Excel has them
+        assert counts(load(parts, as_xlsx(row, heading=heading))) == (1, 0, 0, 0)
+        found = find(number)
+        assert found is not None
+        assert (found.valid_until, found.pays_surcharge) == (date(2029, 7, 1), True)
+
+    def test_takes_columns_in_any_order_and_more_of_them(self, parts: Parts) -> None:
+        row = new_row()
+        content = as_csv([*row[::-1], "x"], heading=[*CHINESE[::-1], "备注"])
+        assert counts(load(parts, content)) == (1, 0, 0, 0)
+
+    def test_can_do_without_the_surcharge_column(self, parts: Parts) -> None:
+        content = as_csv(new_row()[:-1], heading=CHINESE[:-1])
+        assert counts(load(parts, content)) == (1, 0, 0, 0)
+
+    @pytest.mark.parametrize(
+        ("word", "category"), [*roster.CATEGORY_WORDS.items(), ("staff", Category.STAFF)]
+    )
+    def test_knows_the_words_for_categories(
+        self, parts: Parts, word: str, category: Category
+    ) -> None:
+        row = new_row(category=word)
+        load(parts, as_csv(row))
+        found = find(row[0])
+        assert found is not None
+        assert found.category is category
+
+    def test_skips_empty_lines_and_counts_as_the_file_does(self, parts: Parts) -> None:
+        report = load(parts, as_csv(new_row(), [""] * 7, [], new_row(name="")))
+        assert (report.rows, counts(report)) == (2, (1, 0, 0, 1))
+        assert report.faults == [RowFault(5, "name", "missing")]
+
+    def test_refuses_a_document_that_a_spreadsheet_rounded(self, parts: Parts) -> None:
+        row: list[object] = list(new_row())
+        for rounded in (110105194912310000, 1.1010519491231e17):
+            row[4] = rounded
+            report = load(parts, as_xlsx(row))
+            assert report.faults == [RowFault(2, "document_number", "not a document number")]
+
+
+class TestImport:
+    def test_opens_purses_and_a_card_for_who_is_new(self, parts: Parts) -> None:
+        row = new_row()
+        load(parts, as_csv(row))
+        found = find(row[0])
+        assert found is not None
+        with transaction() as session:
+            cards = session.scalars(select(Card).where(Card.holder_id == found.id)).all()
+            purses = ledger.purses_of(session, holder_id=found.id)
+        assert [(card.kind, card.state) for card in cards] == [("physical", "active")]
+        assert len(purses) == 2
+
+    def test_the_same_again_changes_nothing(self, parts: Parts) -> None:
+        content = as_csv(*(new_row() for _ in range(20)))
+        assert counts(load(parts, content)) == (20, 0, 0, 0)
+        assert counts(load(parts, content)) == (0, 0, 20, 0)
+
+    def test_the_same_as_xlsx_changes_nothing(self, parts: Parts) -> None:
+        rows = [new_row() for _ in range(3)]
+        load(parts, as_csv(*rows))
+        assert counts(load(parts, as_xlsx(*rows))) == (0, 0, 3, 0)
+
+    def test_changes_what_differs(self, parts: Parts) -> None:
+        row = new_row()
+        load(parts, as_csv(row))
+        row[3] = "软件2402班"
+        assert counts(load(parts, as_csv(row))) == (0, 1, 0, 0)
+        found = find(row[0])
+        assert found is not None
+        assert found.unit == "软件2402班"
+
+    def test_a_dry_run_reports_the_same_and_writes_nothing(self, parts: Parts) -> None:
+        old, new, broken = new_row(), new_row(), new_row(category="老师")
+        load(parts, as_csv(old))
+        old[1] = "王大明"
+        content = as_csv(old, new, broken)
+        with transaction() as session:
+            before = session.scalar(select(func.count()).select_from(LogEntry))
+        said = load(parts, content, dry_run=True)
+        with transaction() as session:
+            assert session.scalar(select(func.count()).select_from(LogEntry)) == before
+        assert find(new[0]) is None
+        unchanged = find(old[0])
+        assert unchanged is not None
+        assert unchanged.name == "王小明"
+        assert said == load(parts, content)
+        assert counts(said) == (1, 1, 0, 1)
+
+    def test_leaves_out_the_one_in_a_hundred_that_is_broken(self, parts: Parts) -> None:
+        rows = [new_row() for _ in range(2000)]
+        for row in rows[::100]:
+            row[4] = row[4][:17] + ("1" if row[4][17] == "0" else "0")
+        report = load(parts, as_csv(*rows))
+        assert counts(report) == (1980, 0, 0, 20)
+        assert [fault.row for fault in report.faults] == list(range(2, 2002, 100))
+        assert {(fault.column, fault.fault) for fault in report.faults} == {
+            ("document_number", "the check digit is wrong")
+        }
+
+
+class TestFaults:
+    @pytest.mark.parametrize(
+        ("column", "value", "fault"),
+        [
+            ("holder_number", "", "missing"),
+            ("holder_number", "2024 001", "not letters and digits"),
+            ("holder_number", "２０２４", "not letters and digits"),
+            ("holder_number", "'; DROP TABLE holders; --", "not letters and digits"),
+            ("name", "", "missing"),
+            ("name", "x" * 101, "too long, or not plain text"),
+            ("name", "王\x07明", "too long, or not plain text"),
+            ("name", "王\u202e明", "too long, or not plain text"),
+            ("category", "老师", "unknown"),
+            ("unit", "", "missing"),
+            ("document_number", "", "missing"),
+            ("document_number", "1.10105E+17", "not a document number"),
+            ("document_number", "110105194912310021", "the check digit is wrong"),
+            ("document_number", "፩" * 18, "not a document number"),
+            ("valid_until", "2029-02-30", "not a day such as 2029-07-01"),
+            ("valid_until", "2029年7月1日", "not a day such as 2029-07-01"),
+            ("valid_until", "45000", "not a day such as 2029-07-01"),
+            ("valid_until", "0000-01-01", "not a day such as 2029-07-01"),
+            ("pays_surcharge", "也许", "neither yes nor no"),
+        ],
+    )
+    def test_name_the_column_and_never_the_value(
+        self, parts: Parts, column: str, value: str, fault: str
+    ) -> None:
+        row, good = new_row(**{column: value}), new_row()
+        report = load(parts, as_csv(row, good))
+        assert counts(report) == (1, 0, 0, 1)
+        assert report.faults == [RowFault(2, column, fault)]
+        if len(value) > 3:
+            assert value not in repr(report)
+
+    def test_the_same_number_twice_in_a_file(self, parts: Parts) -> None:
+        row = new_row()
+        again = new_row(holder_number=row[0])
+        report = load(parts, as_csv(row, again))
+        assert report.faults == [RowFault(3, "holder_number", "appears twice in this file")]
+
+    def test_the_same_document_twice_in_a_file(self, parts: Parts) -> None:
+        row = new_row()
+        again = new_row(document_number=row[4].lower())
+        report = load(parts, as_csv(row, again))
+        fault = RowFault(3, "document_number", "belongs to another holder number")
+        assert report.faults == [fault]
+
+    def test_a_document_that_is_somebody_elses(self, parts: Parts) -> None:
+        row = new_row()
+        load(parts, as_csv(row))
+        report = load(parts, as_csv(new_row(document_number=row[4])))
+        fault = RowFault(2, "document_number", "belongs to another holder number")
+        assert report.faults == [fault]
+
+    def test_a_number_that_is_somebody_elses(self, parts: Parts) -> None:
+        row = new_row()
+        load(parts, as_csv(row))
+        report = load(parts, as_csv(new_row(holder_number=row[0])))
+        assert report.faults == [RowFault(2, "document_number", "differs from the one on record")]
+
+    def test_a_row_that_is_too_short(self, parts: Parts) -> None:
+        report = load(parts, as_csv(new_row()[:3]))
+        assert report.faults == [RowFault(2, "unit", "missing")]
+
+
+class TestUnreadable:
+    @pytest.mark.parametrize(
+        ("content", "fault"),
+        [
+            (b"", "the file is empty"),
+            (b"\xef\xbb\xbf", "the file is empty"),
+            (b"\xff\xfe\xff\xff", "neither UTF-8 nor GB 18030"),
+            (b"PK\x03\x04", "not XLSX"),
+            (b"PK" + bytes(1000), "not XLSX"),
+            (b"hello", f"missing columns: {', '.join(ENGLISH[:-1])}"),
+            (as_csv(heading=CHINESE[1:]), "missing columns: holder_number"),
+            (as_csv(heading=CHINESE) + b'"never closed', "not CSV"),
+            (as_csv(["x" * 200_000]), "not CSV"),
+        ],
+    )  # fmt: skip
+    def test_says_why(self, parts: Parts, content: bytes, fault: str) -> None:
+        with pytest.raises(RosterUnreadable) as refused:
+            load(parts, content)
+        assert refused.value.facts == {"fault": fault}
+
+    def test_a_heading_alone_is_a_roster_of_nobody(self, parts: Parts) -> None:
+        for content in (as_csv(), as_xlsx()):
+            report = load(parts, content)
+            assert (report.rows, counts(report)) == (0, (0, 0, 0, 0))
+
+    def test_an_xlsx_file_that_unpacks_to_too_much(self, parts: Parts) -> None:
+        content = unpacked_size(roster.MOST_UNPACKED_BYTES)
+        assert len(content) < 200_000
+        with pytest.raises(RosterUnreadable) as refused:
+            load(parts, content)
+        assert refused.value.facts == {"fault": "too large unpacked"}
+
+    def test_a_cell_in_the_last_corner_costs_nothing(self, parts: Parts) -> None:
+        book, file = Workbook(), io.BytesIO()
+        for row in (CHINESE, new_row()):
+            book.active.append(list(row))
+        book.active["XFD90000"] = "x"
+        book.save(file)
+        book.close()
+        assert counts(load(parts, file.getvalue())) == (1, 0, 0, 0)
+
+    def test_more_rows_than_a_school_has(self, parts: Parts) -> None:
+        with pytest.raises(RosterUnreadable) as refused:
+            load(parts, as_csv() + b"\n" * roster.MOST_ROWS)
+        assert refused.value.facts == {"fault": "more than 100000 rows"}
+
+    @settings(
+        max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(st.binary(max_size=300))
+    def test_garbage_is_refused_and_nothing_worse(self, parts: Parts, content: bytes) -> None:
+        for start in (b"", b"PK"):
+            with pytest.raises(RosterUnreadable):
+                load(parts, start + content, dry_run=True)
+
+    @settings(
+        max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(st.lists(st.tuples(st.integers(0), st.binary(min_size=1, max_size=4)), min_size=1))
+    def test_a_damaged_file_is_refused_or_read(
+        self, parts: Parts, damage: list[tuple[int, bytes]]
+    ) -> None:
+        content = bytearray(GOOD_XLSX)
+        for place, change in damage:
+            at = place % len(content)
+            content[at : at + len(change)] = change
+        with suppress(RosterUnreadable):
+            load(parts, bytes(content), dry_run=True)
+
+    @settings(
+        max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    )
+    @given(st.sampled_from(["xl/workbook.xml", "xl/worksheets/sheet1.xml", "[Content_Types].xml",
+                            "xl/styles.xml", "xl/_rels/workbook.xml.rels"]),
+           st.integers(0), st.binary(max_size=20))  # fmt: skip
+    def test_a_damaged_part_is_refused_or_read(
+        self, parts: Parts, damaged: str, place: int, change: bytes
+    ) -> None:
+        file = io.BytesIO()
+        with zipfile.ZipFile(io.BytesIO(GOOD_XLSX)) as old, zipfile.ZipFile(file, "w") as new:
+            for name in old.namelist():
+                content = old.read(name)
+                if name == damaged:
+                    at = place % len(content)
+                    content = content[:at] + change + content[at + len(change) + 1 :]
+                new.writestr(name, content)
+        with suppress(RosterUnreadable):
+            load(parts, file.getvalue(), dry_run=True)
+
+
+GOOD_XLSX = as_xlsx(new_row(), new_row())

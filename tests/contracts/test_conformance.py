@@ -84,7 +84,7 @@ class Callers:
         self._turn = 0
         self.holder: Bound = make_holder(parts, balance_fen=10_000)
 
-    def headers_for(self, case: Case) -> dict[str, str]:
+    def headers_for(self, case: Case[Any]) -> dict[str, str]:
         """Return what somebody sends who may call an operation."""
         for need in case.operation.definition.raw["security"]:
             (kind,) = need
@@ -95,7 +95,7 @@ class Callers:
             return {"Authorization": f"Bearer {self._tokens[kind]}"}
         return {}
 
-    def steer(self, case: Case) -> None:
+    def steer(self, case: Case[Any]) -> None:
         """Let every second good request name what exists: a genuine code, an id that was used."""
         self._turn += 1
         negative = case.meta is not None and case.meta.generation.mode is GenerationMode.NEGATIVE
@@ -108,7 +108,7 @@ class Callers:
         if scope and isinstance(case.body, dict) and "code" in case.body:
             case.body = {**case.body, "code": self._code(scope)}
 
-    def remember(self, case: Case, status: int) -> None:
+    def remember(self, case: Case[Any], status: int) -> None:
         """Remember the ids of what was made, and who is no longer logged in."""
         if status in (200, 201) and case.method == "PUT":
             self._ids |= case.path_parameters
@@ -177,7 +177,7 @@ def callers(parts: Parts) -> Callers:
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
 )
-def test_answers_as_published(case: Case, app: Flask, callers: Callers) -> None:
+def test_answers_as_published(case: Case[Any], app: Flask, callers: Callers) -> None:
     callers.steer(case)
     answer = case.call(app=app, base_url="http://localhost", headers=callers.headers_for(case))
     assert answer.status_code < 500 or answer.status_code == 503, answer.text

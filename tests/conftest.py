@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from flask import Flask, json
+from playwright.sync_api import Playwright, sync_playwright
 from werkzeug.serving import make_server
 
 from backend import app as wiring
@@ -195,3 +196,10 @@ def server(app: Flask, settings: Settings) -> Iterator[str]:
     served.shutdown()
     thread.join()
     served.server_close()
+
+
+@pytest.fixture(scope="session")
+def playwright() -> Iterator[Playwright]:
+    """The driver of browsers: one for all folders, as a process can hold only one."""
+    with sync_playwright() as driver:
+        yield driver

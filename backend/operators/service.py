@@ -206,4 +206,4 @@ def usernames(session: Session, operator_ids: Collection[UUID]) -> dict[UUID, st
     rows = session.execute(
         select(Operator.id, Operator.username).where(Operator.id.in_(operator_ids))
     )
-    return dict(rows.tuples().all())
+    return {row.id: row.username for row in rows}

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Playwright
 
 STATIC = Path(__file__).parents[2] / "backend/http/static"
 
@@ -26,27 +26,28 @@ class TestVendored:
 
 @pytest.mark.browser
 class TestPage:
-    def test_shows_every_section_and_asks_nobody_else(self, server: str) -> None:
+    def test_shows_every_section_and_asks_nobody_else(
+        self, server: str, playwright: Playwright
+    ) -> None:
         program = shutil.which("chromium") or shutil.which("google-chrome")
         if program is None:
             pytest.skip("no Chromium on this machine: the page was not looked at")
         asked: list[str] = []
         said: list[str] = []
-        with sync_playwright() as driver:
-            browser = driver.chromium.launch(
-                executable_path=program,
-                args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage"],
-            )
-            page = browser.new_page()
-            page.on("request", lambda request: asked.append(request.url))
-            page.on("console", lambda message: said.append(message.text))
-            page.on("pageerror", lambda error: said.append(str(error)))
-            answer = page.goto(f"{server}/docs")
-            page.wait_for_selector("#operations-terminal-createCharge")
-            page.click("#operations-terminal-createCharge .opblock-summary-control")
-            page.wait_for_selector("#operations-terminal-createCharge .responses-table")
-            shown = page.locator(".opblock").count()
-            browser.close()
+        browser = playwright.chromium.launch(
+            executable_path=program,
+            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage"],
+        )
+        page = browser.new_page()
+        page.on("request", lambda request: asked.append(request.url))
+        page.on("console", lambda message: said.append(message.text))
+        page.on("pageerror", lambda error: said.append(str(error)))
+        answer = page.goto(f"{server}/docs")
+        page.wait_for_selector("#operations-terminal-createCharge")
+        page.click("#operations-terminal-createCharge .opblock-summary-control")
+        page.wait_for_selector("#operations-terminal-createCharge .responses-table")
+        shown = page.locator(".opblock").count()
+        browser.close()
         assert shown > 40
         assert {url.split("/")[2] for url in asked if not url.startswith("data:")} == {
             server.split("/")[2]

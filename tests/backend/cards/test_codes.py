@@ -154,10 +154,10 @@ class TestShort:
         _, phone = bound_phone(balance_fen=500)
         till, said = make_till(), []
         (real,) = ask(phone, kind="short")
-        for guess in range(24):
-            text = f"{real['text'][:10]}{guess:02d}{real['text'][12:]}"
+        shown = int(real["text"][10:12])
+        for guess in range(1, 25):  # never the code itself
+            text = f"{real['text'][:10]}{(shown + guess) % 100:02d}{real['text'][12:]}"
             said.append(refusal(charge(phone, till, with_check_digit(text)))[1])
-        assert "too-many-requests" in said
         assert said.index("too-many-requests") >= 5
 
     def test_another_tills_guesses_harm_nobody(self, bound_phone: BoundPhone) -> None:

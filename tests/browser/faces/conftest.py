@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import segno
-from playwright.sync_api import Browser, ConsoleMessage, Page, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Route
 
 FACES = Path(__file__).parents[3] / "miniprogram-mock"
 CSP = (
@@ -213,7 +213,7 @@ def terminals() -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture(scope="session")
-def chromium(camera: Path) -> Iterator[Browser]:
+def chromium(camera: Path, playwright: Playwright) -> Iterator[Browser]:
     program = shutil.which("chromium") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("no Chromium on this machine: the faces were not looked at")
@@ -226,10 +226,9 @@ def chromium(camera: Path) -> Iterator[Browser]:
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-video-capture={camera}",
     ]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
-        yield browser
-        browser.close()
+    browser = playwright.chromium.launch(executable_path=program, args=arguments)
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

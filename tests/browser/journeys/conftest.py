@@ -19,8 +19,8 @@ from playwright.sync_api import (
     ConsoleMessage,
     Locator,
     Page,
+    Playwright,
     Request,
-    sync_playwright,
 )
 
 PHONE = {"width": 430, "height": 932}
@@ -47,16 +47,15 @@ def demo(request: pytest.FixtureRequest) -> Demo:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def chromium(playwright: Playwright) -> Iterator[Browser]:
     """The browser, without a network beyond this machine's."""
     program = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
     if program is None:
         pytest.skip("no Chromium on this machine: nobody looked at the demo")
     arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=arguments)
-        yield browser
-        browser.close()
+    browser = playwright.chromium.launch(executable_path=program, args=arguments)
+    yield browser
+    browser.close()
 
 
 Open = Callable[..., Page]

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import zxingcpp
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Route, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Playwright, Route
 
 FACES = Path(__file__).parents[3] / "miniprogram-mock"
 CSP = (
@@ -191,17 +191,16 @@ def origin() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def chromium(playwright: Playwright) -> Iterator[Browser]:
     found = shutil.which("chromium") or shutil.which("google-chrome")
     if not found:
         pytest.skip("no Chromium on this machine")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=found,
-            args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage"],
-        )
-        yield browser
-        browser.close()
+    browser = playwright.chromium.launch(
+        executable_path=found,
+        args=["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage"],
+    )
+    yield browser
+    browser.close()
 
 
 @pytest.fixture

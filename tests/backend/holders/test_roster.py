@@ -333,7 +333,7 @@ class TestUnreadable:
         assert refused.value.facts == {"fault": "more than 100000 rows"}
 
     @settings(
-        max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
     @given(st.binary(max_size=300))
     def test_garbage_is_refused_and_nothing_worse(self, parts: Parts, content: bytes) -> None:
@@ -342,7 +342,7 @@ class TestUnreadable:
                 load(parts, start + content, dry_run=True)
 
     @settings(
-        max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
     @given(st.lists(st.tuples(st.integers(0), st.binary(min_size=1, max_size=4)), min_size=1))
     def test_a_damaged_file_is_refused_or_read(
@@ -356,7 +356,7 @@ class TestUnreadable:
             load(parts, bytes(content), dry_run=True)
 
     @settings(
-        max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+        max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
     )
     @given(st.sampled_from(["xl/workbook.xml", "xl/worksheets/sheet1.xml", "[Content_Types].xml",
                             "xl/styles.xml", "xl/_rels/workbook.xml.rels"]),

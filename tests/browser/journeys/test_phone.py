@@ -115,7 +115,7 @@ class TestTopUp:
         expect(phone.locator('[data-phase="paid"]')).to_contain_text("50.00")
         phone.locator('[data-action="done"]').click()
         expect(phone.locator(f"{PAGE} [data-balance]").first).to_have_attribute(
-            "data-balance", f"{(before + 5_000) / 100:.2f}"
+            "data-balance", f"¥{(before + 5_000) / 100:.2f}"
         )
 
     def test_given_up_leaves_the_money(self, open_phone):

@@ -1,0 +1,125 @@
+"""Rules that hold because a test reads them."""
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from enum import StrEnum
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine, text
+
+from backend.cards import rules as cards
+from backend.db import Base
+from backend.migrations import configuration, upgrade
+from backend.topups import rules as topups
+
+ROOT = Path(__file__).parents[2]
+
+
+def modules() -> Iterator[tuple[Path, ast.Module]]:
+    """Every module of the server."""
+    for path in sorted((ROOT / "backend").rglob("*.py")):
+        yield path, ast.parse(path.read_text())
+
+
+def tracked() -> list[Path]:
+    """Every file that git keeps."""
+    names = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.splitlines()
+    return [ROOT / name for name in names if (ROOT / name).is_file()]
+
+
+class TestCode:
+    def test_only_db_commits(self) -> None:
+        for path, module in modules():
+            calls = {
+                node.func.attr
+                for node in ast.walk(module)
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+            }
+            assert "commit" not in calls, path
+            assert path.name in ("db.py", "env.py") or "begin" not in calls, path
+
+    def test_no_drawer_for_odds_and_ends(self) -> None:
+        odd = {"utils", "helpers", "common", "manager", "misc"}
+        assert not [path for path, _ in modules() if odd & {path.stem, *path.parts}]
+
+    def test_a_scanner_needs_pyjwt_alone(self) -> None:
+        code = (
+            "import sys\n"
+            "for name in ('flask','sqlalchemy','redis','segno','backend','payments'):\n"
+            "    sys.modules[name] = None\n"
+            "import qr"
+        )
+        subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+    def test_money_is_a_whole_number_in_every_table(self) -> None:
+        for table in Base.metadata.tables.values():
+            for column in table.columns:
+                if column.name.endswith("_fen"):
+                    assert column.type.python_type is int, column
+
+
+class TestMigrations:
+    def test_lead_to_the_models(self, database_url: str, worker: int) -> None:
+        name = f"migrated_{worker}"
+        engine = create_engine(database_url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        url = re.sub(r"/worker_\d+\?", f"/{name}?", database_url)
+        upgrade(url)
+        upgrade(url)  # the functions are re-applied each time
+        command.check(configuration(url))
+
+    def test_are_numbered_and_have_one_head(self) -> None:
+        scripts = ScriptDirectory.from_config(configuration(""))
+        names = sorted(script.revision for script in scripts.walk_revisions())
+        assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
+        assert scripts.get_heads() == [names[-1]]
+
+
+def picture(table: Mapping[tuple[StrEnum, StrEnum], StrEnum]) -> str:
+    """Draw a transition table as the README does."""
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for (state, event), after in table.items():
+        arrows.setdefault((state.value, after.value), []).append(event.value)
+    lines = [f"    {a} --> {b}: {', '.join(events)}" for (a, b), events in arrows.items()]
+    return "\n".join(["```mermaid", "stateDiagram-v2", *lines, "```"])
+
+
+class TestDocuments:
+    @pytest.mark.parametrize("table", [cards.TRANSITIONS, topups.TRANSITIONS])
+    def test_the_readme_draws_the_tables(
+        self, table: Mapping[tuple[StrEnum, StrEnum], StrEnum]
+    ) -> None:
+        assert picture(table) in (ROOT / "README.md").read_text()
+
+    @pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md"])
+    def test_readmes_lead_to_files_that_exist(self, name: str) -> None:
+        said = (ROOT / name).read_text()
+        for link in re.findall(r"\]\(([\w./-]+)\)", said):
+            assert (ROOT / link).exists(), link
+        for path, thing in re.findall(r"`([\w/]+\.(?:py|sql))(?:::(\w+))?`", said):
+            assert (ROOT / path).exists(), path
+            assert thing in (ROOT / path).read_text(), thing
+
+    def test_no_file_names_this_machine_or_a_registry(self) -> None:
+        told = re.compile(r"/root/|/work/(?:main|shared)|pypi\.org|registry\.npmjs|deb\.debian")
+        for path in tracked():
+            if path.suffix in (".png", ".wasm", ".js", ".css") or path == Path(__file__):
+                continue
+            assert not told.search(path.read_text(errors="ignore")), path
+
+    def test_the_lock_holds_names_versions_and_hashes_only(self) -> None:
+        line = re.compile(
+            r"[a-z0-9._-]+(\[[a-z,]+\])?==\S+( ; .+)? \\|    --hash=\S+( \\)?|    # .*|"
+        )
+        for said in (ROOT / "requirements.lock").read_text().splitlines():
+            assert line.fullmatch(said), said

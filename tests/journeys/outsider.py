@@ -157,9 +157,10 @@ class Demo:
 
 
 def check_out(home: Path) -> None:
-    """Copy the checkout: what git tracks, or all that was not made, where there is no git."""
+    """Copy the checkout: what git would keep, or all that was not made, where there is no git."""
     listed = subprocess.run(
-        ["git", "-c", f"safe.directory={CHECKOUT}", "ls-files", "-z"],
+        ["git", "-c", f"safe.directory={CHECKOUT}", "ls-files", "-z",
+         "--cached", "--others", "--exclude-standard"],
         cwd=CHECKOUT,
         capture_output=True,
         check=False,

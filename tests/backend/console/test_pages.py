@@ -254,12 +254,6 @@ class TestLog:
         assert person.get(older[1].replace("&amp;", "&")).status_code == 200
 
 
-class TestTopUps:
-    @pytest.mark.parametrize("state", ["", "paid", "exception", *NONSENSE])
-    def test_any_state_is_a_page(self, staff, state) -> None:
-        assert staff().get("/console/top-ups", query_string={"state": state}).status_code == 200
-
-
 class TestNonsense:
     @pytest.mark.parametrize("path", NONSENSE)
     @pytest.mark.parametrize("below", ["", "holders/", "terminals/", "static/", "log/"])

@@ -5,10 +5,13 @@ token of somebody who may call, and the good ones name codes and ids that exist,
 the first refusal.  The choices are derived from the document: every run sends the same.
 """
 
+import json
+import re
 import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pyotp
 import pytest
@@ -94,6 +97,18 @@ class Callers:
                 self._tokens[kind] = getattr(self, f"_{kind}")()
             return {"Authorization": f"Bearer {self._tokens[kind]}"}
         return {}
+
+    def tokens_of_others(self, kind: str) -> list[str]:
+        """Return genuine tokens of the kinds that may not call."""
+        for other, make in (
+            ("holder", self._holder),
+            ("till", self._till),
+            ("operator", self._operator),
+        ):
+            if other not in self._tokens:
+                self._tokens[other] = make()
+        own = "till" if kind == "terminal" else kind
+        return [self._tokens[other] for other in ("holder", "till", "operator") if other != own]
 
     def steer(self, case: Case[Any]) -> None:
         """Let every second good request name what exists: a genuine code, an id that was used."""
@@ -183,3 +198,24 @@ def test_answers_as_published(case: Case[Any], app: Flask, callers: Callers) -> 
     assert answer.status_code < 500 or answer.status_code == 503, answer.text
     case.validate_response(answer, checks=CHECKS)
     callers.remember(case, answer.status_code)
+
+
+GUARDED = [
+    (method, re.sub(r"{\w+}", str(UUID(int=7)), path), operation["security"][0])
+    for path, item in json.loads(DOCUMENT.read_text("utf-8"))["paths"].items()
+    for method, operation in item.items()
+    if method != "parameters" and operation["security"]
+]
+
+
+class TestStrangers:
+    @pytest.mark.parametrize(("method", "path", "needs"), GUARDED)
+    def test_are_refused_before_anything_is_read(
+        self, method: str, path: str, needs: dict[str, Any], app: Flask, callers: Callers
+    ) -> None:
+        tokens = callers.tokens_of_others(*needs)
+        for header in (None, "Bearer ", "Bearer nobody", *(f"Bearer {token}" for token in tokens)):
+            headers = {"Authorization": header} if header else {}
+            answer = app.test_client().open(path, method=method.upper(), headers=headers, json={})
+            assert answer.status_code == 401
+            assert answer.get_json(force=True)["code"] == "unauthenticated"

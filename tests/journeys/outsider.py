@@ -22,7 +22,8 @@ import pytest
 import requests
 
 CHECKOUT = Path(__file__).parents[2]
-FIRST_PORT = 18000
+FIRST_PORT = 20_000 + os.getpid() % 1_200 * 10
+"""Below the ports that the system hands out, and another one for each test session at a time."""
 START_SECONDS = 120
 STOP_SECONDS = 60
 PATIENCE_SECONDS = 40

@@ -54,6 +54,34 @@ class TestPay:
         expect(till.locator("body")).to_have_attribute("data-state", "approved")
         expect(phone.locator('[data-result="charge-approved"]')).to_contain_text("6.00")
 
+    def test_that_fails_says_by_how_much(self, open_phone, open_terminal, read_screen):
+        phone, till = open_phone("20240204"), open_terminal("第一食堂 2号窗")
+        phone.locator(CODE).first.wait_for()
+        [text] = read_screen(phone)
+        till.keyboard.type("12.50")
+        till.keyboard.press("Enter")
+        till.keyboard.type(text)
+        till.keyboard.press("Enter")
+        expect(till.locator("body")).to_have_attribute("data-state", "refused")
+        declined = phone.locator('[data-result="charge-declined"]')
+        expect(declined).to_have_attribute("data-reason", "insufficient-balance")
+        expect(declined).to_contain_text("11.00")
+
+
+class TestPass:
+    def test_the_gate_opens(self, open_phone, open_terminal, read_screen):
+        phone, gate = open_phone("T1207"), open_terminal("图书馆 正门")
+        pay = phone.locator(CODE).first
+        pay.wait_for()
+        shown = pay.get_attribute("data-code-text")
+        phone.locator('[data-scope="gate"]').click()
+        expect(phone.locator(CODE).first).not_to_have_attribute("data-code-text", shown)
+        [text] = read_screen(phone)
+        gate.keyboard.type(text)
+        gate.keyboard.press("Enter")
+        expect(gate.locator("body")).to_have_attribute("data-state", "allow")
+        expect(phone.locator('[data-result="passage-allowed"]')).to_contain_text("图书馆")
+
 
 class TestBind:
     def test_a_new_student_gets_a_code(self, open_phone, demo, read_screen):

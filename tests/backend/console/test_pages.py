@@ -244,6 +244,17 @@ def known(number: str) -> bool:
 
 
 class TestLog:
+    def test_shows_the_newest_first_and_filters(self, staff) -> None:
+        person = staff()
+        moments = re.findall(r'<time datetime="([^"]+)"', person.get("/console/log").text)
+        assert moments == sorted(moments, reverse=True) != []
+        page = person.get("/console/log?action=roster.import").text
+        assert "操作员登录</td>" not in page
+
+    def test_names_the_operator_who_acted(self, staff, parts) -> None:
+        holder, person = make_person(parts), staff()
+        assert f"<td>{person.username}</td>" in person.get(f"/console/holders/{holder.id}").text
+
     def test_pages_lead_to_older_ones(self, staff, parts) -> None:
         person, holder = staff(), make_person(parts)
         for _ in range(60):
@@ -252,6 +263,12 @@ class TestLog:
         older = re.search(r'href="(/console/log\?[^"]*cursor=[^"]+)"', page)
         assert older is not None
         assert person.get(older[1].replace("&amp;", "&")).status_code == 200
+
+
+class TestTopUps:
+    @pytest.mark.parametrize("wanted", ["paid", "exception", *NONSENSE])
+    def test_any_state_is_a_page(self, staff, wanted) -> None:
+        assert staff().get("/console/top-ups", query_string={"state": wanted}).status_code == 200
 
 
 class TestNonsense:

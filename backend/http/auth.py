@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from backend import clock
 from backend.db import transaction
 from backend.errors import DomainError, Kind
+from backend.http.json_body import BODY_PARSER
 
 MAX_TOKEN_LENGTH = 200
 Authenticate = Callable[[Session, str, Any], Any]
@@ -41,6 +42,7 @@ def bearer_token() -> str:
 def guard(blueprint: Blueprint, kind: str, authenticate: Authenticate | None) -> Blueprint:
     """Let only callers of one kind reach a blueprint; `nobody` with None leaves it open."""
     GUARDS[blueprint.name] = kind
+    blueprint.ARGUMENTS_PARSER = BODY_PARSER  # read when the views below are decorated
     if authenticate is not None:
 
         def look_up() -> None:

@@ -4,7 +4,6 @@ import json
 from typing import Any
 
 from flask import Flask, abort, request
-from flask_smorest import Blueprint
 from webargs.flaskparser import FlaskParser
 
 MOST_BODY_BYTES = 2 * 1024 * 1024
@@ -20,12 +19,15 @@ class BodyParser(FlaskParser):  # type: ignore[misc, unused-ignore]
         except json.JSONDecodeError:
             raise
         except (ValueError, RecursionError) as error:
-            raise json.JSONDecodeError("not JSON that we read", "", 0) from error
+            # Webargs takes an empty document for no body at all, and would fill in nothing.
+            raise json.JSONDecodeError("not JSON that we read", "…", 0) from error
+
+
+BODY_PARSER = BodyParser()
 
 
 def install(app: Flask) -> None:
     """Bound every body, and refuse those of the API that do not say they are JSON."""
-    Blueprint.ARGUMENTS_PARSER = BodyParser()
     app.config["MAX_CONTENT_LENGTH"] = MOST_BODY_BYTES
 
     @app.before_request

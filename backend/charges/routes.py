@@ -13,7 +13,7 @@ from backend.charges.models import Charge, ChargeReversal, ChargeState
 from backend.charges.schemas import ChargeReply, ChargeRequest, ReversalReply, ReversalRequest
 from backend.charges.service import ChargeVoided, NotCharged, ReversalTooLarge
 from backend.db import transaction
-from backend.errors import IdReused, NotFound, ServiceUnavailable
+from backend.errors import DomainError, IdReused, NotFound, ServiceUnavailable
 from backend.holders.limits import LimitExceeded, PaymentPaused
 from backend.http import words
 from backend.http.auth import Unauthenticated, caller, guard
@@ -75,11 +75,13 @@ def create_charge(request: dict[str, Any], charge_id: UUID) -> Any:
             now=now,
         )
     if refusal := service.refusal_of(outcome):
-        raise refusal
-    return _charge(outcome), 201 if first else 200
+        raise code if first and isinstance(code, DomainError) else refusal
+    # The first answer, for ever: what was reversed since is for `read_charge` to tell.
+    return _charge(outcome) | {"reversed_fen": 0}, 201 if first else 200
 
 
-def _read(text: str, who: TerminalCaller) -> PresentedCode | CodeError:
+def _read(text: str, who: TerminalCaller) -> PresentedCode | CodeError | DomainError:
+    """Read a code; what keeps it from being read is for those only who have no answer yet."""
     own = parts()
     try:
         return read_code(
@@ -92,7 +94,7 @@ def _read(text: str, who: TerminalCaller) -> PresentedCode | CodeError:
             reader=str(who.terminal_id),
             now=clock.now(),
         )
-    except CodeError as error:
+    except (CodeError, TooManyRequests, ServiceUnavailable) as error:
         return error
 
 

@@ -55,7 +55,7 @@ def charge(
     *,
     charge_id: UUID,
     terminal: TerminalCaller,
-    code: PresentedCode | CodeError,
+    code: PresentedCode | CodeError | DomainError,
     code_text: str,
     amount_fen: Fen,
     note: str | None,

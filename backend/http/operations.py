@@ -30,6 +30,7 @@ SECONDS = Histogram(
     ["endpoint"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
+RETRY_AFTER_SECONDS = 2
 WAITING = (
     "SELECT state, count(*) FROM top_ups"
     " WHERE state IN ('created', 'pending', 'closing', 'exception') GROUP BY state"
@@ -61,7 +62,7 @@ def healthz() -> Response:
     return jsonify(status="alive")
 
 
-def readyz() -> tuple[Response, int]:
+def readyz() -> Response | tuple[Response, int, dict[str, str]]:
     """Tell whether requests can be worked: the database and its revision; Redis as a warning."""
     said: dict[str, Any] = {"database": "away", "revision": None, "redis": "away"}
     try:
@@ -71,13 +72,13 @@ def readyz() -> tuple[Response, int]:
             ).scalar_one()
         said["database"] = "ready"
     except Exception:  # noqa: BLE001 - whatever it is, we are not ready
-        return jsonify(status="away", **said), 503
+        return jsonify(status="away", **said), 503, {"Retry-After": str(RETRY_AFTER_SECONDS)}
     try:
         parts().redis.ping()
         said["redis"] = "ready"
     except RedisError:
         pass
-    return jsonify(status="ready", **said), 200
+    return jsonify(status="ready", **said)
 
 
 def metrics() -> Response:

@@ -83,7 +83,7 @@ def is_seeded(session: Session) -> bool:
 
 def seed(parts: Parts, demo: Demo, *, sandbox_url: str, now: datetime) -> None:
     """Found the college, bind its people, and live a month."""
-    began = now - timedelta(days=DAYS + 5)
+    began = now - timedelta(days=DAYS)
     with transaction() as session:
         _found(session, parts, demo, now=began)
     for person in PEOPLE:
@@ -162,7 +162,7 @@ def _roster(now: datetime) -> bytes:
     text = io.StringIO()
     sheet = csv.writer(text)
     sheet.writerow(COLUMNS.values())
-    today = business_date(now) + timedelta(days=DAYS + 5)
+    today = business_date(now) + timedelta(days=DAYS)
     for person in PEOPLE:
         until: date = today + timedelta(days=person.valid_days)
         sheet.writerow(
@@ -238,7 +238,7 @@ def _live(began: datetime, now: datetime) -> None:
     happenings: list[tuple[datetime, Callable[[Session, datetime], Any]]] = []
     for person, holder_id in lives:
         ended = person.note == "expired"
-        for day in range(1, DAYS if not ended else 10):
+        for day in range(1, DAYS + 1 if not ended else 10):
             morning = began + timedelta(days=day) - timedelta(hours=began.hour)
             happenings += _day(person, holder_id, stage, chance, midnight=morning, day=day)
     happenings.sort(key=lambda happening: happening[0])

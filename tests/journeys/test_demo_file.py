@@ -2,7 +2,7 @@
 
 import stat
 from collections import Counter
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from journeys.outsider import Demo, ask
@@ -98,3 +98,13 @@ class TestSeededMonth:
         proof = demo.campus_card("prove-ledger")
         assert proof.returncode == 0, proof
         assert "the ledger holds" in proof.stdout
+
+    def test_reaches_into_this_week(self, demo: Demo):
+        now = datetime.now(UTC)
+        months = {f"{now - timedelta(days=days):%Y-%m}" for days in (0, 7)}
+        moments = [
+            datetime.fromisoformat(item["at"])
+            for month in months
+            for item in demo.holder("20240102").get(f"/me/statement?month={month}")["items"]
+        ]
+        assert max(moments) > now - timedelta(days=4)

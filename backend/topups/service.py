@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, true
+from sqlalchemy import ColumnElement, func, select, text, true
 from sqlalchemy.orm import Session
 
 from backend.cards.models import CardKind, CardState
@@ -54,7 +54,7 @@ def order(
 ) -> tuple[TopUp, bool]:
     """Store an order, before anybody asks the channel for it; say whether this call was the first.
 
-    Locks the holder's main purse, so that limits count every order.
+    Locks the order's id, then the holder's main purse, so that limits count every order.
 
     Raises:
         NotFound: somebody else's order has this id.
@@ -62,16 +62,15 @@ def order(
         CardExpired, AccountClosed: the account takes no money any more; a lost card does.
         LimitExceeded: too little, too much, too high a balance, or too many unpaid orders.
     """
+    session.execute(text("SELECT lock_id(:id)"), {"id": top_up_id})
     earlier = session.get(TopUp, top_up_id)
-    if earlier is None:
-        purse = ledger.lock_purse(session, holder_id=holder_id)
-        earlier = session.get(TopUp, top_up_id)
     if earlier is not None:
         if earlier.holder_id != holder_id:
             raise NotFound
         if (earlier.channel, earlier.amount_fen) != (channel, amount_fen):
             raise IdReused
         return earlier, False
+    purse = ledger.lock_purse(session, holder_id=holder_id)
     virtual = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
     if virtual is not None and virtual.state not in (CardState.LOST, CardState.FROZEN):
         refusal = STANDS_AGAINST.get(virtual.state)

@@ -78,8 +78,14 @@ def words() -> dict[str, Any]:
 
 @blueprint.app_template_filter("yuan")
 def yuan(amount_fen: int | None) -> str:
-    """Return an amount as people read it."""
-    return "—" if amount_fen is None else f"¥{yuan_text(amount_fen)}"
+    """Return an amount as people read it.
+
+    >>> yuan(-300), yuan(1250), yuan(None)
+    ('−¥3.00', '¥12.50', '—')
+    """
+    if amount_fen is None:
+        return "—"
+    return f"{'−' if amount_fen < 0 else ''}¥{yuan_text(abs(amount_fen))}"
 
 
 @blueprint.app_template_filter("moment")

@@ -1,0 +1,188 @@
+"""Every page of the console against axe, on a desk and on a phone, in both languages; by keyboard.
+
+Whatever a page asks of another origin, refuses by its content security policy or writes as an error
+fails the test that opened it.
+"""
+
+import secrets
+import shutil
+from collections.abc import Iterator
+
+import pyotp
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from factories import make_gate, make_holder, make_till, present
+from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, expect
+
+from backend import clock
+from backend.charges import service as charges
+from backend.db import transaction
+from backend.gates import service as gates
+from backend.gates.models import Direction
+from backend.holders.roster import COLUMNS
+from backend.http.parts import Parts
+from backend.ids import new_id
+from backend.money import Fen
+from backend.operators.models import Role
+from backend.operators.service import add_operator
+
+pytestmark = pytest.mark.browser
+
+WIDTHS = ((1440, 900), (390, 844))
+EXPECTED_IN_CONSOLE = ("the server responded with a status of",)
+"""The browser notes a refusal in its console by itself."""
+
+
+@pytest.fixture(scope="module")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    """The browser."""
+    program = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+    if program is None:
+        pytest.skip("no Chromium on this machine: nobody looked at the console")
+    arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage"]
+    browser = playwright.chromium.launch(executable_path=program, args=arguments)
+    yield browser
+    browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser, server: str) -> Iterator[Page]:
+    """A window before the sign-in page; at the end, nothing went wrong in it."""
+    faults: list[str] = []
+
+    def watch(message: ConsoleMessage) -> None:
+        if message.type in {"error", "warning"} and not any(
+            text in message.text for text in EXPECTED_IN_CONSOLE
+        ):
+            faults.append(message.text)
+
+    def account(request: Request) -> None:
+        if not request.url.startswith(f"{server}/console/"):
+            faults.append(f"off the console: {request.url}")
+
+    context = chromium.new_context(locale="zh-CN", base_url=server)
+    opened = context.new_page()
+    opened.on("console", watch)
+    opened.on("request", account)
+    opened.goto("/console/")
+    yield opened
+    context.close()
+    assert faults == []
+
+
+def sign_in(page: Page, parts: Parts) -> None:
+    """Sign in a member of the card centre, by keyboard alone."""
+    username, password, secret = f"staff-{secrets.token_hex(4)}", "correct horse battery", "A" * 32
+    with transaction() as session:
+        add_operator(
+            session,
+            username=username,
+            role=Role.CARD_CENTRE,
+            password=password,
+            totp_secret=secret,
+            sealer=parts.sealer,
+        )
+    page.get_by_label("用户名").focus()
+    page.keyboard.type(username)
+    page.keyboard.press("Tab")
+    page.keyboard.type(password)
+    page.keyboard.press("Tab")
+    page.keyboard.type(pyotp.TOTP(secret).now())
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("今日概览")
+
+
+def live(parts: Parts) -> str:
+    """Let a holder pay and pass, so that every table has rows; return the holder's number."""
+    holder, till, gate = make_holder(parts, balance_fen=5000), make_till(), make_gate()
+    with transaction() as session:
+        now = clock.now()
+        charges.charge(
+            session, charge_id=new_id(), terminal=till.caller, code=present(holder.id),
+            code_text="", amount_fen=Fen(1200), note=None, now=now,
+        )  # fmt: skip
+        gates.decide(
+            session, passage_id=new_id(), terminal=gate.caller, code=present(holder.id),
+            code_text="", direction=Direction.IN, now=now,
+        )  # fmt: skip
+    return holder.number
+
+
+def assert_clean(page: Page) -> None:
+    """Look at the page with axe, wide and narrow; nothing sticks out."""
+    for width, height in WIDTHS:
+        page.set_viewport_size({"width": width, "height": height})
+        found = Axe().run(page).response["violations"]
+        named = [(v["id"], [node["target"] for node in v["nodes"]]) for v in found]
+        assert (page.url, width, named) == (page.url, width, [])
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.set_viewport_size({"width": WIDTHS[0][0], "height": WIDTHS[0][1]})
+
+
+def walk(page: Page, number: str) -> None:
+    """Open every page and look at it."""
+    main = page.locator("main")
+    for path in ("", "search", "top-ups", "terminals", "roster", "log", "nowhere"):
+        page.goto(f"/console/{path}")
+        assert_clean(page)
+    page.goto("/console/")
+    for summary in page.locator("summary").all():
+        summary.click()
+    assert_clean(page)
+    page.goto("/console/search")
+    main.get_by_role("textbox").fill(number)
+    main.get_by_role("button").click()
+    assert_clean(page)
+    main.get_by_role("link", name=number).click()
+    assert_clean(page)
+    main.get_by_role("combobox").select_option("present")
+    main.locator("form").first.get_by_role("button").click()
+    assert_clean(page)
+    page.goto("/console/terminals")
+    main.get_by_role("link").first.click()
+    assert_clean(page)
+    page.goto("/console/terminals")
+    main.get_by_role("button").first.click()
+    assert_clean(page)
+    page.goto("/console/roster")
+    file = ",".join(COLUMNS.values()) + "\nX1,赵一,学生,班,110105194912310021,2029-07-01,否\n"
+    main.locator("input[type=file]").set_input_files(
+        {"name": "roster.csv", "mimeType": "text/csv", "buffer": file.encode()}
+    )
+    main.locator("form button").click()
+    assert_clean(page)
+
+
+class TestAccessibility:
+    def test_signing_in_is_clean_also_when_refused(self, page) -> None:
+        assert_clean(page)
+        page.get_by_label("用户名").fill("nobody")
+        page.get_by_label("密码").fill("wrong")
+        page.get_by_label("动态口令").fill("000000")
+        page.locator("main").get_by_role("button").click()
+        expect(page.get_by_role("alert")).to_contain_text("登录失败")
+        assert_clean(page)
+
+    def test_every_page_is_clean_in_both_languages(self, page, parts) -> None:
+        number = live(parts)
+        sign_in(page, parts)
+        walk(page, number)
+        page.get_by_role("button", name="English").click()
+        expect(page.locator("html")).to_have_attribute("lang", "en")
+        walk(page, number)
+
+    def test_the_first_tab_leads_past_the_navigation(self, page, parts) -> None:
+        sign_in(page, parts)
+        page.keyboard.press("Tab")
+        expect(page.get_by_role("link", name="跳到正文")).to_be_focused()
+        page.keyboard.press("Enter")
+        expect(page.locator("main")).to_be_focused()
+
+    def test_what_is_pressed_is_large_enough(self, page, parts) -> None:
+        sign_in(page, parts)
+        page.set_viewport_size({"width": 390, "height": 844})
+        for path in ("", "search", "terminals", "roster", "log"):
+            page.goto(f"/console/{path}")
+            for pressed in page.locator("button, nav a, a.button, select, input:visible").all():
+                box = pressed.bounding_box()
+                assert box is None or min(box["width"], box["height"]) >= 24

@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import FrameType
 from urllib.error import URLError
@@ -240,12 +240,13 @@ def _start(
 
 
 def _stop(child: subprocess.Popen[bytes]) -> None:
+    """Stop a part and all it left behind: a killed server does not take its workers along."""
     child.terminate()
-    try:
-        child.wait(10)
-    except subprocess.TimeoutExpired:
-        child.kill()
-        child.wait()
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(STOP_SECONDS)
+    with suppress(ProcessLookupError):
+        os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 def _await(url: str, child: subprocess.Popen[bytes]) -> None:

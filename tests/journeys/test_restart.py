@@ -3,10 +3,12 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import requests
 from journeys.outsider import Demo, ask, eventually
 
 pytestmark = [
@@ -19,11 +21,20 @@ MEAL_FEN = 450
 
 def descendants(pid: int) -> dict[int, str]:
     """Return the children of a process, and theirs, with their command lines."""
-    found = {}
-    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
-        command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
-        found |= {int(child): command, **descendants(int(child))}
+    found: dict[int, str] = {}
+    with suppress(FileNotFoundError, ProcessLookupError):  # ended in the meantime
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            command = Path(f"/proc/{child}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+            found |= {int(child): command, **descendants(int(child))}
     return found
+
+
+def answers(demo: Demo) -> bool:
+    """Say whether the server takes requests."""
+    try:
+        return ask("GET", f"{demo.said['base_url']}/healthz").status == 200
+    except requests.ConnectionError:
+        return False
 
 
 def ended(pid: int) -> bool:
@@ -35,10 +46,10 @@ def ended(pid: int) -> bool:
     return status.rpartition(")")[2].split()[0] == "Z"
 
 
-def part(demo: Demo, words: str) -> int:
-    """Return the process whose command line has these words: of several, the innermost."""
+def parts(demo: Demo, words: str) -> list[int]:
+    """Return the processes whose command lines have these words, parents before children."""
     assert demo.process is not None
-    return [pid for pid, said in descendants(demo.process.pid).items() if words in said][-1]
+    return [pid for pid, said in descendants(demo.process.pid).items() if words in said]
 
 
 class Day:
@@ -75,10 +86,10 @@ class Day:
 class TestCtrlC:
     def test_ends_everything_and_keeps_the_data(self, demo: Demo):
         day = Day(demo, "20240101")
-        said, parts = demo.said, descendants(demo.process.pid)
+        said, processes = demo.said, descendants(demo.process.pid)
         assert demo.stop() == 0
         assert demo.words[-1] == "Campus Card has stopped."
-        assert all(ended(pid) for pid in parts)
+        assert all(ended(pid) for pid in processes)
         demo.start()
         assert demo.said == said
         day.assert_is_found_again()
@@ -86,13 +97,22 @@ class TestCtrlC:
 
 
 class TestKilledPart:
+    def test_a_web_worker_comes_back(self, demo: Demo):
+        day = Day(demo, "20240102")
+        before = parts(demo, "backend.wsgi")
+        os.kill(before[-1], signal.SIGKILL)
+        assert eventually(lambda: set(parts(demo, "backend.wsgi")) - set(before) != set())
+        assert eventually(lambda: answers(demo))
+        assert demo.running
+        day.assert_is_found_again()
+
     def test_the_launcher_says_so_and_ends_when_a_server_dies(self, demo: Demo):
         for words in ("backend.wsgi", "backend.cli work", "payments.sandbox"):
-            day, parts = Day(demo, "20240102"), descendants(demo.process.pid)
-            os.kill(part(demo, words), signal.SIGKILL)
+            day, processes = Day(demo, "20240102"), descendants(demo.process.pid)
+            os.kill(parts(demo, words)[0], signal.SIGKILL)
             assert demo.wait() == 1, words
             assert "ended by itself" in demo.words[-1]
-            assert all(ended(pid) for pid in parts)
+            assert eventually(lambda gone=processes: all(ended(pid) for pid in gone)), words
             demo.start()
             day.assert_is_found_again()
         day.assert_goes_on()
@@ -100,10 +120,10 @@ class TestKilledPart:
 
 class TestKilledLauncher:
     def test_takes_everything_with_it_and_the_next_start_recovers(self, demo: Demo):
-        day, parts = Day(demo, "T1207"), descendants(demo.process.pid)
-        assert len(parts) > 4
+        day, processes = Day(demo, "T1207"), descendants(demo.process.pid)
+        assert len(processes) > 4
         demo.kill()
-        assert eventually(lambda: all(ended(pid) for pid in parts))
+        assert eventually(lambda: all(ended(pid) for pid in processes))
         demo.start()
         day.assert_is_found_again()
         day.assert_goes_on()
@@ -112,7 +132,7 @@ class TestKilledLauncher:
 class TestWithoutRedis:
     def test_signed_codes_go_on(self, demo: Demo):
         day, other = Day(demo, "R0042"), demo.holder("T0881")
-        valkey = part(demo, "valkey")
+        valkey = parts(demo, "valkey")[0]
         os.kill(valkey, signal.SIGSTOP)
         try:
             assert day.till.charge(other.code(), MEAL_FEN).status == 201

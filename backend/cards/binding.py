@@ -97,17 +97,22 @@ def verify_identity(
         document_number=document_number,
         sealer=sealer,
     )
-    session.refresh(holder, with_for_update=True)  # two phones at once: one after the other
+    # Two phones at once: one after the other.  The weaker lock lets either's payment step pass,
+    # which locks its binding first and then refers to the holder.
+    session.refresh(holder, with_for_update={"key_share": True})
     physical = find_card(session, holder_id=holder.id, kind=CardKind.PHYSICAL)
     if holder.valid_until < business_date(now):
         raise CardExpired
     if physical is not None and (refusal := STANDS_AGAINST.get(physical.state)):
         raise refusal
     live = session.scalars(
-        select(Binding).where(
+        select(Binding)
+        .where(
             (Binding.holder_id == holder.id) | (Binding.account_index == caller.account_index),
             Binding.state != BindingState.ENDED,
         )
+        .order_by(Binding.id)
+        .with_for_update()
     ).all()
     for binding in live:
         if binding.holder_id == holder.id and binding.account_index == caller.account_index:

@@ -32,9 +32,10 @@ class Platform:
         """Put these faults in force, in place of the former."""
         self._post("faults", faults).raise_for_status()
 
-    def pay(self, top_up: TopUp, outcome: str = "paid") -> requests.Response:
+    def pay(self, top_up: TopUp | UUID, outcome: str = "paid") -> requests.Response:
         """Play the payer."""
-        return self._post("pay", {"out_trade_no": top_up.out_trade_no, "outcome": outcome})
+        number = top_up.hex if isinstance(top_up, UUID) else top_up.out_trade_no
+        return self._post("pay", {"out_trade_no": number, "outcome": outcome})
 
     def order(self, top_up: TopUp) -> dict[str, Any]:
         """Tell how the platform knows an order."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from factories import Bound, balances, make_holder
+from sqlalchemy import update
 
 from backend import clock
 from backend.db import transaction
@@ -62,6 +63,8 @@ class Desk:
 def desk(parts: Parts, platform: Any, reread: Any) -> Desk:
     made = Desk(parts, platform, reread)
     made.faults()
+    with transaction() as session:  # the job is kept to the orders made here
+        session.execute(update(TopUp).values(next_query_at=None))
     return made
 
 

@@ -1,4 +1,4 @@
-"""One demo for all journeys of a test session, in a checkout of its own."""
+"""One demo for all journeys of a test process, in a checkout of its own."""
 
 from collections.abc import Iterator
 

@@ -23,7 +23,7 @@ import requests
 
 CHECKOUT = Path(__file__).parents[2]
 FIRST_PORT = 20_000 + os.getpid() % 1_200 * 10
-"""Below the ports that the system hands out, and another one for each test session at a time."""
+"""Below the ports that the system hands out, and another one for each test process."""
 START_SECONDS = 120
 STOP_SECONDS = 60
 PATIENCE_SECONDS = 40
@@ -179,7 +179,7 @@ DEMO: pytest.StashKey[Demo] = pytest.StashKey()
 
 
 def the_demo(config: pytest.Config) -> Demo:
-    """Return the one demo of this test session, running."""
+    """Return the demo of this worker, running: each has its own, on ports of its own."""
     if DEMO not in config.stash:
         home = Path(tempfile.mkdtemp(prefix="campus-card-demo-"))
         home.chmod(0o755)  # as root, the database server runs as another user

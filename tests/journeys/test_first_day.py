@@ -13,83 +13,86 @@ TOP_UP_FEN = 5_000
 MEAL_FEN = 1_250
 
 
-@pytest.fixture(scope="module")
-def newcomer() -> list[Phone]:
-    """Who lives this day: the tests are its hours, in order."""
-    return []
-
-
 class TestFirstDay:
-    def test_a_newcomer_binds(self, demo: Demo, newcomer: list[Phone]):
+    def test_from_binding_to_the_bill(self, demo: Demo):
         phone = demo.holder("20240103")
-        assert phone.binding == "none"
-        assert phone.codes().code == "not-bound"
-        bound = phone.bind()
-        assert (bound.status, bound.body["binding"]) == (200, "active")
-        assert phone.balance_fen == 0
-        newcomer.append(phone)
-
-    @pytest.mark.parametrize("channel", ["wechat", "alipay"])
-    def test_tops_up(self, newcomer: list[Phone], channel: str):
-        [phone] = newcomer
-        before = phone.balance_fen
-        order = phone.order(channel, TOP_UP_FEN)
-        phone.demo.pay(order["out_trade_no"])
-        assert eventually(lambda: phone.state_of(order) == "paid")
-        assert phone.balance_fen == before + TOP_UP_FEN
-
-    def test_two_tills_race_with_one_code(self, demo: Demo, newcomer: list[Phone]):
-        [phone] = newcomer
-        before, code = phone.balance_fen, phone.code()
-        tills = [demo.terminal("第一食堂 1号窗"), demo.terminal("第一食堂 2号窗")]
-        answers = at_once([(till.charge, code, MEAL_FEN) for till in tills])
-        won, lost = sorted(answers, key=lambda answer: answer.status)
-        assert (won.status, won.body["total_fen"]) == (201, MEAL_FEN)
-        assert (lost.status, lost.code) == (409, "code-spent")
-        assert phone.balance_fen == before - MEAL_FEN == won.body["balance_fen"]
-
-    def test_passes_the_gate(self, demo: Demo, newcomer: list[Phone]):
-        [phone] = newcomer
-        gate = demo.terminal("图书馆 正门")
-        passed = gate.let_pass(phone.code("gate"))
-        assert (passed.status, passed.body["decision"]) == (201, "allow")
-        denied = gate.let_pass(phone.code("pay"))
-        assert (denied.body["decision"], denied.body["reason"]) == ("deny", "code-wrong-scope")
-        assert [item["decision"] for item in phone.get("/me/passages")["items"]][-1] == "allow"
-
-    def test_is_refused_once_reported_lost(self, demo: Demo, newcomer: list[Phone]):
-        [phone] = newcomer
-        shown = {scope: phone.code(scope) for scope in ("pay", "gate")}
-        before = phone.balance_fen
-        assert phone.report_lost().status == 201
-        refused = demo.terminal("校园超市 收银台").charge(shown["pay"], MEAL_FEN)
-        assert (refused.status, refused.code) == (409, "code-stale")
-        denied = demo.terminal("3号宿舍楼 大门").let_pass(shown["gate"])
-        assert (denied.body["decision"], denied.body["reason"]) == ("deny", "code-stale")
-        assert phone.ask("GET", "/me").status == 401  # whoever holds the phone now is nobody
-        phone.log_in()
-        assert phone.codes().code == "card-lost"
-        assert phone.balance_fen == before
-
-    def test_is_charged_again_once_restored(self, demo: Demo, newcomer: list[Phone]):
-        [phone] = newcomer
-        restored = phone.restore()
-        assert (restored.status, restored.body["restored"]) == (201, ["virtual_card"])
-        before = phone.balance_fen
-        charged = demo.terminal("图书馆咖啡 吧台").charge(phone.code(), MEAL_FEN)
-        assert (charged.status, charged.body["balance_fen"]) == (201, before - MEAL_FEN)
-
-    def test_was_told_and_finds_all_of_it_in_the_bill(self, newcomer: list[Phone]):
-        [phone] = newcomer
+        binds(phone)
+        for channel in ("wechat", "alipay"):
+            tops_up(phone, channel)
+        pays_at_two_tills_at_once(phone)
+        passes_the_gate(phone)
+        is_refused_once_reported_lost(phone)
+        is_charged_again_once_restored(phone)
         kinds = [item["kind"] for item in phone.get("/me/statement")["items"]]
         assert kinds == ["charge", "charge", "top_up", "top_up"]
-
-    def test_leaves_a_ledger_that_holds(self, demo: Demo):
+        assert phone.balance_fen == 2 * TOP_UP_FEN - 2 * MEAL_FEN
         proof = demo.campus_card("prove-ledger")
         assert proof.returncode == 0, proof
         assert "purses that differ   0\n" in proof.stdout
         assert "difference           0.00\n" in proof.stdout
         assert "the ledger holds" in proof.stdout
+
+
+def binds(phone: Phone) -> None:
+    """Nobody so far, the newcomer proves who they are."""
+    assert phone.binding == "none"
+    assert phone.codes().code == "not-bound"
+    bound = phone.bind()
+    assert (bound.status, bound.body["binding"]) == (200, "active")
+    assert phone.balance_fen == 0
+
+
+def tops_up(phone: Phone, channel: str) -> None:
+    """The payer pays in the sandbox, whose notice brings the money."""
+    before, order = phone.balance_fen, phone.order(channel, TOP_UP_FEN)
+    phone.demo.pay(order["out_trade_no"])
+    assert eventually(lambda: phone.state_of(order) == "paid")
+    assert phone.balance_fen == before + TOP_UP_FEN
+
+
+def pays_at_two_tills_at_once(phone: Phone) -> None:
+    """Two tills read one screen: one of them is paid."""
+    before, code = phone.balance_fen, phone.code()
+    tills = [phone.demo.terminal(place) for place in ("第一食堂 1号窗", "第一食堂 2号窗")]
+    answers = at_once([(till.charge, code, MEAL_FEN) for till in tills])
+    won, lost = sorted(answers, key=lambda answer: answer.status)
+    assert (won.status, won.body["total_fen"]) == (201, MEAL_FEN)
+    assert (lost.status, lost.code) == (409, "code-spent")
+    assert phone.balance_fen == before - MEAL_FEN == won.body["balance_fen"]
+
+
+def passes_the_gate(phone: Phone) -> None:
+    """A gate code opens the gate; a pay code does not."""
+    gate = phone.demo.terminal("图书馆 正门")
+    passed = gate.let_pass(phone.code("gate"))
+    assert (passed.status, passed.body["decision"]) == (201, "allow")
+    denied = gate.let_pass(phone.code("pay"))
+    assert (denied.body["decision"], denied.body["reason"]) == ("deny", "code-wrong-scope")
+    assert [item["decision"] for item in phone.get("/me/passages")["items"]][-1] == "allow"
+
+
+def is_refused_once_reported_lost(phone: Phone) -> None:
+    """What the phone showed before is worthless, and whoever holds it now is nobody."""
+    shown = {scope: phone.code(scope) for scope in ("pay", "gate")}
+    before = phone.balance_fen
+    assert phone.report_lost().status == 201
+    refused = phone.demo.terminal("校园超市 收银台").charge(shown["pay"], MEAL_FEN)
+    assert (refused.status, refused.code) == (409, "code-stale")
+    denied = phone.demo.terminal("3号宿舍楼 大门").let_pass(shown["gate"])
+    assert (denied.body["decision"], denied.body["reason"]) == ("deny", "code-stale")
+    assert phone.ask("GET", "/me").status == 401
+    phone.log_in()
+    assert phone.codes().code == "card-lost"
+    assert phone.balance_fen == before
+
+
+def is_charged_again_once_restored(phone: Phone) -> None:
+    """Found again: the same purse, new codes."""
+    restored = phone.restore()
+    assert (restored.status, restored.body["restored"]) == (201, ["virtual_card"])
+    before = phone.balance_fen
+    charged = phone.demo.terminal("图书馆咖啡 吧台").charge(phone.code(), MEAL_FEN)
+    assert (charged.status, charged.body["balance_fen"]) == (201, before - MEAL_FEN)
 
 
 class TestSameChargeAgain:

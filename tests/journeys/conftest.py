@@ -9,7 +9,7 @@ from journeys.outsider import Demo, the_demo
 @pytest.fixture
 def demo(request: pytest.FixtureRequest) -> Demo:
     """The demo college, running."""
-    return the_demo(request.config)
+    return the_demo(request.session)
 
 
 @pytest.fixture

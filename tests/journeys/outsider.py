@@ -178,15 +178,15 @@ def check_out(home: Path) -> None:
 DEMO: pytest.StashKey[Demo] = pytest.StashKey()
 
 
-def the_demo(config: pytest.Config) -> Demo:
+def the_demo(session: pytest.Session) -> Demo:
     """Return the demo of this worker, running: each has its own, on ports of its own."""
-    if DEMO not in config.stash:
+    if DEMO not in session.stash:
         home = Path(tempfile.mkdtemp(prefix="campus-card-demo-"))
         home.chmod(0o755)  # as root, the database server runs as another user
         check_out(home)
-        demo = config.stash[DEMO] = Demo(home, FIRST_PORT)
-        config.add_cleanup(lambda: _take_down(demo))
-    demo = config.stash[DEMO]
+        demo = session.stash[DEMO] = Demo(home, FIRST_PORT)
+        session.addfinalizer(lambda: _take_down(demo))
+    demo = session.stash[DEMO]
     if not demo.running:
         demo.start()
     return demo

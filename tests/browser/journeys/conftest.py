@@ -43,7 +43,7 @@ DEVELOP = """async (png) => {
 @pytest.fixture
 def demo(request: pytest.FixtureRequest) -> Demo:
     """The demo college, running: the one that the journeys over HTTP use, too."""
-    return the_demo(request.config)
+    return the_demo(request.session)
 
 
 @pytest.fixture(scope="session")

@@ -67,7 +67,9 @@ def work() -> None:
 
     async def go() -> None:
         async with application.open_async():
-            await application.run_worker_async(concurrency=2, shutdown_graceful_timeout=2)
+            await application.run_worker_async(
+                concurrency=2, delete_jobs="successful", shutdown_graceful_timeout=2
+            )
 
     asyncio.run(go())
 

@@ -21,6 +21,13 @@ from backend.operation_log.service import Actor
 from backend.policies.service import policies_at
 from backend.terminals.service import terminals_informed
 
+STOPPED_OTHERWISE = (
+    CardState.FROZEN,
+    CardState.EXPIRED,
+    CardState.CLOSING,
+)
+"""States in which nothing is paid with a virtual card anyway."""
+
 
 class NothingToReport(DomainError, code="nothing-to-report", kind=Kind.CONFLICT):
     """The holder has no such card in use."""
@@ -51,16 +58,19 @@ def report_lost(
     """Stop the physical card or the phone, at once and everywhere.
 
     `credential` is `physical_card` (the virtual card goes on unless `stop_virtual_card`) or
-    `phone` (the virtual card stops, its sessions end, the physical card goes on).  A second report
-    of what is lost already returns the first.  Locks the cards, and with them the purse: when this
-    commits, no charge of an earlier code can.
+    `phone` (the virtual card stops, its sessions end, the physical card goes on; a frozen or
+    expired virtual card stays so, and the sessions end all the same).  A second report of what is
+    lost already gets the first one's answer, for ever: sent again after a restoration, it stops
+    nothing.  Locks the holder, then the cards, and with them the purse: when this commits, no
+    charge of an earlier code can.
 
     Raises:
         NotFound: somebody else made a report under this id.
         IdReused: `report_id` came before with other content.
         NothingToReport: the holder has no such card.
-        TransitionNotPossible: the card is frozen, expired or closed: it is stopped already.
+        TransitionNotPossible: the physical card is frozen, expired or closed: stopped already.
     """
+    _lock_holder(session, holder_id)
     earlier = session.get(LossReport, report_id)
     if earlier is not None:
         if earlier.holder_id != holder_id:
@@ -68,38 +78,32 @@ def report_lost(
         if (earlier.credential, earlier.stop_virtual_card) != (credential, stop_virtual_card):
             raise IdReused
         return earlier
-    _lock_holder(session, holder_id)
     kinds = [CardKind.PHYSICAL] if credential == "physical_card" else [CardKind.VIRTUAL]
     if credential == "physical_card" and stop_virtual_card:
         kinds.append(CardKind.VIRTUAL)
     cards = [find_card(session, holder_id=holder_id, kind=kind) for kind in kinds]
     if cards[0] is None:
         raise NothingToReport(credential=credential)
+    if credential == "phone":
+        _end_phone(session, holder_id=holder_id, now=now)
+        cards = [card for card in cards if card and card.state not in STOPPED_OTHERWISE]
     news = [
         change_state(session, card=card, event=CardEvent.REPORT_LOST, actor=actor, now=now)
         for card in cards
         if card is not None
     ]
-    if credential == "phone":
-        _end_phone(session, holder_id=holder_id, now=now)
-    if not any(news):
-        first = session.scalars(
-            select(LossReport)
-            .where(LossReport.holder_id == holder_id, LossReport.credential == credential)
-            .order_by(LossReport.reported_at.desc())
-            .limit(1)
-        ).one_or_none()
-        if first is not None:
-            return first
+    first = None if any(news) else _newest_report(session, holder_id, credential)
     report = LossReport(
         id=report_id,
         holder_id=holder_id,
         credential=credential,
         stop_virtual_card=stop_virtual_card,
-        reported_at=now,
-        answer=_answer(session, holder_id=holder_id, now=now),
+        reported_at=first.reported_at if first else now,
+        answer=first.answer if first else _answer(session, report_id, holder_id, now=now),
     )
     session.add(report)
+    if first is not None:
+        return report
     notices.tell(
         session,
         holder_id=holder_id,
@@ -109,6 +113,15 @@ def report_lost(
         virtual_card_stopped=CardKind.VIRTUAL in kinds,
     )
     return report
+
+
+def _newest_report(session: Session, holder_id: UUID, credential: str) -> LossReport | None:
+    return session.scalars(
+        select(LossReport)
+        .where(LossReport.holder_id == holder_id, LossReport.credential == credential)
+        .order_by(LossReport.reported_at.desc())
+        .limit(1)
+    ).one_or_none()
 
 
 def _lock_holder(session: Session, holder_id: UUID) -> None:
@@ -129,12 +142,13 @@ def _end_phone(session: Session, *, holder_id: UUID, now: datetime) -> None:
         end_sessions(session, account_index=account_index, now=now)
 
 
-def _answer(session: Session, *, holder_id: UUID, now: datetime) -> dict[str, Any]:
+def _answer(session: Session, report_id: UUID, holder_id: UUID, *, now: datetime) -> dict[str, Any]:
     def state(kind: CardKind) -> str | None:
         card = find_card(session, holder_id=holder_id, kind=kind)
         return card.state.value if card else None
 
     return {
+        "id": str(report_id),
         "physical_card_state": state(CardKind.PHYSICAL),
         "virtual_card_state": state(CardKind.VIRTUAL),
         "terminals": terminals_informed(session, now=now),

@@ -66,6 +66,8 @@ from qr import Scope
 from qr.image import draw_png, draw_svg
 
 CARD_REFUSALS = (CardLost, CardFrozen, CardExpired, AccountClosed)
+KIOSK_TRIES_A_DAY = 5
+"""Per person named at a kiosk: nobody finds out a document number there."""
 SCOPES = {"pay": Scope.PAY, "gate": Scope.GATE}
 
 blueprint = guard(
@@ -282,7 +284,6 @@ def report_lost(request: dict[str, Any], report_id: UUID) -> Any:
 
 def _loss(report: LossReport, now: datetime) -> tuple[dict[str, Any], int]:
     answer = {
-        "id": report.id,
         "credential": report.credential,
         "reported_at": report.reported_at,
         **report.answer,
@@ -360,6 +361,7 @@ def restore(request: dict[str, Any], restoration_id: UUID) -> Any:
     IdReused,
     NothingToReport,
     TransitionNotPossible,
+    TooManyRequests,
 )
 @kiosk.alt_response(201, schema=LossReply, description="Reported now.")
 @kiosk.response(200, LossReply)
@@ -367,7 +369,10 @@ def report_lost_at_kiosk(request: dict[str, Any], report_id: UUID) -> Any:
     """Report a physical card lost at a kiosk: by its number, or by person and document."""
     who: TerminalCaller = caller()
     who.must_be(TerminalKind.KIOSK)
-    now = clock.now()
+    now, own = clock.now(), parts()
+    if number := request.get("holder_number"):
+        asked = own.sealer.index("holder-number", number).hex()[:32]
+        own.rates.count(f"kiosk-loss:{asked}", most=KIOSK_TRIES_A_DAY, seconds=86_400)
     with transaction() as session:
         report = loss.report_lost(
             session,

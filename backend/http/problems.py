@@ -7,7 +7,8 @@ from typing import Any
 import marshmallow as ma
 from flask import Response, current_app, json, request
 from flask_smorest import Api, Blueprint
-from sqlalchemy.exc import InterfaceError, OperationalError
+from psycopg.errors import UniqueViolation
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
@@ -100,6 +101,14 @@ def unavailable(_: Exception) -> Response:
     return refuse(ServiceUnavailable())
 
 
+def overtaken(error: IntegrityError) -> Response:
+    """Answer that the same was done at the same moment: sent again, it gets the first answer."""
+    if not isinstance(error.orig, UniqueViolation):
+        return unexpected(error)
+    log.warning("overtaken: %s", error.orig.diag.constraint_name)
+    return refuse(ServiceUnavailable())
+
+
 def unexpected(error: Exception) -> Response:
     """Answer a fault of ours: a reference, and no text of it."""
     reference = new_reference()
@@ -118,6 +127,7 @@ class ProblemApi(Api):  # type: ignore[misc] # flask-smorest carries no types
         app.register_error_handler(DomainError, refuse)
         for away in (OperationalError, InterfaceError, PoolTimeout):
             app.register_error_handler(away, unavailable)
+        app.register_error_handler(IntegrityError, overtaken)
         app.register_error_handler(Exception, unexpected)
 
     def handle_http_exception(self, error: HTTPException) -> Response:

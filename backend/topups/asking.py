@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from datetime import datetime
 from uuid import UUID
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from backend.db import transaction
 from backend.sealing import Sealer
 from backend.topups import service
@@ -61,7 +63,12 @@ def ask_due(
     with transaction() as session:
         questions = service.claim_due(session, channels=channels.keys(), now=now, limit=limit)
     for question in questions:
-        ask(question, channel=channels[question.channel], sealer=sealer, now=now)
+        try:
+            ask(question, channel=channels[question.channel], sealer=sealer, now=now)
+        except (
+            SQLAlchemyError
+        ):  # its lease runs out and it is asked again; the others wait for nobody
+            log.exception("top-up %s: the answer could not be noted", question.top_up_id)
     return len(questions)
 
 

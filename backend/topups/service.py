@@ -157,8 +157,8 @@ def settle(
 
     The only writer of PAID: notices, the query job, the phone's question and the bill all come
     here.  Locks the order, then the purse.  A payment of a closed order is credited too: the money
-    came.  A wrong amount or currency, or money that already went back, freezes the order for a
-    person.
+    came.  A wrong amount or currency, money that already went back, or a payment that another order
+    was credited for, freezes the order for a person.
     """
     top_up = _find_order(session, channel=channel, out_trade_no=trade.out_trade_no)
     if top_up is None:
@@ -166,7 +166,12 @@ def settle(
     if trade.state not in (TradeState.PAID, TradeState.REFUNDED):
         return NoticeOutcome.IGNORED
     as_ordered = (trade.amount_fen, trade.currency) == (top_up.amount_fen, "CNY")
-    if not as_ordered or not trade.trade_no or trade.state is TradeState.REFUNDED:
+    if (
+        not as_ordered
+        or not trade.trade_no
+        or trade.state is TradeState.REFUNDED
+        or _credited_elsewhere(session, top_up, trade.trade_no)
+    ):
         if top_up.state is TopUpState.PAID and as_ordered:
             return NoticeOutcome.ALREADY_SETTLED
         if _happen(top_up, TopUpEvent.PAID_WRONG):
@@ -205,6 +210,14 @@ def settle(
     )
     _log(session, top_up, "top_up.settle", via=via, now=now)
     return NoticeOutcome.CREDITED
+
+
+def _credited_elsewhere(session: Session, top_up: TopUp, trade_no: str) -> bool:
+    """Say whether another order has this payment; the unique key says so even in a race."""
+    other = select(TopUp.id).where(
+        TopUp.channel == top_up.channel, TopUp.trade_no == trade_no, TopUp.id != top_up.id
+    )
+    return session.scalar(other) is not None
 
 
 def _find_order(session: Session, *, channel: str, out_trade_no: str) -> TopUp | None:

@@ -8,20 +8,33 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from factories import Bound, Device, make_document, make_gate, make_terminal, make_till
+from factories import (
+    Bound,
+    Device,
+    make_document,
+    make_gate,
+    make_holder,
+    make_terminal,
+    make_till,
+    virtual_card,
+)
 from phones import Phone
 from sqlalchemy import select
 from werkzeug.test import TestResponse
 
 from backend import clock
-from backend.cards.models import CardKind, Restoration
+from backend.cards import loss
+from backend.cards.models import CardKind, CardState, LossReport, Restoration
 from backend.cards.rules import CardEvent
+from backend.cards.service import change_state, find_card
 from backend.db import transaction
 from backend.holders import login
+from backend.http.auth import Unauthenticated
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.notices.models import HolderNotice
 from backend.operation_log.models import LogEntry
+from backend.operation_log.service import SYSTEM
 from backend.terminals.models import TerminalKind
 from payments import PlatformAccount
 
@@ -179,7 +192,7 @@ class TestReport:
         [
             (CardEvent.FREEZE, CardKind.PHYSICAL, "physical_card"),
             (CardEvent.EXPIRE, CardKind.PHYSICAL, "physical_card"),
-            (CardEvent.START_CLOSING, CardKind.VIRTUAL, "phone"),
+            (CardEvent.START_CLOSING, CardKind.PHYSICAL, "physical_card"),
         ],
     )
     def test_of_a_card_that_is_stopped_already_says_so(
@@ -489,3 +502,53 @@ class TestKiosk:
             headers=holder.headers,
         )
         assert refusal(answer) == (401, "unauthenticated")
+
+
+class TestLateRetry:
+    def test_of_a_second_report_stops_nothing_after_the_restoration(self, parts: Parts) -> None:
+        holder, again = make_holder(parts), new_id()
+
+        def report(report_id: UUID) -> LossReport:
+            with transaction() as session:
+                return loss.report_lost(
+                    session,
+                    report_id=report_id,
+                    holder_id=holder.id,
+                    credential="physical_card",
+                    stop_virtual_card=True,
+                    actor=SYSTEM,
+                    now=clock.now(),
+                )
+
+        first, second = report(new_id()), report(again)
+        with transaction() as session:
+            loss.restore(
+                session,
+                restoration_id=new_id(),
+                holder_id=holder.id,
+                policy_ids=[],
+                actor=SYSTEM,
+                now=clock.now(),
+            )
+        late = report(again)
+        assert first.answer == second.answer == late.answer
+        assert virtual_card(holder.id).state is CardState.ACTIVE
+
+    def test_of_a_frozen_holders_phone_ends_the_sessions(self, parts: Parts) -> None:
+        holder = make_holder(parts)
+        with transaction() as session:
+            card = find_card(session, holder_id=holder.id, kind=CardKind.VIRTUAL)
+            assert card is not None
+            change_state(session, card=card, event=CardEvent.FREEZE, actor=SYSTEM, now=clock.now())
+            loss.report_lost(
+                session,
+                report_id=new_id(),
+                holder_id=holder.id,
+                credential="phone",
+                stop_virtual_card=False,
+                actor=SYSTEM,
+                now=clock.now(),
+            )
+        assert virtual_card(holder.id).state is CardState.FROZEN
+        with pytest.raises(Unauthenticated), transaction() as session:
+            login.authenticate(session, holder.token, clock.now())

@@ -182,6 +182,16 @@ class TestSettle:
         assert said == [NoticeOutcome.CREDITED, *[NoticeOutcome.ALREADY_SETTLED] * 2]
         assert balances(holder.id) == (1000, 0)
 
+    def test_freezes_an_order_that_names_the_payment_of_another(
+        self, holder: Bound, order: Order, reread: Any
+    ) -> None:
+        paid, other = order(holder), order(holder)
+        settle(trade_of(paid))
+        again = trade_of(other, trade_no=f"42{paid.out_trade_no}")
+        assert settle(again) is NoticeOutcome.MISMATCH
+        assert reread(other).state is TopUpState.EXCEPTION
+        assert balances(holder.id) == (1000, 0)
+
     def test_takes_the_money_out_of_the_channel(self, holder: Bound, order: Order) -> None:
         with transaction() as session:
             before = ledger.prove(session).by_kind[AccountKind.CHANNEL.value]

@@ -21,7 +21,7 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 from backend import clock
-from backend.embedded import EmbeddedPostgres, EmbeddedValkey
+from backend.embedded import EmbeddedPostgres, EmbeddedServerError, EmbeddedValkey
 from backend.embedded.process import die_with_launcher
 
 ROOT = Path(__file__).parents[2]
@@ -43,6 +43,7 @@ SHARED = (
 """What the other commands of `campus-card` need to work on the demo while it runs."""
 PATIENCE_SECONDS = 60
 STOP_SECONDS = 5
+LAST_PORT = 65_535
 
 
 class Interrupted(Exception):
@@ -59,6 +60,8 @@ def run() -> int:
     except Interrupted:
         print("\nCampus Card has stopped.")
         return 0
+    except EmbeddedServerError as error:
+        print(error, file=sys.stderr)
     return 1
 
 
@@ -70,7 +73,8 @@ def _interrupt(_: int, __: FrameType | None) -> None:
 
 def _serve(stack: ExitStack) -> None:
     VAR.mkdir(exist_ok=True)  # open: as root, the database server runs as another user
-    environment = _environment(stack)
+    web_port, sandbox_port = (stack.enter_context(port) for port in _reserve_ports())
+    environment = _environment(stack, web_port, sandbox_port)
     base_url = environment["CAMPUS_CARD_BASE_URL"]
     sandbox_url = environment["CAMPUS_CARD_SANDBOX_URL"]
     addresses = {
@@ -82,14 +86,18 @@ def _serve(stack: ExitStack) -> None:
     }
     if _fingerprint(environment) == _read(VAR / "founded"):
         said = json.loads((VAR / "demo.json").read_text()) | addresses
+        web_port.close()
         web = _start(stack, "web", _web(base_url), environment)
+        sandbox_port.close()
         sandbox = _start(stack, "sandbox", _sandbox(sandbox_url), environment)
     else:
         from backend.demo.founding import found
 
+        sandbox_port.close()
         sandbox = _start(stack, "sandbox", _sandbox(sandbox_url), environment)
         _await(f"{sandbox_url}/healthz", sandbox)
         said = found(environment, addresses, clock.now())
+        web_port.close()
         web = _start(stack, "web", _web(base_url), environment)
     write_private(VAR / "demo.json", json.dumps(said, ensure_ascii=False, indent=2))
     write_private(VAR / "founded", _fingerprint(environment))
@@ -123,7 +131,9 @@ def _read(path: Path) -> str:
     return path.read_text() if path.exists() else ""
 
 
-def _environment(stack: ExitStack) -> dict[str, str]:
+def _environment(
+    stack: ExitStack, web_port: socket.socket, sandbox_port: socket.socket
+) -> dict[str, str]:
     """Return the environment of all parts, starting the servers that nobody named."""
     environment, root_key = dict(os.environ), _root_key()
     if not environment.get("DATABASE_URL"):
@@ -137,9 +147,9 @@ def _environment(stack: ExitStack) -> dict[str, str]:
         )
     if not environment.get("REDIS_URL"):
         environment["REDIS_URL"] = stack.enter_context(EmbeddedValkey(VAR / "valkey")).url
-    web_port = _free_port(int(environment.get("PORT", "8000")))
-    base_url = f"http://{HOST}:{web_port}"
-    sandbox_url = f"http://{HOST}:{_free_port(web_port + 1)}"
+    base_url, sandbox_url = (
+        f"http://{HOST}:{port.getsockname()[1]}" for port in (web_port, sandbox_port)
+    )
     code_keys = VAR / "code-keys.json"
     if not code_keys.exists():
         from qr import KeyRing
@@ -186,16 +196,29 @@ def write_private(path: Path, text: str) -> None:
     draft.replace(path)
 
 
-def _free_port(first: int) -> int:
-    for port in range(first, first + 100):
-        with socket.socket() as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                trial.bind((HOST, port))
-            except OSError:
-                continue
-            return port
-    raise SystemExit(f"no free port from {first} on; set PORT")
+def _reserve_ports() -> tuple[socket.socket, socket.socket]:
+    """Return two sockets that hold PORT, or the next free ones, until their parts start.
+
+    They listen, so that another demo that starts meanwhile goes on to other ports.
+    """
+    wanted = os.environ.get("PORT", "8000")
+    if not (wanted.isdecimal() and int(wanted) <= LAST_PORT):
+        raise SystemExit("PORT is not the number of a port")
+    first = int(wanted)
+    held: list[socket.socket] = []
+    for port in range(first, min(first + 100, LAST_PORT)):
+        trial = socket.socket()
+        trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            trial.bind((HOST, port))
+            trial.listen()
+        except OSError:
+            trial.close()
+            continue
+        held.append(trial)
+        if len(held) == 2:  # noqa: PLR2004 - web and sandbox
+            return held[0], held[1]
+    raise SystemExit(f"no free ports from {first} on; set PORT")
 
 
 def _web(base_url: str) -> list[str]:

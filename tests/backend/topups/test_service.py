@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from factories import Bound, balances, make_holder, make_person, virtual_card
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 
 from backend import clock
 from backend.cards.models import Card, CardState
@@ -248,16 +247,6 @@ class TestSettle:
         for number in ("", "x", "0" * 32, top_up.out_trade_no[:-1], "é" * 32):
             assert settle(trade_of(top_up, out_trade_no=number)) is unknown
         assert balances(holder.id) == (0, 0)
-
-    def test_credits_one_payment_of_a_channel_to_one_order(
-        self, holder: Bound, order: Order, reread: Any
-    ) -> None:
-        paid, other = order(holder), order(holder)
-        settle(trade_of(paid))
-        with pytest.raises(IntegrityError, match="uq_top_ups_channel_trade_no"):
-            settle(trade_of(other, trade_no=f"42{paid.out_trade_no}"))
-        assert reread(other).state is TopUpState.CREATED
-        assert balances(holder.id) == (1000, 0)
 
 
 class TestWordsThatComeLate:

@@ -107,6 +107,7 @@ def _serve(stack: ExitStack) -> None:
     print(
         f"Campus Card is up.\n"
         f"  stage    {addresses['stage_url']}   phone, till and gate side by side\n"
+        f"  console  {addresses['console_url']}   for the staff in the demo file\n"
         f"  API      {base_url}/docs\n"
         f"  sandbox  {sandbox_url}\n"
         f"  people, terminals, staff: {VAR / 'demo.json'}\n"

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from redis import Redis, RedisError
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend.cards.models import Card
+from backend.cards.models import Card, SpentCode
 from backend.cards.service import ALIAS_BYTES
 from backend.errors import DomainError, Kind, NotFound, ServiceUnavailable
 from backend.holders.login import HolderCaller
@@ -118,10 +119,26 @@ class PresentedCode:
     """Epoch seconds."""
 
 
+def newest_spent(session: Session, *, card: Card, scope: Scope) -> int:
+    """Return the issue time of the newest code of a card that was decided on, or 0: epoch seconds.
+
+    A code for the same use must begin later, or `spend_code` takes it for an older showing.
+    """
+    return (
+        session.scalar(
+            select(func.max(SpentCode.issued_at)).where(
+                SpentCode.alias == card.alias, SpentCode.scope == int(scope)
+            )
+        )
+        or 0
+    )
+
+
 def issue_signed(
     *,
     card: Card,
     scope: Scope,
+    after: int,
     key_ring: KeyRing,
     issuer: str,
     redis: Redis,
@@ -132,9 +149,10 @@ def issue_signed(
     """Return four codes, one refresh apart, so that the phone rides out two minutes alone.
 
     Each issue begins later than every one before it: a code that was paid with also kills the
-    older ones that somebody may have filmed.
+    older ones that somebody may have filmed.  `after` is what `newest_spent` says; Redis keeps
+    issues apart that were not used yet.
     """
-    first = int(now.timestamp())
+    first = max(int(now.timestamp()), after + 1)
     try:
         first = int(
             redis.eval(TALLY, 1, f"code:tally:{card.id}:{int(scope)}", first, TALLY_SECONDS)
@@ -153,17 +171,20 @@ def issue_signed(
 
 
 def issue_short(
-    *, card: Card, redis: Redis, lifetime_seconds: int, now: datetime
+    *, card: Card, after: int, redis: Redis, lifetime_seconds: int, now: datetime
 ) -> list[IssuedCode]:
     """Return one 20-digit pay code for tills that cannot take a long one.  It lives in Redis.
+
+    It counts as issued now, or right after the newest code that was spent.
 
     Raises:
         ServiceUnavailable: Redis is away; the phone shows a signed code instead.
     """
     lifetime = timedelta(seconds=lifetime_seconds)
+    begins = max(int(now.timestamp()), after + 1)
     for _ in range(3):  # a number already in use is drawn again
         text = make_short_code()
-        remembered = f"{(card.alias or b'').hex()}:{int(now.timestamp())}"
+        remembered = f"{(card.alias or b'').hex()}:{begins}"
         try:
             if redis.set(
                 _short_key(text), remembered, nx=True, ex=lifetime_seconds + GRACE_SECONDS

@@ -197,16 +197,20 @@ def issue_codes(request: dict[str, Any]) -> dict[str, Any]:
         if scope is Scope.PAY and holder_of(session, holder_id=who.holder_id).payment_paused:
             raise PaymentPaused
         policies = policies_at(session, now)
+        after = codes.newest_spent(session, card=card, scope=scope)
     own.rates.count(f"codes:{card.id}", most=policies["code.issues_per_minute"], seconds=60)
     kind = request.get("kind") or policies["code.pay_default"]
     lifetime = policies["code.lifetime_seconds"]
     refresh = policies["code.refresh_seconds"]
     if kind == "short" and scope is Scope.PAY:
-        made = codes.issue_short(card=card, redis=own.redis, lifetime_seconds=lifetime, now=now)
+        made = codes.issue_short(
+            card=card, after=after, redis=own.redis, lifetime_seconds=lifetime, now=now
+        )
     else:
         made = codes.issue_signed(
             card=card,
             scope=scope,
+            after=after,
             key_ring=own.code_keys,
             issuer=own.settings.issuer,
             redis=own.redis,

@@ -111,6 +111,19 @@ class TestSigned:
         assert refusal(charge(phone, till, old)) == (409, "code-spent")
 
 
+class TestAfterAPayment:
+    @pytest.mark.parametrize("kind", ["signed", "short"])
+    def test_the_next_code_is_good_within_the_same_second(
+        self, bound_phone: BoundPhone, kind: str
+    ) -> None:
+        _, phone = bound_phone(balance_fen=500)
+        ask(phone), ask(phone)  # issues that were not used move the next one ahead of the clock
+        for _ in range(3):
+            assert charge(phone, make_till(), ask(phone)[0]["text"]).status_code == 201
+            text = ask(phone, kind=kind)[0]["text"]
+            assert charge(phone, make_till(), text, amount_fen=50).status_code == 201
+
+
 class TestShort:
     def test_is_read_at_the_till_once(self, bound_phone: BoundPhone) -> None:
         _, phone = bound_phone(balance_fen=500)
@@ -181,6 +194,12 @@ class TestWithoutRedis:
         assert len(codes) == 4
         assert charge(phone, make_till(), codes[0]["text"]).status_code == 201
         assert phone.call("GET", f"/me/codes/image?text={codes[1]['text']}").status_code == 200
+
+    @pytest.mark.usefixtures("without_redis")
+    def test_one_payment_follows_another_at_once(self, bound_phone: BoundPhone) -> None:
+        _, phone = bound_phone(balance_fen=500)
+        for _ in range(4):
+            assert charge(phone, make_till(), ask(phone)[0]["text"]).status_code == 201
 
     @pytest.mark.usefixtures("without_redis")
     def test_short_ones_wait(self, bound_phone: BoundPhone) -> None:

@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from qr.codes import CodeError, Scope, SignedCode
+from qr import alone
+from qr.arguments import add_text, moment, name_of, scope, spell, text_of
+from qr.bundle import BundleError
+from qr.codes import CardCode, CodeError, DeviceCode
+from qr.device import DEVICE_PREFIX, read_device
 from qr.jwks import read_jwks
 from qr.keys import KeyRing, KeyRingError
 from qr.short import is_short_code
@@ -22,6 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except CodeError as error:
         print(f"refused: {error.code}: {error}")
+    except BundleError as error:
+        print(f"refused: {error.code}")
     except (KeyRingError, OSError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
     return 1
@@ -30,16 +36,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _verify(options: argparse.Namespace) -> int:
     keys = read_jwks(json.loads(options.keys.read_text("utf-8")))
     verifier = Verifier(keys, issuer=options.issuer)
-    code = verifier.verify(_text(options), need=options.scope, now=options.at or datetime.now(UTC))
+    code = verifier.verify(
+        text_of(options), need=options.scope, now=options.at or datetime.now(UTC)
+    )
     print("accepted")
     _print_fields(code)
     return 0
 
 
 def _inspect(options: argparse.Namespace) -> int:
-    text = _text(options)
+    text = text_of(options)
     if is_short_code(text):
         print("a short code, type N: only the server knows whose")
+        return 0
+    if text.startswith(DEVICE_PREFIX):
+        made, _, _ = read_device(text)
+        print("a device code, type D: NOT CHECKED")
+        _print_fields(made)
         return 0
     code, _ = read_signed(text)
     print("a signed code, type S: NOT CHECKED")
@@ -62,62 +75,39 @@ def _jwks(options: argparse.Namespace) -> int:
     return 0
 
 
-def _print_fields(code: SignedCode) -> None:
-    print(f"alias       {code.alias.hex()}")
-    print(f"scope       {' '.join(_name(use) for use in code.scope) or '(none)'}")
+def _print_fields(code: CardCode) -> None:
+    if isinstance(code, DeviceCode):
+        delegation = code.delegation
+        print(f"serial      {delegation.serial}")
+        print(f"public key  {delegation.public_key.hex()}")
+        print(f"until       {spell(delegation.expires_at)}")
+        print(f"offline     {delegation.cap_count} sales of {delegation.cap_yuan} yuan a day")
+    else:
+        print(f"alias       {code.alias.hex()}")
+    print(f"scope       {name_of(code.scope)}")
     print(f"key         q{code.key_id}")
-    print(f"issued at   {_spell(code.issued_at)}")
-    print(f"expires at  {_spell(code.expires_at)}")
-    print(f"nonce       {code.nonce.hex()}")
-
-
-def _name(use: Scope) -> str:
-    return str(use.name).lower()
-
-
-def _spell(moment: datetime) -> str:
-    return moment.isoformat().replace("+00:00", "Z")
-
-
-def _text(options: argparse.Namespace) -> str:
-    if options.text is not None:
-        return str(options.text)
-    # One code and the Enter that a keyboard-wedge scanner types after it; no more is ever read.
-    return sys.stdin.readline(512).rstrip("\r\n")
-
-
-def _scope(text: str) -> Scope:
-    try:
-        return Scope[text.upper()]
-    except KeyError:
-        raise argparse.ArgumentTypeError(
-            f"choose from {', '.join(_name(use) for use in Scope)}"
-        ) from None
-
-
-def _moment(text: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        moment = None
-    if moment is None or moment.tzinfo is None:
-        raise argparse.ArgumentTypeError("write a time as in 2026-09-01T12:00:00Z")
-    return moment
+    print(f"issued at   {spell(code.issued_at)}")
+    print(f"expires at  {spell(code.expires_at)}")
+    if isinstance(code, DeviceCode):
+        print(f"sequence    {code.sequence}")
+    else:
+        print(f"nonce       {code.nonce.hex()}")
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m qr",
-        description="Check and read card codes, and make the keys that sign them.",
+        description="Check and read card codes, make the keys that sign them, and run a phone, "
+        "a gate or a till that has no network.",
         epilog="Exit code: 0 good, 1 refused or failed, 2 called wrongly.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     verify = commands.add_parser(
         "verify",
-        help="say whether a signed code is good",
-        description="Say whether a signed code is good, as far as the code itself can tell. "
-        "Whether the card is lost or the code was used before, only the server knows.",
+        help="say whether a code is good",
+        description="Say whether a signed or device code is good, as far as the code itself can "
+        "tell. Whether the card is lost or the code was used before, only the server knows.",
     )
     verify.add_argument(
         "--keys", required=True, type=Path, metavar="FILE", help="the school's published key set"
@@ -126,12 +116,12 @@ def _parser() -> argparse.ArgumentParser:
         "--issuer", required=True, metavar="NAME", help="the school, as in ecard.example.edu.cn"
     )
     verify.add_argument(
-        "--scope", required=True, type=_scope, metavar="USE", help="pay, gate, door or service"
+        "--scope", required=True, type=scope, metavar="USE", help="pay, gate, door or service"
     )
     verify.add_argument(
-        "--at", type=_moment, metavar="TIME", help="the time of scanning; now unless given"
+        "--at", type=moment, metavar="TIME", help="the time of scanning; now unless given"
     )
-    _add_text(verify)
+    add_text(verify)
     verify.set_defaults(run=_verify)
 
     inspect = commands.add_parser(
@@ -142,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     inspect.add_argument(
         "--issuer", metavar="NAME", help="also rebuild the JWT as signed by this school"
     )
-    _add_text(inspect)
+    add_text(inspect)
     inspect.set_defaults(run=_inspect)
 
     keygen = commands.add_parser(
@@ -163,16 +153,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     jwks.add_argument("ring", type=Path, metavar="FILE", help="the key ring")
     jwks.set_defaults(run=_jwks)
+    alone.add_commands(commands)
     return parser
-
-
-def _add_text(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "text",
-        nargs="?",
-        metavar="CODE",
-        help="the digits; one line of standard input unless given",
-    )
 
 
 if __name__ == "__main__":

@@ -12,13 +12,20 @@ Where several apply, the first in this list is raised.
 """
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import STRICT, IntFlag
 from typing import ClassVar
 
+from qr.epoch import to_epoch
+
 ALIAS_SIZE = 6
 NONCE_SIZE = 5
+PUBLIC_KEY_SIZE = 32
 KEY_IDS = range(256)
+SERIALS = range(2**32)
+SEQUENCES = range(16)
+PROOF_LIFETIME = timedelta(seconds=60)
+"""How long after its moment a device code is good: the longest that the format knows."""
 
 
 class Scope(IntFlag, boundary=STRICT):
@@ -51,9 +58,79 @@ class SignedCode:
     """5 random bytes that tell this showing of the card from every other."""
 
     @property
+    def bearer(self) -> bytes:
+        """Name whoever shows it, for the marks of a scanner that works alone."""
+        return b"S" + self.alias
+
+    @property
+    def sequence(self) -> int:
+        """Tells codes of one second apart; the school never signs two for one card."""
+        return 0
+
+    @property
     def key(self) -> bytes:
         """Name this one showing: what single use (一次有效) is judged by, never the text."""
-        return b"S" + self.alias + self.nonce
+        return self.bearer + self.nonce
+
+
+@dataclass(frozen=True, slots=True)
+class Delegation:
+    """The school's word that a phone's own key stands for a card for some days (脱机授权)."""
+
+    serial: int
+    """Its number, and its place in the revocation list; says nothing about the card."""
+    public_key: bytes
+    """The phone's Ed25519 key, 32 bytes."""
+    scope: Scope
+    """The most that codes under it may be used for."""
+    key_id: int
+    expires_at: datetime
+    """The last second in which it counts."""
+    cap_yuan: int
+    """What a till without network may take in one sale, 0 to 255 yuan."""
+    cap_count: int
+    """How many sales one till may take without network in a day, 0 to 255."""
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCode:
+    """The content of one device code (设备码, type D): a delegation and the phone's own proof."""
+
+    delegation: Delegation
+    proof_scope: Scope
+    """What the phone made this code for."""
+    issued_at: datetime
+    """When the phone says that it made it, whole seconds."""
+    sequence: int
+    """Tells codes of one second apart, 0 to 15."""
+
+    @property
+    def scope(self) -> Scope:
+        """What both the school and the phone allow."""
+        return self.delegation.scope & self.proof_scope
+
+    @property
+    def key_id(self) -> int:
+        """The school's key under the delegation."""
+        return self.delegation.key_id
+
+    @property
+    def expires_at(self) -> datetime:
+        """The last second in which it is good: there is no grace on top."""
+        return min(self.issued_at + PROOF_LIFETIME, self.delegation.expires_at)
+
+    @property
+    def bearer(self) -> bytes:
+        """Name whoever shows it, for the marks of a scanner that works alone."""
+        return b"D" + self.delegation.serial.to_bytes(4, "big")
+
+    @property
+    def key(self) -> bytes:
+        """Name this one showing: what single use (一次有效) is judged by, never the text."""
+        return self.bearer + to_epoch(self.issued_at).to_bytes(4, "big") + bytes([self.sequence])
+
+
+CardCode = SignedCode | DeviceCode
 
 
 class CodeError(Exception):

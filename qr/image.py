@@ -1,14 +1,15 @@
 """A card code as a picture (二维码): for the kiosk, the console and print. Needs segno.
 
 Phones draw for themselves. Q corrects the most glare that still leaves a signed code in version 7,
-45 modules wide; the mask is fixed because choosing one costs five times the drawing and gains
-nothing on random bytes.
+45 modules wide; a device code would grow too fine for it and takes M, version 9, 53 modules. The
+mask is fixed because choosing one costs five times the drawing and gains nothing on random bytes.
 """
 
 import io
 
 import segno
 
+from qr.device import DEVICE_PREFIX, read_device
 from qr.short import is_short_code
 from qr.signed import read_signed
 
@@ -17,7 +18,7 @@ _QUIET_ZONE = 4
 
 
 def draw_svg(text: str) -> str:
-    """Return the picture of a signed or short code as an SVG element that fills its box.
+    """Return the picture of a card code as an SVG element that fills its box.
 
     Show it at least 240 pixels wide.
 
@@ -40,7 +41,7 @@ def draw_svg(text: str) -> str:
 
 
 def draw_png(text: str, *, scale: int = 8) -> bytes:
-    """Return the picture of a signed or short code as a PNG file.
+    """Return the picture of a card code as a PNG file.
 
     Args:
         text: the code.
@@ -55,6 +56,10 @@ def draw_png(text: str, *, scale: int = 8) -> bytes:
 
 
 def _encode(text: str) -> segno.QRCode:
-    if not is_short_code(text):
+    error = "q"
+    if text.startswith(DEVICE_PREFIX):
+        read_device(text)
+        error = "m"
+    elif not is_short_code(text):
         read_signed(text)
-    return segno.make(text, mode="numeric", error="q", boost_error=False, micro=False, mask=3)
+    return segno.make(text, mode="numeric", error=error, boost_error=False, micro=False, mask=3)

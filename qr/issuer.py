@@ -1,12 +1,29 @@
 """Signs card codes. Runs only where the private key lives."""
 
 import secrets
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from qr.codes import ALIAS_SIZE, KEY_IDS, NONCE_SIZE, Scope, SignedCode
+from qr.codes import (
+    ALIAS_SIZE,
+    KEY_IDS,
+    NONCE_SIZE,
+    PUBLIC_KEY_SIZE,
+    SERIALS,
+    Delegation,
+    Scope,
+    SignedCode,
+)
+from qr.delegation import (
+    delegation_claims,
+    delegation_header,
+    delegation_input,
+    is_weak_key,
+    write_delegation,
+)
 from qr.epoch import from_epoch, to_epoch
 from qr.jose import from_b64url
 from qr.signed import (
@@ -22,7 +39,7 @@ _SECOND = timedelta(seconds=1)
 
 
 class Issuer:
-    """Issues signed codes (签名码) in the name of one school with one key."""
+    """Issues signed codes (签名码) and delegations (脱机授权) for one school, with one key."""
 
     def __init__(self, private_key: Ed25519PrivateKey, *, key_id: int, issuer: str) -> None:
         """Hold a key.
@@ -85,17 +102,66 @@ class Issuer:
             expires_at=from_epoch(second) + lifetime,
             nonce=nonce,
         )
-        return write_signed(code, self._sign(code))
-
-    def _sign(self, code: SignedCode) -> bytes:
-        token = jwt.encode(
+        signature = self._sign(
             signed_claims(code, self._issuer),
-            self._private_key,
-            algorithm="EdDSA",
-            headers=signed_header(code),
+            signed_header(code),
+            signed_input(code, self._issuer),
         )
+        return write_signed(code, signature)
+
+    def delegate(
+        self,
+        public_key: bytes,
+        *,
+        serial: int,
+        scope: Scope,
+        expires_at: datetime,
+        cap_yuan: int,
+        cap_count: int,
+    ) -> bytes:
+        """Return the 108 bytes that let a phone's key stand for a card (脱机授权).
+
+        Args:
+            public_key: the phone's 32 bytes; that it holds the private half is for the caller to
+                have proved.
+            serial: 0 to 2^32 - 1, of no other delegation that has not expired.
+            scope: every use that the phone may make codes for, at least one.
+            expires_at: aware; the fraction of a second is dropped.
+            cap_yuan: what a till without network may take in one sale, 0 to 255.
+            cap_count: how many sales it may take in a day, 0 to 255.
+
+        Raises:
+            ValueError: an argument does not fit the format, or anybody could sign for the key.
+        """
+        if len(public_key) != PUBLIC_KEY_SIZE or is_weak_key(public_key):
+            raise ValueError("not a public key that only its owner can sign for")
+        if not scope:
+            raise ValueError("a delegation is for something")
+        second = to_epoch(expires_at)
+        if serial not in SERIALS or second not in SERIALS:
+            raise ValueError("a serial and a second have 32 bits")
+        if cap_yuan not in KEY_IDS or cap_count not in KEY_IDS:
+            raise ValueError("a cap is 0 to 255")
+        delegation = Delegation(
+            serial=serial,
+            public_key=public_key,
+            scope=Scope(scope),
+            key_id=self._key_id,
+            expires_at=from_epoch(second),
+            cap_yuan=cap_yuan,
+            cap_count=cap_count,
+        )
+        signature = self._sign(
+            delegation_claims(delegation, self._issuer),
+            delegation_header(delegation),
+            delegation_input(delegation, self._issuer),
+        )
+        return write_delegation(delegation, signature)
+
+    def _sign(self, claims: Mapping[str, object], header: Mapping[str, str], rebuilt: str) -> bytes:
+        token = jwt.encode(dict(claims), self._private_key, algorithm="EdDSA", headers=dict(header))
         signed, _, signature = token.rpartition(".")
         # The verifier will rebuild these two segments from the fields: they must be the same text.
-        if signed != signed_input(code, self._issuer):
+        if signed != rebuilt:
             raise RuntimeError("PyJWT spells this token otherwise than the format does")
         return from_b64url(signature)

@@ -14,11 +14,12 @@ from qr.epoch import from_epoch, to_epoch
 from qr.jose import b64url, signing_input
 
 AUDIENCE = "ecard:scan"
+VERSION = 1
+"""Of the format, in the high half of the first byte of every code."""
 LIFETIME = timedelta(seconds=60)
 """How long a code lives unless told otherwise (有效期), and the longest that the format knows."""
 
 _PREFIX = "961"
-_VERSION = 1
 _BODY_SIZE = 18
 _SIGNATURE_SIZE = 64
 _SECOND = timedelta(seconds=1)
@@ -28,7 +29,7 @@ def write_signed(code: SignedCode, signature: bytes) -> str:
     """Return the 201 digits that carry `code` and its 64-byte signature."""
     lifetime = (code.expires_at - code.issued_at) // _SECOND
     body = (
-        bytes([_VERSION << 4 | int(code.scope), code.key_id])
+        bytes([VERSION << 4 | int(code.scope), code.key_id])
         + code.alias
         + to_epoch(code.issued_at).to_bytes(4, "big")
         + bytes([lifetime])
@@ -48,7 +49,7 @@ def read_signed(text: str) -> tuple[SignedCode, bytes]:
     body, signature = raw[:_BODY_SIZE], raw[_BODY_SIZE:]
     version, scope = divmod(body[0], 16)
     lifetime = body[12] * _SECOND
-    if version != _VERSION or not _SECOND <= lifetime <= LIFETIME:
+    if version != VERSION or not _SECOND <= lifetime <= LIFETIME:
         raise CodeMalformed
     issued_at = from_epoch(int.from_bytes(body[8:12], "big"))
     code = SignedCode(

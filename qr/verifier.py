@@ -7,15 +7,20 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from qr.codes import (
+    CardCode,
     CodeExpired,
     CodeForged,
     CodeNotYetValid,
     CodeUnknownKey,
     CodeWrongScope,
+    DeviceCode,
     Scope,
     SignedCode,
 )
+from qr.delegation import delegation_input, is_weak_key, read_delegation
+from qr.device import DEVICE_PREFIX, proof_jwt, read_device
 from qr.epoch import from_epoch, to_epoch
+from qr.jose import b64url
 from qr.signed import AUDIENCE, check_issuer, read_signed, signed_jwt
 
 EARLY = timedelta(seconds=15)
@@ -59,54 +64,101 @@ class Verifier:
         self._early = early
         self._late = late
 
-    def verify(self, text: str, *, need: Scope, now: datetime) -> SignedCode:
-        """Return the content of a signed code that a scanner has read.
+    def verify(self, text: str, *, need: Scope, now: datetime) -> CardCode:
+        """Return the content of a signed or device code that a scanner has read.
 
-        Changes nothing: whoever acts on the answer must also see that its `key` is used once.
+        Changes nothing: whoever acts on the answer must also see that its `key` is used once, and
+        that a device code's delegation is not revoked.
 
         Args:
             text: what the scanner read, and nothing around it.
             need: the use at hand; when several are named, one of them is enough.
             now: the moment of scanning, aware. Whole seconds count, rounded down: unless the
-                verifier was told otherwise, a code is good from 15 s before `issued_at` through
-                the tenth second after `expires_at`.
+                verifier was told otherwise, a signed code is good from 15 s before `issued_at`
+                through the tenth second after `expires_at`; a device code from 15 s before
+                `issued_at` through `expires_at`, a minute later at most.
 
         Raises:
             ValueError: `need` names no use.
-            CodeMalformed: `text` is not a signed code, or claims to live longer than 60 s.
-            CodeForged: the key that it names did not sign it for this issuer.
+            CodeMalformed: `text` is neither, or a signed code that claims to live over 60 s.
+            CodeForged: the key that it names did not sign it for this issuer, the phone's key did
+                not sign the rest, or that key is one that anybody can sign for.
             CodeUnknownKey: it names a key outside the table, so nothing can be said of its
                 signature; never raised together with `CodeForged`.
             CodeNotYetValid: `now` is too long before `issued_at`.
-            CodeExpired: `now` is too long after `expires_at`.
+            CodeExpired: `now` is too long after `issued_at`, or the delegation's time is over.
             CodeWrongScope: it is not for any use in `need`.
         """
         if not need:
             raise ValueError("a verifier needs some use")
-        code, signature = read_signed(text)
-        self._check_signature(code, signature)
+        code = self.genuine(text)
         second = from_epoch(to_epoch(now))
         if second < code.issued_at - self._early:
             raise CodeNotYetValid(code.issued_at)
-        if second > code.expires_at + self._late:
+        late = self._late if isinstance(code, SignedCode) else timedelta()
+        if second > code.expires_at + late:
             raise CodeExpired(code.expires_at)
         if not code.scope & need:
             raise CodeWrongScope(code.scope)
         return code
 
-    def _check_signature(self, code: SignedCode, signature: bytes) -> None:
-        key = self._keys.get(code.key_id)
+    def genuine(self, text: str) -> CardCode:
+        """Return the content of a code whose signatures are good, whatever its time and use.
+
+        Raises:
+            CodeMalformed, CodeForged, CodeUnknownKey: as `verify` does.
+        """
+        if isinstance(text, str) and text.startswith(DEVICE_PREFIX):
+            return self._genuine_device(text)
+        code, signature = read_signed(text)
+        self._check(
+            signed_jwt(code, signature, self._issuer),
+            self._key(code.key_id),
+            require=["iss", "aud", "sub", "iat", "exp", "jti"],
+            issuer=self._issuer,
+        )
+        return code
+
+    def _genuine_device(self, text: str) -> DeviceCode:
+        code, delegation_raw, proof_signature = read_device(text)
+        delegation, signature = read_delegation(delegation_raw)
+        # The school's signature first, under a key of the table and no other: a delegation that
+        # was checked with the key it carries would let every phone delegate to itself.
+        self._check(
+            f"{delegation_input(delegation, self._issuer)}.{b64url(signature)}",
+            self._key(delegation.key_id),
+            require=["iss", "aud", "sub", "exp", "cnf"],
+            issuer=self._issuer,
+        )
+        if is_weak_key(delegation.public_key):
+            raise CodeForged
+        self._check(
+            proof_jwt(code, delegation_raw, proof_signature),
+            Ed25519PublicKey.from_public_bytes(delegation.public_key),
+            require=["aud", "iat", "cth"],
+            issuer=None,
+        )
+        return code
+
+    def _key(self, key_id: int) -> Ed25519PublicKey:
+        key = self._keys.get(key_id)
         if key is None:
-            raise CodeUnknownKey(code.key_id)
+            raise CodeUnknownKey(key_id)
+        return key
+
+    @staticmethod
+    def _check(
+        token: str, key: Ed25519PublicKey, *, require: list[str], issuer: str | None
+    ) -> None:
         try:
             jwt.decode(
-                signed_jwt(code, signature, self._issuer),
+                token,
                 key,
                 algorithms=["EdDSA"],
                 audience=AUDIENCE,
-                issuer=self._issuer,
+                issuer=issuer,
                 options={
-                    "require": ["iss", "aud", "sub", "iat", "exp", "jti"],
+                    "require": require,
                     "strict_aud": True,
                     # PyJWT reads the system's clock; `verify` judges the times by `now`.
                     "verify_exp": False,

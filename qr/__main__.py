@@ -11,7 +11,7 @@ from qr import alone
 from qr.arguments import add_text, moment, name_of, scope, spell, text_of
 from qr.bundle import BundleError
 from qr.codes import CardCode, CodeError, DeviceCode
-from qr.device import DEVICE_PREFIX, read_device
+from qr.device import is_device_text, read_device
 from qr.jwks import read_jwks
 from qr.keys import KeyRing, KeyRingError
 from qr.short import is_short_code
@@ -49,7 +49,7 @@ def _inspect(options: argparse.Namespace) -> int:
     if is_short_code(text):
         print("a short code, type N: only the server knows whose")
         return 0
-    if text.startswith(DEVICE_PREFIX):
+    if is_device_text(text):
         made, _, _ = read_device(text)
         print("a device code, type D: NOT CHECKED")
         _print_fields(made)

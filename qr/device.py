@@ -18,7 +18,7 @@ from qr.epoch import from_epoch, to_epoch
 from qr.jose import b64url, from_b64url, signing_input
 from qr.signed import AUDIENCE
 
-DEVICE_PREFIX = "962"
+_PREFIX = "962"
 _PROOF_SIZE = 5
 _SIGNATURE_SIZE = 64
 _SIZE = DELEGATION_SIZE + _PROOF_SIZE + _SIGNATURE_SIZE
@@ -57,7 +57,12 @@ def make_device_code(
     )
     proof = second.to_bytes(4, "big") + bytes([int(scope) << 4 | sequence])
     signature = from_b64url(token.rpartition(".")[2])
-    return write_digits(delegation + proof + signature, prefix=DEVICE_PREFIX)
+    return write_digits(delegation + proof + signature, prefix=_PREFIX)
+
+
+def is_device_text(text: str) -> bool:
+    """Return whether `text` begins as device codes do and no other code; no more is said."""
+    return isinstance(text, str) and text.startswith(_PREFIX)
 
 
 def read_device(text: str) -> tuple[DeviceCode, bytes, bytes]:
@@ -66,7 +71,7 @@ def read_device(text: str) -> tuple[DeviceCode, bytes, bytes]:
     Raises:
         CodeMalformed: `text` is not a device code of version 1.
     """
-    raw = read_digits(text, prefix=DEVICE_PREFIX, size=_SIZE)
+    raw = read_digits(text, prefix=_PREFIX, size=_SIZE)
     delegation_raw, rest = raw[:DELEGATION_SIZE], raw[DELEGATION_SIZE:]
     delegation, _ = read_delegation(delegation_raw)
     scope, sequence = divmod(rest[4], 16)

@@ -9,7 +9,7 @@ import io
 
 import segno
 
-from qr.device import DEVICE_PREFIX, read_device
+from qr.device import is_device_text, read_device
 from qr.short import is_short_code
 from qr.signed import read_signed
 
@@ -57,7 +57,7 @@ def draw_png(text: str, *, scale: int = 8) -> bytes:
 
 def _encode(text: str) -> segno.QRCode:
     error = "q"
-    if text.startswith(DEVICE_PREFIX):
+    if is_device_text(text):
         read_device(text)
         error = "m"
     elif not is_short_code(text):

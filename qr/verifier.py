@@ -18,7 +18,7 @@ from qr.codes import (
     SignedCode,
 )
 from qr.delegation import delegation_input, is_weak_key, read_delegation
-from qr.device import DEVICE_PREFIX, proof_jwt, read_device
+from qr.device import is_device_text, proof_jwt, read_device
 from qr.epoch import from_epoch, to_epoch
 from qr.jose import b64url
 from qr.signed import AUDIENCE, check_issuer, read_signed, signed_jwt
@@ -108,7 +108,7 @@ class Verifier:
         Raises:
             CodeMalformed, CodeForged, CodeUnknownKey: as `verify` does.
         """
-        if isinstance(text, str) and text.startswith(DEVICE_PREFIX):
+        if is_device_text(text):
             return self._genuine_device(text)
         code, signature = read_signed(text)
         self._check(

@@ -10,6 +10,8 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from backend import db, stage
+from backend.bundles import routes as bundles
+from backend.cards import delegation_routes as delegations
 from backend.cards import routes as cards
 from backend.charges import routes as charges
 from backend.console import routes as console
@@ -43,11 +45,13 @@ BLUEPRINTS = (
     (holders.public, API),
     (holders.own_session, API),
     (cards.blueprint, API),
+    (delegations.blueprint, API),
     (holders.blueprint, API),
     (topups.blueprint, API),
     (gates.own, API),
     (terminals.public, API),
     (terminals.blueprint, API),
+    (bundles.blueprint, API),
     (charges.blueprint, API),
     (gates.blueprint, API),
     (cards.kiosk, API),

@@ -10,6 +10,7 @@ import os
 import unicodedata
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -45,6 +46,10 @@ class Sealer:
             )
         except InvalidTag:
             return None
+
+    def signing_key(self, purpose: str) -> Ed25519PrivateKey:
+        """Return the key that signs for one purpose, the same at every start."""
+        return Ed25519PrivateKey.from_private_bytes(self._key(f"sign:{purpose}"))
 
     def _key(self, label: str, also: bytes = b"") -> bytes:
         if also:  # one key per secret of a caller: derived each time, never kept

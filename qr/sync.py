@@ -58,11 +58,12 @@ class Server:
             request.full_url += f"?after={after}"
             request.add_header("If-None-Match", f'"{after}"')
         try:
-            return self._send(request).decode("ascii")
+            token: str = json.loads(self._send(request))["bundle"]
         except HTTPError as answer:
             if answer.code == NOT_MODIFIED:
                 return None
             raise
+        return token
 
     def _send(self, request: Request) -> bytes:
         request.add_header("Authorization", f"Bearer {self._token}")

@@ -219,7 +219,7 @@ def make_terminal(kind: TerminalKind, *, is_canteen: bool = False) -> Device:
             actor=SYSTEM,
             now=now,
         )
-        terminal.token_hash = token_hash(token)
+        terminal.token_hash, terminal.enrolled_at = token_hash(token), now
         session.flush()
         return Device(terminals.caller_of(session, terminal), token)
 

@@ -1,11 +1,18 @@
 """A phone for tests: it talks to the application as the mini program does."""
 
+import base64
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
-from factories import Person
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from factories import Bound, Person
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
+
+from backend import clock
+from backend.ids import new_id
+from qr import Scope, make_device_code
 
 API = "/api/v1"
 
@@ -51,3 +58,81 @@ class Phone:
         """Take both steps."""
         assert self.verify_identity(person).status_code == 200
         assert self.verify_payment_identity().status_code == 200
+
+
+def spell(raw: bytes) -> str:
+    """Return bytes as JSON carries them."""
+    return base64.urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def unspell(text: str) -> bytes:
+    """Return the bytes that a text of JSON carries."""
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+class DevicePhone:
+    """A bound phone with a key of its own, as it needs one while it has no network."""
+
+    def __init__(self, phone: Phone, holder: Bound) -> None:
+        self.phone, self.holder = phone, holder
+        self.key = Ed25519PrivateKey.generate()
+        self.public_key = self.key.public_key().public_bytes_raw()
+        self.asked: dict[str, Any] = {}
+        self.sent: dict[str, str] = {}
+        self.path = ""
+        self.delegation = b""
+
+    def ask_challenge(self) -> None:
+        """Get what has to be signed."""
+        answer = self.phone.call("POST", "/me/delegations/challenges")
+        assert answer.status_code == 201, answer.get_json()
+        self.asked = answer.get_json()
+        self.path = f"/me/delegations/{new_id()}"
+
+    def put(
+        self,
+        *,
+        public_key: bytes | None = None,
+        proof: bytes | None = None,
+        account: bytes | None = None,
+        purpose: bytes = b"ecenrol1",
+    ) -> TestResponse:
+        """Send the key and the proof; what is given stands for what would be right."""
+        signed = purpose + unspell(self.asked["challenge"])
+        signed += account or unspell(self.asked["account"])
+        self.sent = {
+            "public_key": spell(public_key or self.public_key),
+            "proof": spell(proof or self.key.sign(signed)),
+        }
+        answer = self.phone.call("PUT", self.path, self.sent)
+        if answer.status_code == 201:
+            self.delegation = unspell(answer.get_json()["delegation"])
+        return answer
+
+    def enrol(self, **wrong: Any) -> TestResponse:
+        """Ask for a delegation."""
+        self.ask_challenge()
+        return self.put(**wrong)
+
+    def send_again(self, **changed: bytes) -> TestResponse:
+        """Send the last request once more, or with something changed."""
+        said = self.sent | {name: spell(raw) for name, raw in changed.items()}
+        return self.phone.call("PUT", self.path, said)
+
+    def code(
+        self,
+        scope: Scope = Scope.PAY,
+        *,
+        sequence: int = 0,
+        later: int = 0,
+        now: datetime | None = None,
+        delegation: bytes | None = None,
+    ) -> str:
+        """Make a device code, `later` seconds from now."""
+        return make_device_code(
+            self.key,
+            delegation or self.delegation,
+            scope=scope,
+            issued_at=(now or clock.now()) + timedelta(seconds=later),
+            sequence=sequence,
+        )

@@ -5,28 +5,30 @@ times apart; without it signed codes go on working.
 """
 
 import logging
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from redis import Redis, RedisError
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from backend.cards.models import Card, SpentCode
-from backend.cards.service import ALIAS_BYTES
+from backend.cards.models import Card, Delegation, SpentCode
+from backend.cards.service import renew_alias
 from backend.errors import DomainError, Kind, NotFound, ServiceUnavailable
 from backend.holders.login import HolderCaller
 from backend.http.rates import Rates
 from backend.operation_log import service as operation_log
 from qr import (
+    CardCode,
     CodeError,
     CodeExpired,
     CodeNotYetValid,
     CodeWrongScope,
+    DeviceCode,
     Issuer,
     KeyRing,
     Scope,
+    SignedCode,
     Verifier,
     is_short_code,
     make_short_code,
@@ -114,9 +116,14 @@ class PresentedCode:
 
     key: bytes
     """What single use is judged by."""
-    alias: bytes
+    alias: bytes | None
+    """Of the virtual card; None for a device code, which names its delegation instead."""
     issued_at: int
     """Epoch seconds."""
+    sequence: int = 0
+    """Tells a phone's own codes of one second apart."""
+    serial: int | None = None
+    """Of the delegation of a device code; whose card that is, the database says."""
 
 
 def newest_spent(session: Session, *, card: Card, scope: Scope) -> int:
@@ -217,7 +224,15 @@ def read_code(
     if is_short_code(text):
         return _read_short(text, need=need, redis=redis, rates=rates, reader=reader)
     code = Verifier(key_ring.public_keys(now), issuer=issuer).verify(text, need=need, now=now)
-    return PresentedCode(code.key, code.alias, int(code.issued_at.timestamp()))
+    return presented(code)
+
+
+def presented(code: CardCode) -> PresentedCode:
+    """Return what a genuine code stands for."""
+    issued_at = int(code.issued_at.timestamp())
+    if isinstance(code, DeviceCode):
+        return PresentedCode(code.key, None, issued_at, code.sequence, code.delegation.serial)
+    return PresentedCode(code.key, code.alias, issued_at)
 
 
 def _read_short(
@@ -243,11 +258,12 @@ def _short_key(text: str) -> str:
 def burn_codes(session: Session, *, card: Card, caller: HolderCaller, now: datetime) -> None:
     """Make every code shown so far worthless, as after a screenshot.
 
-    Locks the card and its purse: they get a new alias.
+    Locks the card and its purse: they get a new alias.  What the phone makes from now on without
+    network is good again.
     """
     session.refresh(card, with_for_update=True)
-    card.alias = secrets.token_bytes(ALIAS_BYTES)
-    session.flush()
+    renew_alias(session, card=card, now=now)
+    session.execute(update(Delegation).where(Delegation.card_id == card.id).values(codes_from=now))
     operation_log.record(
         session,
         actor=caller.actor,
@@ -261,7 +277,7 @@ def burn_codes(session: Session, *, card: Card, caller: HolderCaller, now: datet
 def check_own(
     text: str, *, card: Card, key_ring: KeyRing, issuer: str, redis: Redis, now: datetime
 ) -> None:
-    """Refuse to draw a code that is not the caller's own.
+    """Refuse to draw a code that is not the caller's own, or that the phone made itself.
 
     Raises:
         NotFound: somebody else's code, an old one, or no code at all.
@@ -284,9 +300,10 @@ def _alias_whenever(text: str, *, key_ring: KeyRing, issuer: str, now: datetime)
     for later in (0, 30, 60, 90):
         for scope in (Scope.PAY, Scope.GATE):
             try:
-                return verifier.verify(text, need=scope, now=now + timedelta(seconds=later)).alias
+                code = verifier.verify(text, need=scope, now=now + timedelta(seconds=later))
             except (CodeNotYetValid, CodeWrongScope):
                 continue
             except CodeError as error:
                 raise NotFound from error
+            return code.alias if isinstance(code, SignedCode) else None
     return None

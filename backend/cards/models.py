@@ -6,10 +6,13 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
     CheckConstraint,
     ForeignKey,
+    Identity,
     Index,
     LargeBinary,
+    SmallInteger,
     UniqueConstraint,
     text,
 )
@@ -80,11 +83,79 @@ class Card(Base):
     created_at: Mapped[datetime]
 
 
+class CardAlias(Base):
+    """An alias that a virtual card has or had: what a code of that time stood for.
+
+    Scanners without network accept an alias until they hear that it was given up, and tell of it
+    hours later: then this says whose it was.
+    """
+
+    __tablename__ = "card_aliases"
+    __table_args__ = (Index(None, "card_id"), Index(None, "retired_at"))
+
+    alias: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    card_id: Mapped[UUID] = mapped_column(ForeignKey("cards.id"))
+    given_at: Mapped[datetime]
+    retired_at: Mapped[datetime | None]
+
+
+class Delegation(Base):
+    """The right of one phone's key to make codes for a card without network (脱机授权).
+
+    One phone a card: another key ends the right of the one before.  A renewal for the same key
+    only supersedes it, so a phone that never heard the answer goes on with the old one.
+    """
+
+    __tablename__ = "delegations"
+    __table_args__ = (
+        Index(
+            "uq_delegations_current",
+            "card_id",
+            unique=True,
+            postgresql_where=text("superseded_at IS NULL AND revoked_at IS NULL"),
+        ),
+        Index(None, "card_id", "granted_at"),
+        Index(None, "expires_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    serial: Mapped[int] = mapped_column(BigInteger, Identity(minvalue=1), unique=True)
+    """Stands in every code of this phone, and for its bit in the revocation list."""
+    card_id: Mapped[UUID] = mapped_column(ForeignKey("cards.id"))
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("holder_sessions.id"))
+    public_key: Mapped[bytes] = mapped_column(LargeBinary)
+    content_hash: Mapped[bytes] = mapped_column(LargeBinary)
+    certificate: Mapped[bytes] = mapped_column(LargeBinary)
+    """The 108 bytes that the phone keeps."""
+    policy_ids: Mapped[list[Any]]
+    granted_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    renew_at: Mapped[datetime]
+    """From then on the phone asks for the next one, silently."""
+    superseded_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    codes_from: Mapped[datetime]
+    """Codes made before are dead: the holder burnt them after a screenshot."""
+
+
+class DelegationChallenge(Base):
+    """What a phone has to sign to show that its key is its own.  One at a time for each login."""
+
+    __tablename__ = "delegation_challenges"
+
+    session_id: Mapped[UUID] = mapped_column(ForeignKey("holder_sessions.id"), primary_key=True)
+    challenge: Mapped[bytes] = mapped_column(LargeBinary)
+    expires_at: Mapped[datetime]
+
+
 class SpentCode(Base):
     """A card code that was decided on.  The primary key is what makes single use true (K1)."""
 
     __tablename__ = "spent_codes"
-    __table_args__ = (Index(None, "alias", "scope", "issued_at"), Index(None, "spent_at"))
+    __table_args__ = (
+        Index(None, "alias", "scope", "issued_at", "sequence"),
+        Index(None, "spent_at"),
+    )
 
     code_key: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     alias: Mapped[bytes] = mapped_column(LargeBinary)
@@ -94,6 +165,8 @@ class SpentCode(Base):
     decision_id: Mapped[UUID]
     """The charge or passage."""
     spent_at: Mapped[datetime]
+    sequence: Mapped[int] = mapped_column(SmallInteger, server_default=text("0"))
+    """Tells a phone's own codes of one second apart."""
 
 
 class LossReport(Base):

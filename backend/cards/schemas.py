@@ -5,7 +5,7 @@ import marshmallow as ma
 from backend.cards.models import CardState
 from backend.holders.models import Category
 from backend.holders.schemas import BINDINGS, LimitsReply
-from backend.http.fields import Flag, Moment, Text, Word
+from backend.http.fields import Flag, Moment, Raw, Text, Word
 from backend.terminals.models import TerminalKind
 
 CREDENTIALS = ("physical_card", "phone")
@@ -136,6 +136,28 @@ class KioskLossRequest(ma.Schema):
 class KioskRestorationRequest(ma.Schema):
     card_number = Text(required=True, validate=ma.validate.Length(1, 32))
     document_number = Text(required=True, validate=ma.validate.Length(6, 32))
+
+
+class ChallengeReply(ma.Schema):
+    challenge = Raw(32, required=True)
+    account = Raw(32, required=True)
+    expires_at = Moment(required=True)
+
+
+class DelegationRequest(ma.Schema):
+    public_key = Raw(32, required=True)
+    proof = Raw(64, required=True)
+
+
+class DelegationReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    serial = ma.fields.Integer(required=True)
+    delegation = Raw(108, required=True, attribute="certificate")
+    granted_at = Moment(required=True)
+    expires_at = Moment(required=True)
+    renew_at = Moment(required=True)
+    cap_fen = ma.fields.Integer(required=True)
+    cap_count = ma.fields.Integer(required=True)
 
 
 class RosterQuery(ma.Schema):

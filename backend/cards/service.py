@@ -6,10 +6,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backend.cards.models import Card, CardKind, CardState
+from backend.cards.models import Card, CardAlias, CardKind, CardState, Delegation
 from backend.cards.rules import CardEvent, next_state
 from backend.clock import business_date
 from backend.errors import DomainError, Kind
@@ -108,6 +108,7 @@ def open_virtual_card(session: Session, *, holder_id: UUID, now: datetime) -> Ca
     )
     session.add(card)
     session.flush()
+    _note_alias(session, card, now=now)
     purse = ledger.lock_purse(session, holder_id=holder_id)
     purse.card_id, purse.card_alias, purse.card_state = card.id, card.alias, card.state
     session.flush()
@@ -126,7 +127,8 @@ def change_state(
     """Let an event happen to a card; say whether it was news.
 
     Locks the card's row, and through the foreign key the purse that it pays from.  A virtual card
-    gets a new alias, so that every code shown so far is stale.
+    gets a new alias, so that every code shown so far is stale; what its phone may do without
+    network ends with anything that stops the card, and does not come back with it.
 
     Raises:
         TransitionNotPossible: the card's state does not allow it.
@@ -138,7 +140,8 @@ def change_state(
         return False
     card.state = after
     if card.kind is CardKind.VIRTUAL:
-        card.alias = secrets.token_bytes(ALIAS_BYTES)
+        renew_alias(session, card=card, now=now)
+        revoke_delegations(session, card_id=card.id, now=now)
     session.flush()
     operation_log.record(
         session,
@@ -153,6 +156,31 @@ def change_state(
         **facts,
     )
     return True
+
+
+def renew_alias(session: Session, *, card: Card, now: datetime) -> None:
+    """Give a virtual card another alias: every code shown so far is stale.
+
+    The caller has locked the card.
+    """
+    session.execute(update(CardAlias).where(CardAlias.alias == card.alias).values(retired_at=now))
+    card.alias = secrets.token_bytes(ALIAS_BYTES)
+    session.flush()
+    _note_alias(session, card, now=now)
+
+
+def _note_alias(session: Session, card: Card, *, now: datetime) -> None:
+    session.add(CardAlias(alias=card.alias or b"", card_id=card.id, given_at=now))
+    session.flush()
+
+
+def revoke_delegations(session: Session, *, card_id: UUID, now: datetime) -> None:
+    """Take back what phones may do for a card without network (撤销脱机授权)."""
+    session.execute(
+        update(Delegation)
+        .where(Delegation.card_id == card_id, Delegation.revoked_at.is_(None))
+        .values(revoked_at=now)
+    )
 
 
 def usable_virtual_card(session: Session, *, holder_id: UUID) -> Card:

@@ -33,8 +33,8 @@ POLICIES = (
 POST_CHARGE = text(
     "SELECT * FROM post_charge(:id, :terminal_id, :merchant_id, :merchant_account,"
     " :surcharge_account, :place, :content_hash, :amount_fen, :surcharge_fen, :note,"
-    " :code_fault, :code_key, :alias, :issued_at, :per_charge_cap_fen, :per_day_cap_fen,"
-    " :policy_ids, :now, :business_date, :reference)"
+    " :code_fault, :code_key, :alias, :serial, :issued_at, :sequence, :per_charge_cap_fen,"
+    " :per_day_cap_fen, :policy_ids, :now, :business_date, :reference)"
 ).bindparams(bindparam("policy_ids", type_=JSONB))
 
 
@@ -74,8 +74,9 @@ def charge(
         ChargeVoided: a void came first.
         IdReused: `charge_id` came before with other content.
         CodeError's codes: the code itself is at fault; nothing was stored.
-        CodeStale, CodeSpent, CardLost, CardFrozen, CardExpired, AccountClosed, PaymentPaused,
-        LimitExceeded, InsufficientBalance: declined, stored, and answered again to a retry.
+        CodeStale, CodeRevoked, CodeSpent, CardLost, CardFrozen, CardExpired, AccountClosed,
+        PaymentPaused, LimitExceeded, InsufficientBalance: declined, stored, and answered again to
+            a retry.
     """
     terminal.must_be(TerminalKind.TILL)
     policies = policies_at(session, now)
@@ -98,7 +99,9 @@ def charge(
             "code_fault": None if isinstance(code, PresentedCode) else code.code,
             "code_key": presented and presented.key,
             "alias": presented and presented.alias,
+            "serial": presented and presented.serial,
             "issued_at": presented and presented.issued_at,
+            "sequence": presented and presented.sequence,
             "per_charge_cap_fen": policies["charge.per_charge_cap_fen"],
             "per_day_cap_fen": policies["charge.per_day_cap_fen"],
             "policy_ids": [str(id_) for id_ in policies.used(*POLICIES)],

@@ -20,7 +20,8 @@ from backend.terminals.service import TerminalCaller
 from qr import CodeError, Scope
 
 LOCK = text("SELECT lock_id(:id)")
-SPEND = text("SELECT spend_code(:key, :alias, :scope, :issued_at, :id, :now)")
+SPEND = text("SELECT spend_code(:key, :alias, :scope, :issued_at, :sequence, :id, :now)")
+DELEGATED = text("SELECT alias, refusal FROM delegated_alias(:serial, :issued_at)")
 REFUSAL = text("SELECT card_refusal(:state)")
 
 
@@ -88,10 +89,17 @@ def decide(
 
 def _judge(session: Session, passage: Passage, code: PresentedCode, *, now: datetime) -> None:
     """Fill in who it is and, where something stands against it, the reason."""
+    alias = code.alias
+    if code.serial is not None:
+        alias, passage.reason = session.execute(
+            DELEGATED, {"serial": code.serial, "issued_at": code.issued_at}
+        ).one()
+        if passage.reason is not None:
+            return
     row = session.execute(
         select(Account.card_state, Holder)
         .join(Holder, Holder.id == Account.holder_id)
-        .where(Account.card_alias == code.alias)
+        .where(Account.card_alias == alias)
         .with_for_update(of=Account, read=True)
     ).one_or_none()
     if row is None:
@@ -105,9 +113,10 @@ def _judge(session: Session, passage: Passage, code: PresentedCode, *, now: date
         SPEND,
         {
             "key": code.key,
-            "alias": code.alias,
+            "alias": alias,
             "scope": int(Scope.GATE),
             "issued_at": code.issued_at,
+            "sequence": code.sequence,
             "id": passage.id,
             "now": now,
         },

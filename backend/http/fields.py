@@ -1,5 +1,6 @@
 """Fields that all schemas share."""
 
+import base64
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any
@@ -57,3 +58,28 @@ class Text(ma.fields.String):
         if isinstance(text, str) and ("\x00" in text or not text.isprintable()):
             raise self.make_error("invalid")
         return text
+
+
+class Raw(ma.fields.String):
+    """Bytes of one length, in base64url without padding (RFC 4648 §5)."""
+
+    def __init__(self, size: int, **options: Any) -> None:
+        self._size = size
+        width = (size * 8 + 5) // 6
+        pattern = f"^[A-Za-z0-9_-]{{{width}}}$"
+        super().__init__(validate=ma.validate.Regexp(pattern), **options)
+
+    def _serialize(self, value: Any, *_: Any, **__: Any) -> str | None:
+        return None if value is None else base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+    def deserialize(self, *args: Any, **options: Any) -> Any:
+        """Return the bytes, once the text is known to be of the right length and letters."""
+        text = super().deserialize(*args, **options)
+        if not isinstance(text, str):
+            return text
+        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        if (
+            self._serialize(raw, None, None) != text
+        ):  # the last letter has bits that stand for nothing
+            raise self.make_error("invalid")
+        return raw

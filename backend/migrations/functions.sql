@@ -41,16 +41,38 @@ $$;
 
 -- Mark a code as decided on.  False when it, or a newer one of the same card and scope, already was.
 CREATE OR REPLACE FUNCTION spend_code(
-    p_code_key bytea, p_alias bytea, p_scope int, p_issued_at bigint, p_decision_id uuid, p_now timestamptz
+    p_code_key bytea, p_alias bytea, p_scope int, p_issued_at bigint, p_sequence int,
+    p_decision_id uuid, p_now timestamptz
 ) RETURNS boolean LANGUAGE plpgsql AS $$
 DECLARE
-    newest bigint;
+    newer boolean;
 BEGIN
-    SELECT max(issued_at) INTO newest FROM spent_codes WHERE alias = p_alias AND scope = p_scope;
-    INSERT INTO spent_codes (code_key, alias, scope, issued_at, decision_id, spent_at)
-    VALUES (p_code_key, p_alias, p_scope, p_issued_at, p_decision_id, p_now)
+    SELECT EXISTS (
+        SELECT FROM spent_codes
+         WHERE alias = p_alias AND scope = p_scope
+           AND (issued_at, sequence) >= (p_issued_at, p_sequence)
+    ) INTO newer;
+    INSERT INTO spent_codes (code_key, alias, scope, issued_at, sequence, decision_id, spent_at)
+    VALUES (p_code_key, p_alias, p_scope, p_issued_at, p_sequence, p_decision_id, p_now)
     ON CONFLICT DO NOTHING;
-    RETURN FOUND AND (newest IS NULL OR p_issued_at > newest);
+    RETURN FOUND AND NOT newer;
+END $$;
+
+-- The card behind a device code (设备码): the alias that it has now, or why the code is refused.
+CREATE OR REPLACE FUNCTION delegated_alias(
+    p_serial bigint, p_issued_at bigint, OUT alias bytea, OUT refusal text
+) STABLE LANGUAGE plpgsql AS $$
+DECLARE
+    delegation delegations;
+BEGIN
+    SELECT * INTO delegation FROM delegations WHERE serial = p_serial;
+    IF NOT FOUND OR delegation.revoked_at IS NOT NULL THEN
+        refusal := 'code-revoked';
+    ELSIF to_timestamp(p_issued_at) <= delegation.codes_from THEN
+        refusal := 'code-stale';
+    ELSE
+        SELECT cards.alias INTO alias FROM cards WHERE id = delegation.card_id;
+    END IF;
 END $$;
 
 -- Scan and pay (扫码消费): the whole decision in one round trip.
@@ -60,8 +82,8 @@ END $$;
 CREATE OR REPLACE FUNCTION post_charge(
     p_id uuid, p_terminal_id uuid, p_merchant_id uuid, p_merchant_account uuid, p_surcharge_account uuid,
     p_place text, p_content_hash bytea, p_amount_fen bigint, p_surcharge_fen bigint, p_note text,
-    p_code_fault text, p_code_key bytea, p_alias bytea, p_issued_at bigint,
-    p_per_charge_cap_fen bigint, p_per_day_cap_fen bigint, p_policy_ids jsonb,
+    p_code_fault text, p_code_key bytea, p_alias bytea, p_serial bigint, p_issued_at bigint,
+    p_sequence int, p_per_charge_cap_fen bigint, p_per_day_cap_fen bigint, p_policy_ids jsonb,
     p_now timestamptz, p_business_date date, p_reference text
 ) RETURNS charges LANGUAGE plpgsql AS $$
 DECLARE
@@ -116,9 +138,12 @@ BEGIN
     END IF;
 
     -- Card, state and balance in one locked row: a loss report is before this or after it.
+    IF p_serial IS NOT NULL THEN
+        SELECT alias, refusal INTO p_alias, answer.reason FROM delegated_alias(p_serial, p_issued_at);
+    END IF;
     SELECT * INTO purse FROM accounts WHERE card_alias = p_alias FOR NO KEY UPDATE;
     IF NOT FOUND THEN
-        answer.reason := 'code-stale';
+        answer.reason := coalesce(answer.reason, 'code-stale');
         INSERT INTO charges VALUES (answer.*);
         RETURN answer;
     END IF;
@@ -131,7 +156,7 @@ BEGIN
     answer.surcharge_fen := CASE WHEN holder.pays_surcharge THEN p_surcharge_fen ELSE 0 END;
     total := p_amount_fen + answer.surcharge_fen;
 
-    IF NOT spend_code(p_code_key, p_alias, scope_pay, p_issued_at, p_id, p_now) THEN
+    IF NOT spend_code(p_code_key, p_alias, scope_pay, p_issued_at, p_sequence, p_id, p_now) THEN
         answer.reason := 'code-spent';
     ELSIF card_refusal(purse.card_state) IS NOT NULL THEN
         answer.reason := card_refusal(purse.card_state);

@@ -251,7 +251,7 @@ def drop(statement: str) -> Callable[[Bench], None]:
 Check = Callable[[Bench], None]
 DEFENCES: list[tuple[Check, Callable[[Bench], None]]] = [
     (one_code_is_spent_once, drop("ALTER TABLE spent_codes DROP CONSTRAINT pk_spent_codes")),
-    (a_filmed_frame_is_dead, weaken("spend_code", "p_issued_at > newest", "true")),
+    (a_filmed_frame_is_dead, weaken("spend_code", "NOT newer", "true")),
     (
         a_purse_is_never_negative,
         drop("ALTER TABLE accounts DROP CONSTRAINT ck_accounts_purse_not_negative"),

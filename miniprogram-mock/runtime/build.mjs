@@ -19,6 +19,9 @@ const out = process.argv.includes('--out')
   ? resolve(process.argv[process.argv.indexOf('--out') + 1])
   : join(root, 'phone')
 
+// A browser that can run the bundle has BigInt and never asks for these.
+const NOT_FOR_BROWSERS = ['lib/nacl.js']
+
 /** Every file below a folder, as sorted paths with forward slashes relative to miniprogram-mock/. */
 function filesBelow(folder) {
   return readdirSync(join(root, folder), { recursive: true, withFileTypes: true })
@@ -86,7 +89,9 @@ function readApp() {
     ),
   ].join('\n')
   const configs = Object.fromEntries(views.map((path) => [path, JSON.parse(text(`${path}.json`))]))
-  const modules = files.filter((path) => path.endsWith('.js')).map((path) => [path, text(path)])
+  const modules = files
+    .filter((path) => path.endsWith('.js') && !NOT_FOR_BROWSERS.includes(path))
+    .map((path) => [path, text(path)])
   return { appConfig, configs, modules, templates: group.getTmplGenObjectGroups(), css }
 }
 

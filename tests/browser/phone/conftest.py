@@ -252,11 +252,13 @@ def _shown_code(page: Page) -> Locator:
     return page.locator('.wx-page:not([hidden]) [data-code-text]:not([data-code-text=""])').first
 
 
-def _read_symbols(picture: Locator) -> list[str]:
-    """Decode every bar code and QR code in a screenshot."""
+def _read_symbols(
+    picture: Locator, of: Callable[[zxingcpp.Barcode], str] = lambda found: found.text
+) -> list[str]:
+    """Decode every bar code and QR code in a screenshot: its text, unless something else of it."""
     width, height, grey = _grey(picture.screenshot())
     image = memoryview(grey).cast("B", shape=[height, width])
-    return [found.text for found in zxingcpp.read_barcodes(image)]
+    return [of(found) for found in zxingcpp.read_barcodes(image)]
 
 
 def _grey(png: bytes) -> tuple[int, int, bytes]:
@@ -306,8 +308,8 @@ def shown_code() -> Callable[[Page], Locator]:
 
 
 @pytest.fixture
-def read_symbols() -> Callable[[Locator], list[str]]:
-    """The texts of all symbols in a screenshot."""
+def read_symbols() -> Callable[..., list[str]]:
+    """The texts of all symbols in a screenshot, or what else is asked of them."""
     return _read_symbols
 
 

@@ -12,6 +12,7 @@ import pytest
 PROGRAM = Path(__file__).parents[3] / "miniprogram-mock"
 BUNDLE = PROGRAM / "phone" / "bundle.js"
 FIRST_LOAD_BYTES = 115_000
+COMMENT = re.compile(r"/\*.*?\*/|^\s*//.*?$", re.DOTALL | re.MULTILINE)
 
 
 def source_hash() -> str:
@@ -55,6 +56,34 @@ class TestBundle:
         files = [BUNDLE, PROGRAM / "phone" / "phone.css", PROGRAM / "phone" / "index.html"]
         assert sum(len(gzip.compress(one.read_bytes())) for one in files) < FIRST_LOAD_BYTES
 
+    def test_leaves_out_what_no_browser_needs(self):
+        assert "setPRNG" in (PROGRAM / "miniprogram" / "lib" / "nacl.js").read_text()
+        assert "setPRNG" not in BUNDLE.read_text()
+
     def test_the_native_package_stays_far_below_the_platforms_two_megabytes(self):
         sizes = [p.stat().st_size for p in (PROGRAM / "miniprogram").rglob("*") if p.is_file()]
         assert sum(sizes) < 400_000
+
+
+class TestLibraries:
+    def test_are_what_their_packages_make_now(self, tmp_path):
+        if not shutil.which("node") or not (PROGRAM / "node_modules").is_dir():
+            pytest.skip("no node, or no miniprogram-mock/node_modules: nothing was compared")
+        command = ["node", "runtime/vendor.mjs", "--out", str(tmp_path)]
+        subprocess.run(command, cwd=PROGRAM, check=True)
+        assert {path.name for path in tmp_path.iterdir()} == {"ed25519.js", "nacl.js"}
+        for path in tmp_path.iterdir():
+            kept = PROGRAM / "miniprogram" / "lib" / path.name
+            assert path.read_text() == kept.read_text(), path.name
+
+    def test_can_be_read_by_an_engine_without_bigint(self):
+        # One file that cannot be read takes the whole program with it, used or not.
+        for path in (PROGRAM / "miniprogram").rglob("*.js"):
+            code = COMMENT.sub("", path.read_text())
+            assert not re.search(r"\b(?:0x[0-9a-fA-F]+|\d+)n\b", code), path.name
+
+    def test_raise_no_bigint_to_a_power(self):
+        # DevTools rewrites a ** b as Math.pow(a, b), which takes plain numbers only.
+        for path in (PROGRAM / "miniprogram").rglob("*.js"):
+            for base in re.findall(r"(\S+) \*\* ", COMMENT.sub("", path.read_text())):
+                assert base.lstrip("(").isdigit() or base == "BigInt(2", (path.name, base)

@@ -1,7 +1,12 @@
 """The code page: what is drawn can be read, what is told is true."""
 
+import json
+from pathlib import Path
+
 import pytest
 from playwright.sync_api import expect
+
+import qr
 
 pytestmark = pytest.mark.browser
 
@@ -37,6 +42,7 @@ class TestSignedCode:
         text = code.get_attribute("data-code-text")
         assert len(text) == 201
         assert read_symbols(code) == [text]
+        assert read_symbols(code, lambda found: found.ec_level) == ["Q"]
 
     @pytest.mark.parametrize("ratio", [1.5, 2, 3])
     def test_has_whole_pixels_at_every_density(self, open_phone, shown_code, read_symbols, ratio):
@@ -73,6 +79,40 @@ class TestSignedCode:
         page.get_by_role("button", name="截屏").click()
         expect(shown_code(page)).not_to_have_attribute("data-code-text", seen)
         assert ("DELETE", "/me/codes", None) in server.asked
+
+
+class TestDeviceCode:
+    """430 digits in error correction M: 53 modules and four of white on each side."""
+
+    @pytest.fixture(autouse=True)
+    def text(self, server):
+        vectors = json.loads(Path(qr.__file__).with_name("vectors.json").read_text("utf-8"))
+        text = vectors["valid"]["device"][0]["text"]
+        times = {"not_before": "2026-01-01T00:00:00Z", "expires_at": "2099-01-01T00:00:00Z"}
+        server.codes = lambda kind: [{"text": text, "kind": "signed", **times}]
+        return text
+
+    @pytest.mark.parametrize(
+        "screen", [(320, 1), (320, 2), (390, 1), (390, 1.5), (390, 2), (390, 3), (430, 3)]
+    )
+    def test_is_read_from_the_screen(self, open_phone, shown_code, read_symbols, text, screen):
+        width, ratio = screen
+        page = open_phone(viewport={"width": width, "height": 844}, device_scale_factor=ratio)
+        code = shown_code(page)
+        assert code.get_attribute("data-code-text") == text
+        assert read_symbols(code) == [text]
+        assert code.locator("canvas").evaluate("canvas => canvas.width % (53 + 8)") == 0
+
+    def test_is_read_when_enlarged(self, open_phone, shown_code, read_symbols, text):
+        page = open_phone()
+        shown_code(page).wait_for()
+        page.locator('[data-action="enlarge"]').click()
+        large = page.locator(f'[data-action="shrink"] [data-code-text="{text}"]')
+        assert read_symbols(large) == [text]
+
+    def test_is_corrected_less_than_a_signed_one(self, open_phone, shown_code, read_symbols):
+        code = shown_code(open_phone())
+        assert read_symbols(code, lambda found: found.ec_level) == ["M"]
 
 
 class TestShortCode:

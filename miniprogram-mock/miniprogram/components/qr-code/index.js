@@ -3,8 +3,12 @@ const platform = require('../../utils/platform.js')
 
 const QUIET_MODULES = 4
 const MASK = 3
+const DEVICE_CODE_DIGITS = 430
 
-/** A QR code in numeric mode where the text is digits, error correction Q, a whole number of pixels per module. */
+/** A device code is so dense that Q would make its modules too small to read across a counter. */
+const correctionFor = (text) => (text.length === DEVICE_CODE_DIGITS ? 'M' : 'Q')
+
+/** A QR code in numeric mode where the text is digits, with a whole number of pixels per module. */
 Component({
   properties: {
     text: String,
@@ -26,7 +30,7 @@ Component({
     draw() {
       const { text, width } = this.data
       if (!text) return
-      const { data: rows } = encode(text, { ecc: 'Q', maskPattern: MASK, border: QUIET_MODULES })
+      const { data: rows } = encode(text, { ecc: correctionFor(text), maskPattern: MASK, border: QUIET_MODULES })
       const ratio = platform.pixelRatio()
       const pixel = Math.max(1, Math.floor((width * ratio) / rows.length))
       const pixels = pixel * rows.length

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.orm import Session
 
 from backend import clock
@@ -19,6 +20,7 @@ from backend.holders import login
 from backend.holders.identity import tail_index
 from backend.holders.models import Category, Holder
 from backend.http.parts import Parts
+from backend.http.signatures import key_name
 from backend.ids import new_id
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
@@ -183,7 +185,7 @@ def present(holder_id: UUID, *, issued_at: int | None = None) -> PresentedCode:
 
 @dataclass(frozen=True)
 class Device:
-    """An enrolled terminal and its token."""
+    """An enrolled terminal and its token; the token is empty where it has a device key."""
 
     caller: terminals.TerminalCaller
     token: str
@@ -199,9 +201,11 @@ class Device:
         return {"Authorization": f"Bearer {self.token}"}
 
 
-def make_terminal(kind: TerminalKind, *, is_canteen: bool = False) -> Device:
+def make_terminal(
+    kind: TerminalKind, *, is_canteen: bool = False, key: Ed25519PrivateKey | None = None
+) -> Device:
     """Make an enrolled terminal; a till gets a merchant and a stall of its own."""
-    token, now = secrets.token_urlsafe(16), clock.now()
+    token, now = "" if key else secrets.token_urlsafe(16), clock.now()
     with transaction() as session:
         stall = None
         if kind is TerminalKind.TILL:
@@ -219,16 +223,21 @@ def make_terminal(kind: TerminalKind, *, is_canteen: bool = False) -> Device:
             actor=SYSTEM,
             now=now,
         )
-        terminal.token_hash, terminal.enrolled_at = token_hash(token), now
+        if key:
+            terminal.public_key = key.public_key().public_bytes_raw()
+            terminal.key_id = key_name(terminal.public_key)
+        else:
+            terminal.token_hash = token_hash(token)
+        terminal.enrolled_at = now
         session.flush()
         return Device(terminals.caller_of(session, terminal), token)
 
 
-def make_till(*, is_canteen: bool = False) -> Device:
+def make_till(*, is_canteen: bool = False, key: Ed25519PrivateKey | None = None) -> Device:
     """Make a till."""
-    return make_terminal(TerminalKind.TILL, is_canteen=is_canteen)
+    return make_terminal(TerminalKind.TILL, is_canteen=is_canteen, key=key)
 
 
-def make_gate() -> Device:
+def make_gate(*, key: Ed25519PrivateKey | None = None) -> Device:
     """Make a gate."""
-    return make_terminal(TerminalKind.GATE)
+    return make_terminal(TerminalKind.GATE, key=key)

@@ -24,6 +24,7 @@ blueprint = guard(
     ),
     "terminal",
     terminals.authenticate,
+    terminals.authenticate_signed,
 )
 
 

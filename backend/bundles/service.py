@@ -20,6 +20,7 @@ from backend.charges import offline as tills
 from backend.gates import offline as gates
 from backend.policies.service import policies_at
 from backend.sealing import Sealer
+from backend.terminals.heartbeats import note_bundle
 from backend.terminals.models import Terminal, TerminalKind
 from backend.terminals.service import TerminalCaller
 from qr import EARLY, LATE
@@ -85,6 +86,7 @@ def issue(
             terminal_id=terminal.terminal_id, sequence=sequence, sections=sections, issued_at=now
         )
     )
+    note_bundle(session, terminal_id=terminal.terminal_id, sequence=sequence, issued_at=now)
     session.execute(
         delete(TerminalBundle).where(
             TerminalBundle.terminal_id == terminal.terminal_id,

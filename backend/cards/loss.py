@@ -115,6 +115,20 @@ def report_lost(
     return report
 
 
+def find_report(
+    session: Session, *, report_id: UUID, holder_id: UUID, now: datetime
+) -> tuple[LossReport, list[dict[str, Any]]]:
+    """Return a report, and which terminals refuse by now what it stopped.
+
+    Raises:
+        NotFound: there is no such report, or somebody else made it.
+    """
+    report = session.get(LossReport, report_id)
+    if report is None or report.holder_id != holder_id:
+        raise NotFound
+    return report, terminals_informed(session, reported_at=report.reported_at, now=now)
+
+
 def _newest_report(session: Session, holder_id: UUID, credential: str) -> LossReport | None:
     return session.scalars(
         select(LossReport)
@@ -151,7 +165,7 @@ def _answer(session: Session, report_id: UUID, holder_id: UUID, *, now: datetime
         "id": str(report_id),
         "physical_card_state": state(CardKind.PHYSICAL),
         "virtual_card_state": state(CardKind.VIRTUAL),
-        "terminals": terminals_informed(session, now=now),
+        "terminals": terminals_informed(session, reported_at=now, now=now),
     }
 
 

@@ -1,6 +1,5 @@
 """HTTP for the card: bind, look, show codes, report lost, restore."""
 
-from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -79,6 +78,7 @@ kiosk = guard(
     Blueprint("kiosk", __name__, url_prefix="/kiosk", description="Self-service kiosk (自助机)"),
     "terminal",
     terminals.authenticate,
+    terminals.authenticate_signed,
 )
 
 
@@ -283,16 +283,28 @@ def report_lost(request: dict[str, Any], report_id: UUID) -> Any:
             now=(now := clock.now()),
             **request,
         )
-    return _loss(report, now)
+    return _loss(report), 201 if report.reported_at == now else 200
 
 
-def _loss(report: LossReport, now: datetime) -> tuple[dict[str, Any], int]:
-    answer = {
+@blueprint.route("/loss-reports/<uuid:report_id>", methods=["GET"])
+@raises(blueprint, Unauthenticated, NotBound, NotFound)
+@blueprint.response(200, LossReply)
+def read_loss_report(report_id: UUID) -> dict[str, Any]:
+    """Show a loss report, and which terminals refuse by now what it stopped."""
+    who: HolderCaller = caller()
+    with transaction() as session:
+        report, informed = loss.find_report(
+            session, report_id=report_id, holder_id=who.holder_id, now=clock.now()
+        )
+    return _loss(report) | {"terminals": informed}
+
+
+def _loss(report: LossReport) -> dict[str, Any]:
+    return {
         "credential": report.credential,
         "reported_at": report.reported_at,
         **report.answer,
     }
-    return answer, 201 if report.reported_at == now else 200
 
 
 @blueprint.route("/restorations/<uuid:restoration_id>", methods=["PUT"])
@@ -387,7 +399,7 @@ def report_lost_at_kiosk(request: dict[str, Any], report_id: UUID) -> Any:
             actor=who.actor,
             now=now,
         )
-    return _loss(report, now)
+    return _loss(report), 201 if report.reported_at == now else 200
 
 
 def _holder_at_kiosk(session: Any, request: dict[str, Any]) -> UUID:

@@ -98,6 +98,9 @@ class TerminalInformed(ma.Schema):
     place = ma.fields.String(required=True)
     has_it = ma.fields.Boolean(required=True)
     since = ma.fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
+    offline_since = ma.fields.String(
+        required=True, allow_none=True, metadata={"format": "date-time"}
+    )
 
 
 class LossReply(ma.Schema):

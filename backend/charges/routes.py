@@ -29,6 +29,7 @@ blueprint = guard(
     Blueprint("charges", __name__, url_prefix="/charges", description="Scan and pay (扫码消费)"),
     "terminal",
     terminals.authenticate,
+    terminals.authenticate_signed,
 )
 
 

@@ -1,4 +1,4 @@
-"""Today at one glance: charges, top-ups, terminals that fell silent."""
+"""Today at one glance: charges, top-ups, terminals that somebody should look after."""
 
 from flask import Blueprint, render_template
 
@@ -6,7 +6,7 @@ from backend import clock
 from backend.charges import figures
 from backend.clock import business_date, start_of_day
 from backend.db import transaction
-from backend.terminals import service as terminals
+from backend.terminals import heartbeats
 from backend.topups import service as topups
 
 DAYS = 14
@@ -27,5 +27,5 @@ def show() -> str:
             charges=figures.figures_of_day(session, day=today),
             days=figures.totals_by_day(session, days=DAYS, now=now),
             top_ups=topups.figures_by_state(session, since=start_of_day(today)),
-            silent=terminals.list_silent(session, now=now),
+            alarms=heartbeats.list_alarms(session, now=now),
         )

@@ -1,4 +1,4 @@
-"""Terminals (终端): when each was last heard of; enrol and revoke them."""
+"""Terminals (终端): what each tells of itself and what is wrong; enrol and revoke them."""
 
 from uuid import UUID
 
@@ -9,7 +9,7 @@ from backend import clock
 from backend.console import access
 from backend.db import transaction
 from backend.operators.models import Role
-from backend.terminals import service
+from backend.terminals import heartbeats, service
 
 blueprint = Blueprint("terminals", __name__, url_prefix="/terminals")
 
@@ -19,10 +19,15 @@ def show() -> str:
     """List every terminal."""
     now = clock.now()
     with transaction() as session:
+        alarms = heartbeats.list_alarms(session, now=now)
         return render_template(
             "console/terminals.html",
             terminals=service.list_all(session),
-            silent={terminal.id for terminal in service.list_silent(session, now=now)},
+            alarms=alarms,
+            troubles={
+                id_: [alarm for alarm in alarms if alarm.terminal.id == id_]
+                for id_ in {alarm.terminal.id for alarm in alarms}
+            },
             may_change=access.operator().role is Role.CARD_CENTRE,
             revoked="revoked" in request.args,
         )

@@ -28,6 +28,7 @@ blueprint = guard(
     Blueprint("passages", __name__, url_prefix="/passages", description="Pass a gate (通行)"),
     "terminal",
     terminals.authenticate,
+    terminals.authenticate_signed,
 )
 own = guard(
     Blueprint("own-passages", __name__, url_prefix="/me", description="My passages (通行记录)"),

@@ -16,8 +16,9 @@ from flask_smorest import Api
 
 from backend import clock
 from backend.http import operations, refusals
-from backend.http.auth import GUARDS
+from backend.http.auth import GUARDS, SIGNED, Unauthenticated
 from backend.http.problems import REFUSALS
+from backend.http.signatures import SignatureInvalid, SignatureStale
 from backend.http.vocabulary import EXAMPLES, FORMATS, MEANINGS, WHOLE
 from backend.settings import Settings
 from qr import KeyRing
@@ -73,6 +74,19 @@ CALLERS = {
     "operator": "The token of `POST /api/v1/staff/sessions`: 15 minutes idle, 8 hours at most.",
 }
 
+BY_KEY = "-key"
+"""Ends the name under which callers of a kind sign instead of showing a token."""
+SIGNING = {
+    "terminal-key": (
+        "A device key (设备密钥) that `POST /api/v1/terminals/enrolments` made known, instead of a"
+        " token.  RFC 9421 with Ed25519: one signature `sig1` over exactly"
+        ' `"@method" "@path" "@query" "content-digest"` (RFC 9530, sha-256; left out where there is'
+        " no body), with the parameters `created` (within two minutes of the server's clock),"
+        ' `keyid` (the `key_id` of the enrolment) and `alg="ed25519"`.'
+        "  `openapi/examples/device.py` does it in plain Python."
+    ),
+}
+
 
 def install(app: Flask, api: Api) -> None:
     """Complete the document of all registered endpoints and serve it, with a page that shows it."""
@@ -111,6 +125,9 @@ def complete(document: dict[str, Any], app: Flask) -> dict[str, Any]:
         operation["operationId"] = first + "".join(word.capitalize() for word in rest)
         operation["tags"] = [_section(path)]
         operation["security"] = [] if kind == "nobody" else [{kind: []}]
+        if blueprint in SIGNED:
+            operation["security"].append({kind + BY_KEY: []})
+            _allow_signing(operation)
         _answer(operation, method, common=path not in operations.DOCUMENTED)
         _illustrate(operation, schemas, examples)
         paths[path][method] = {key: operation[key] for key in ORDER if key in operation}
@@ -146,6 +163,11 @@ def complete(document: dict[str, Any], app: Flask) -> dict[str, Any]:
                 "securitySchemes": {
                     kind: {"type": "http", "scheme": "bearer", "description": text}
                     for kind, text in CALLERS.items()
+                }
+                | {
+                    kind: {"type": "apiKey", "in": "header", "name": "Signature"}
+                    | {"description": text}
+                    for kind, text in SIGNING.items()
                 },
             },
         ),
@@ -239,6 +261,13 @@ def _illustrate(
 
 
 # What can go wrong
+
+
+def _allow_signing(operation: dict[str, Any]) -> None:
+    """Add what is refused of signatures to what is refused of tokens."""
+    codes = operation[REFUSALS]
+    after = codes.index(Unauthenticated.code) + 1
+    codes[after:after] = [SignatureInvalid.code, SignatureStale.code]
 
 
 def _answer(operation: dict[str, Any], method: str, *, common: bool) -> None:

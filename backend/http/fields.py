@@ -8,6 +8,7 @@ from typing import Any
 import marshmallow as ma
 
 from backend.clock import rfc3339
+from qr import is_weak_key
 
 
 class WholeField(ma.fields.Integer):
@@ -66,7 +67,7 @@ class Raw(ma.fields.String):
     def __init__(self, size: int, **options: Any) -> None:
         self._size = size
         width = (size * 8 + 5) // 6
-        pattern = f"^[A-Za-z0-9_-]{{{width}}}$"
+        pattern = rf"^[A-Za-z0-9_-]{{{width}}}\Z"  # `$` would let a line feed follow
         super().__init__(validate=ma.validate.Regexp(pattern), **options)
 
     def _serialize(self, value: Any, *_: Any, **__: Any) -> str | None:
@@ -83,3 +84,19 @@ class Raw(ma.fields.String):
         ):  # the last letter has bits that stand for nothing
             raise self.make_error("invalid")
         return raw
+
+
+class PublicKey(Raw):
+    """An Ed25519 public key.  One of small order, for which anybody could sign, is refused."""
+
+    default_error_messages = {"weak": "Anybody could sign for this key."}  # noqa: RUF012 - theirs
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(32, **options)
+
+    def deserialize(self, *args: Any, **options: Any) -> Any:
+        """Return the key's 32 bytes."""
+        key = super().deserialize(*args, **options)
+        if isinstance(key, bytes) and is_weak_key(key):
+            raise self.make_error("weak")
+        return key

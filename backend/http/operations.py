@@ -125,7 +125,7 @@ def _said(description: str, example: dict[str, Any]) -> dict[str, Any]:
 READY = {
     "status": "ready",
     "database": "ready",
-    "revision": "0002_create_job_queue",
+    "revision": "0004_add_device_keys",
     "redis": "ready",
 }
 KEY_MEMBERS = ("kty", "crv", "kid", "use", "alg", "x")
@@ -169,7 +169,7 @@ DOCUMENTED: dict[str, Any] = {
                     {
                         "status": "ready",
                         "database": "ready",
-                        "revision": "0002_create_job_queue",
+                        "revision": "0004_add_device_keys",
                         "redis": "ready",
                     },
                 ),

@@ -16,17 +16,25 @@ from backend.http.rates import TooManyRequests
 from backend.operators import service as operators
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller, RoleNotAllowed
-from backend.terminals import service
+from backend.terminals import heartbeats, service
+from backend.terminals.models import Terminal
 from backend.terminals.schemas import (
+    AlarmList,
+    CredentialReply,
     EnrolmentRequest,
     HeartbeatReply,
     HeartbeatRequest,
     InvitationReply,
+    RollRequest,
     TerminalList,
     TerminalReply,
-    TokenReply,
 )
-from backend.terminals.service import EnrolmentRefused, TerminalCaller
+from backend.terminals.service import (
+    DeviceKeyInUse,
+    DeviceKeyNeeded,
+    EnrolmentRefused,
+    TerminalCaller,
+)
 
 ENROLMENTS_A_MINUTE = 60
 MAY_LOOK = (Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR)
@@ -40,28 +48,36 @@ blueprint = guard(
     Blueprint("terminals", __name__, url_prefix="/terminals", description="The terminal (终端)"),
     "terminal",
     service.authenticate,
+    service.authenticate_signed,
 )
 
 
 @public.route("/enrolments", methods=["POST"])
 @public.arguments(EnrolmentRequest)
-@raises(public, EnrolmentRefused, TooManyRequests)
-@public.response(201, TokenReply)
+@raises(public, EnrolmentRefused, DeviceKeyInUse, TooManyRequests)
+@public.response(201, CredentialReply)
 def enrol(request: dict[str, Any]) -> dict[str, Any]:
-    """Become the terminal that a one-time token names, within 15 minutes."""
+    """Become the terminal that a one-time token names, within 15 minutes.
+
+    With a `public_key` of its own the device signs every request from now on and gets no token.
+    """
     parts().rates.count(
         f"enrolment:{http_request.remote_addr}", most=ENROLMENTS_A_MINUTE, seconds=60
     )
     with transaction() as session:
         terminal, token = service.enrol(session, now=clock.now(), **request)
-    return {"terminal_id": terminal.id, "token": token}
+    return _credential(terminal, token)
+
+
+def _credential(terminal: Terminal, token: str | None) -> dict[str, Any]:
+    return {"terminal_id": terminal.id, "token": token, "key_id": terminal.key_id}
 
 
 @blueprint.route("/current", methods=["GET"])
 @raises(blueprint, Unauthenticated)
 @blueprint.response(200, TerminalReply)
 def read_terminal() -> dict[str, Any]:
-    """Show which terminal this token is."""
+    """Show which terminal calls."""
     who: TerminalCaller = caller()
     return {
         "terminal_id": who.terminal_id,
@@ -75,14 +91,20 @@ def read_terminal() -> dict[str, Any]:
 
 
 @blueprint.route("/current/roll", methods=["POST"])
-@raises(blueprint, Unauthenticated)
-@blueprint.response(200, TokenReply)
-def roll() -> dict[str, Any]:
-    """Get a new token; the old one is dead at once."""
-    who: TerminalCaller = caller()
+@blueprint.arguments(RollRequest)
+@raises(blueprint, Unauthenticated, DeviceKeyInUse, DeviceKeyNeeded)
+@blueprint.response(200, CredentialReply)
+def roll(request: dict[str, Any]) -> dict[str, Any]:
+    """Get a new token, or change over to a new device key; the old one is dead at once.
+
+    A terminal with a device key names its next one, and signs with the old one.  If no answer
+    comes, send the same signed by the new key: that answers whether it was done or not.
+    """
     with transaction() as session:
-        token = service.roll(session, caller=who, now=clock.now())
-    return {"terminal_id": who.terminal_id, "token": token}
+        terminal, token = service.roll(
+            session, caller=caller(), public_key=request.get("public_key"), now=clock.now()
+        )
+    return _credential(terminal, token)
 
 
 @blueprint.route("/current/heartbeat", methods=["POST"])
@@ -90,18 +112,22 @@ def roll() -> dict[str, Any]:
 @raises(blueprint, Unauthenticated)
 @blueprint.response(200, HeartbeatReply)
 def heartbeat(request: dict[str, Any]) -> dict[str, Any]:
-    """Tell that the terminal is alive, and learn the server's time."""
+    """Tell every 30 seconds that the terminal is alive, and learn what it is asked to do."""
     now = clock.now()
     with transaction() as session:
-        service.note_alive(session, caller=caller(), software=request.get("software"), now=now)
-    return {"server_time": now, "commands": []}
+        terminal = heartbeats.note_heartbeat(session, caller=caller(), now=now, **request)
+    return {
+        "server_time": now,
+        "clock_offset_seconds": terminal.clock_offset_seconds,
+        "commands": heartbeats.commands_for(terminal),
+    }
 
 
 staff = guard(
     Blueprint(
         "staff-terminals",
         __name__,
-        url_prefix="/staff/terminals",
+        url_prefix="/staff",
         description="Staff: terminals (终端管理)",
     ),
     "operator",
@@ -109,7 +135,7 @@ staff = guard(
 )
 
 
-@staff.route("", methods=["GET"])
+@staff.route("/terminals", methods=["GET"])
 @raises(staff, Unauthenticated, RoleNotAllowed)
 @staff.response(200, TerminalList)
 def list_terminals() -> dict[str, Any]:
@@ -119,7 +145,23 @@ def list_terminals() -> dict[str, Any]:
         return {"items": service.list_all(session)}
 
 
-@staff.route("/<uuid:terminal_id>/enrolment-token", methods=["POST"])
+@staff.route("/terminal-alarms", methods=["GET"])
+@raises(staff, Unauthenticated, RoleNotAllowed)
+@staff.response(200, AlarmList)
+def list_terminal_alarms() -> dict[str, Any]:
+    """List what is wrong with terminals now, the oldest first (终端告警)."""
+    caller().must_be(*MAY_LOOK)
+    with transaction() as session:
+        alarms = heartbeats.list_alarms(session, now=clock.now())
+    return {
+        "items": [
+            {"alarm": alarm.kind, "since": alarm.since, "terminal": alarm.terminal}
+            for alarm in alarms
+        ]
+    }
+
+
+@staff.route("/terminals/<uuid:terminal_id>/enrolment-token", methods=["POST"])
 @raises(staff, Unauthenticated, RoleNotAllowed, NotFound)
 @staff.response(201, InvitationReply)
 def invite_terminal(terminal_id: UUID) -> dict[str, Any]:
@@ -136,7 +178,7 @@ def invite_terminal(terminal_id: UUID) -> dict[str, Any]:
     }
 
 
-@staff.route("/<uuid:terminal_id>", methods=["DELETE"])
+@staff.route("/terminals/<uuid:terminal_id>", methods=["DELETE"])
 @raises(staff, Unauthenticated, RoleNotAllowed, NotFound)
 @staff.response(204)
 def revoke_terminal(terminal_id: UUID) -> None:

@@ -1,8 +1,12 @@
-"""Terminals (终端): enrolled once, known by a token that can be rolled and revoked."""
+"""Terminals (终端): enrolled once, known by a token or a device key; rolled and revoked.
+
+Either a token (令牌) or a device key (设备密钥), never both: each use looks the terminal up by what
+it was enrolled with, and what is rolled or revoked is dead when that commits.
+"""
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -13,6 +17,7 @@ from sqlalchemy.orm import Session
 from backend.clock import rfc3339
 from backend.errors import DomainError, Kind, NotFound
 from backend.http.auth import Unauthenticated
+from backend.http.signatures import Signature, SignatureInvalid, key_name
 from backend.ids import new_id
 from backend.ledger.models import Account
 from backend.merchants.models import Merchant, Stall
@@ -23,9 +28,24 @@ from backend.sealing import token_hash
 from backend.terminals.models import Reader, Terminal, TerminalKind
 
 ENROLMENT_LIFE = timedelta(minutes=15)
+OF_THE_DEVICE = (
+    "queue_length",
+    "queue_since",
+    "last_sequence",
+    "clock_offset_seconds",
+    "clock_off_since",
+    "bundle_sequence",
+    "bundle_confirmed_at",
+    "bundle_issued_at",
+    "bundle_latest_sequence",
+    "bundle_latest_issued_at",
+)
+"""What a device told of itself and was given; what it failed to upload is still missing."""
 SEEN_EVERY = timedelta(seconds=30)
-SILENT_AFTER = timedelta(minutes=5)
-"""After so long without a word, somebody should look."""
+ONLINE_WITHIN = timedelta(minutes=2)
+"""Who was heard of within so long is online, and asks for each scan."""
+COMMITTED_WITHIN = timedelta(seconds=10)
+"""A loss report is in each bundle that is issued so long after it: no transaction lasts longer."""
 
 
 class EnrolmentRefused(DomainError, code="enrolment-refused", kind=Kind.FORBIDDEN):
@@ -36,9 +56,17 @@ class TerminalNotAllowed(DomainError, code="terminal-not-allowed", kind=Kind.FOR
     """This kind of terminal does not do that.  Fact: `kind`."""
 
 
+class DeviceKeyInUse(DomainError, code="device-key-in-use", kind=Kind.CONFLICT):
+    """Another terminal holds this key: a device makes its own, and copies none."""
+
+
+class DeviceKeyNeeded(DomainError, code="device-key-needed", kind=Kind.INVALID):
+    """A terminal with a device key rolls to its next one: `public_key` is missing."""
+
+
 @dataclass(frozen=True, slots=True)
 class TerminalCaller:
-    """Who calls with a terminal's token."""
+    """Who calls with a terminal's token, or signs with its key."""
 
     terminal_id: UUID
     kind: TerminalKind
@@ -49,6 +77,8 @@ class TerminalCaller:
     stall: str | None
     is_canteen: bool
     merchant_account_id: UUID | None
+    credential: bytes | None = field(repr=False)
+    """What let the caller in; another one may hold by the time a row is locked."""
 
     def must_be(self, kind: TerminalKind) -> None:
         """Refuse what another kind of terminal is for.
@@ -117,14 +147,22 @@ def invite(session: Session, *, terminal_id: UUID, actor: Actor, now: datetime) 
 
 
 def enrol(
-    session: Session, *, enrolment_token: str, software: str, now: datetime
-) -> tuple[Terminal, str]:
-    """Make a device the terminal that its one-time token names; return its token from now on.
+    session: Session,
+    *,
+    enrolment_token: str,
+    software: str,
+    public_key: bytes | None = None,
+    now: datetime,
+) -> tuple[Terminal, str | None]:
+    """Make a device the terminal that its one-time token names.
 
-    An older token of the same terminal is dead at once.
+    With a `public_key` the device signs its requests from now on; without, it gets the token that
+    is returned.  Token or key of an earlier device are dead at once, and what that one told of
+    itself is forgotten.  Locks the terminal: of two that enrol at once, one does.
 
     Raises:
         EnrolmentRefused: the token is unknown, used or too old.
+        DeviceKeyInUse: another terminal holds this key; the enrolment token is not used up.
     """
     terminal = session.scalars(
         select(Terminal)
@@ -133,15 +171,17 @@ def enrol(
     ).one_or_none()
     if (
         terminal is None
-        or terminal.revoked_at is not None
         or terminal.enrolment_expires_at is None
         or now >= terminal.enrolment_expires_at
     ):
         raise EnrolmentRefused
+    before = terminal.software if terminal.credential else None
+    token = _new_credential(session, terminal, public_key)
     terminal.enrolment_hash = terminal.enrolment_expires_at = None
+    for told in OF_THE_DEVICE:
+        setattr(terminal, told, None)
     terminal.software = software
-    terminal.enrolled_at = terminal.last_seen_at = now
-    token = _new_token(terminal)
+    terminal.enrolled_at = terminal.last_seen_at = terminal.online_since = now
     operation_log.record(
         session,
         actor=Actor(LogChannel.TERMINAL, f"terminal:{terminal.id}"),
@@ -149,17 +189,44 @@ def enrol(
         subject_id=terminal.id,
         now=now,
         software=software,
+        software_before=before,
+        key_id=terminal.key_id,
     )
     return terminal, token
 
 
-def roll(session: Session, *, caller: TerminalCaller, now: datetime) -> str:
-    """Return a new token for the calling terminal; the old one is dead when this commits."""
+def roll(
+    session: Session, *, caller: TerminalCaller, public_key: bytes | None, now: datetime
+) -> tuple[Terminal, str | None]:
+    """Give the calling terminal its next token, or the next device key that it made.
+
+    The old one is dead when this commits.  A terminal with a token may change over to a key, and
+    never back.  Idempotent for a key: where no answer came, the same request signed by the new key
+    gets it, and a copy of the old request is refused.  Locks the terminal: of two requests that the
+    same token or key let in, one rolls.
+
+    Raises:
+        Unauthenticated: rolled, enrolled anew or revoked since the request was let in.
+        DeviceKeyNeeded: the terminal has a key, and names no other.
+        DeviceKeyInUse: another terminal holds this key.
+    """
     terminal = session.get_one(Terminal, caller.terminal_id, with_for_update=True)
+    if public_key is not None and terminal.public_key == public_key:
+        return terminal, None
+    if terminal.credential is None or terminal.credential != caller.credential:
+        raise Unauthenticated
+    if terminal.public_key is not None and public_key is None:
+        raise DeviceKeyNeeded
+    token = _new_credential(session, terminal, public_key)
     operation_log.record(
-        session, actor=caller.actor, action="terminal.roll", subject_id=terminal.id, now=now
+        session,
+        actor=caller.actor,
+        action="terminal.roll",
+        subject_id=terminal.id,
+        now=now,
+        key_id=terminal.key_id,
     )
-    return _new_token(terminal)
+    return terminal, token
 
 
 def revoke(session: Session, *, terminal_id: UUID, actor: Actor, now: datetime) -> None:
@@ -172,16 +239,27 @@ def revoke(session: Session, *, terminal_id: UUID, actor: Actor, now: datetime) 
     if terminal is None:
         raise NotFound
     if terminal.revoked_at is None:
-        terminal.revoked_at, terminal.token_hash, terminal.enrolment_hash = now, None, None
+        terminal.revoked_at = now
+        terminal.token_hash = terminal.enrolment_hash = None
+        terminal.public_key = terminal.key_id = None
         operation_log.record(
             session, actor=actor, action="terminal.revoke", subject_id=terminal.id, now=now
         )
 
 
-def _new_token(terminal: Terminal) -> str:
-    token = secrets.token_urlsafe(32)
-    terminal.token_hash = token_hash(token)
-    return token
+def _new_credential(session: Session, terminal: Terminal, public_key: bytes | None) -> str | None:
+    """Let a terminal be known by a key from now on, or by the new token that is returned."""
+    if public_key is None:
+        token = secrets.token_urlsafe(32)
+        terminal.token_hash, terminal.public_key, terminal.key_id = token_hash(token), None, None
+        return token
+    name = key_name(public_key)
+    if session.scalars(
+        select(Terminal.id).where(Terminal.key_id == name, Terminal.id != terminal.id)
+    ).one_or_none():
+        raise DeviceKeyInUse
+    terminal.token_hash, terminal.public_key, terminal.key_id = None, public_key, name
+    return None
 
 
 def authenticate(session: Session, token: str, now: datetime) -> TerminalCaller:
@@ -191,15 +269,40 @@ def authenticate(session: Session, token: str, now: datetime) -> TerminalCaller:
         Unauthenticated: no terminal in service has this token.
     """
     terminal = session.scalars(
-        select(Terminal).where(
-            Terminal.token_hash == token_hash(token), Terminal.revoked_at.is_(None)
-        )
+        select(Terminal).where(Terminal.token_hash == token_hash(token))
     ).one_or_none()
     if terminal is None:
         raise Unauthenticated
+    return _let_in(session, terminal, now)
+
+
+def authenticate_signed(session: Session, signature: Signature, now: datetime) -> TerminalCaller:
+    """Return which terminal signed a request.
+
+    Raises:
+        SignatureInvalid: no terminal in service has this key, or it did not sign this request.
+        SignatureStale: the device's clock is off, or the request was on its way for too long.
+    """
+    terminal = session.scalars(
+        select(Terminal).where(Terminal.key_id == signature.key_id)
+    ).one_or_none()
+    if terminal is None or terminal.public_key is None:
+        raise SignatureInvalid
+    signature.check(terminal.public_key, now=now)
+    return _let_in(session, terminal, now)
+
+
+def _let_in(session: Session, terminal: Terminal, now: datetime) -> TerminalCaller:
     if terminal.last_seen_at is None or now >= terminal.last_seen_at + SEEN_EVERY:
-        terminal.last_seen_at = now
+        note_seen(terminal, now=now)
     return caller_of(session, terminal)
+
+
+def note_seen(terminal: Terminal, *, now: datetime) -> None:
+    """Note that a terminal was heard of, and that it is back where it had been silent."""
+    if terminal.last_seen_at is None or now > terminal.last_seen_at + ONLINE_WITHIN:
+        terminal.online_since = now
+    terminal.last_seen_at = now
 
 
 def caller_of(session: Session, terminal: Terminal) -> TerminalCaller:
@@ -221,35 +324,46 @@ def caller_of(session: Session, terminal: Terminal) -> TerminalCaller:
         stall=stall,
         is_canteen=bool(is_canteen),
         merchant_account_id=merchant_account_id,
+        credential=terminal.credential,
     )
 
 
-def terminals_informed(session: Session, *, now: datetime) -> list[dict[str, Any]]:
-    """Return which terminals refuse a card from now on: every one, as each asks for each scan."""
-    rows = session.scalars(
-        select(Terminal)
-        .where(Terminal.token_hash.is_not(None), Terminal.revoked_at.is_(None))
-        .order_by(Terminal.place)
-    )
-    return [
-        {
-            "terminal_id": str(terminal.id),
-            "kind": terminal.kind.value,
-            "place": terminal.place,
-            "has_it": True,
-            "since": rfc3339(now),
-        }
-        for terminal in rows
-    ]
+def terminals_informed(
+    session: Session, *, reported_at: datetime, now: datetime
+) -> list[dict[str, Any]]:
+    """Return which terminals refuse by now what was reported lost at a moment, by place.
+
+    One that does not is offline, and may let the card pass on its own until it is back.
+    """
+    answer = []
+    for terminal in session.scalars(
+        select(Terminal).where(Terminal.credential.is_not(None)).order_by(Terminal.place)
+    ):
+        since = _informed_since(terminal, reported_at, now)
+        silent = terminal.last_seen_at if since is None else None
+        answer.append(
+            {
+                "terminal_id": str(terminal.id),
+                "kind": terminal.kind.value,
+                "place": terminal.place,
+                "has_it": since is not None,
+                "since": since and rfc3339(since),
+                "offline_since": silent and rfc3339(silent),
+            }
+        )
+    return answer
 
 
-def note_alive(
-    session: Session, *, caller: TerminalCaller, software: str | None, now: datetime
-) -> None:
-    """Note that a terminal was heard of, and what it runs."""
-    terminal = session.get_one(Terminal, caller.terminal_id)
-    terminal.last_seen_at = now
-    terminal.software = software or terminal.software
+def _informed_since(terminal: Terminal, reported_at: datetime, now: datetime) -> datetime | None:
+    """Return since when a terminal refuses what was reported lost; None: perhaps not yet."""
+    if terminal.bundle_sequence is None and terminal.bundle_latest_sequence is None:
+        # It was never given what it would need to decide on its own.
+        return max(reported_at, terminal.enrolled_at or reported_at)
+    if terminal.last_seen_at and now <= terminal.last_seen_at + ONLINE_WITHIN:
+        return max(reported_at, terminal.online_since or reported_at)
+    if terminal.bundle_issued_at and terminal.bundle_issued_at >= reported_at + COMMITTED_WITHIN:
+        return terminal.bundle_confirmed_at
+    return None
 
 
 def list_all(session: Session) -> Sequence[Terminal]:
@@ -267,16 +381,3 @@ def find(session: Session, *, terminal_id: UUID) -> Terminal:
     if terminal is None:
         raise NotFound
     return terminal
-
-
-def list_silent(session: Session, *, now: datetime) -> Sequence[Terminal]:
-    """Return the terminals in service that were not heard of for five minutes, longest first."""
-    return session.scalars(
-        select(Terminal)
-        .where(
-            Terminal.token_hash.is_not(None),
-            Terminal.revoked_at.is_(None),
-            Terminal.last_seen_at <= now - SILENT_AFTER,
-        )
-        .order_by(Terminal.last_seen_at, Terminal.place)
-    ).all()

@@ -1,6 +1,7 @@
 """Rules that hold because a test reads them."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
@@ -77,6 +78,37 @@ class TestMigrations:
         upgrade(url)
         upgrade(url)  # the functions are re-applied each time
         command.check(configuration(url))
+
+    def test_keep_the_answers_of_loss_reports(self, database_url: str, worker: int) -> None:
+        """0004 adds to each answer what a retry gets from now on, and nothing else."""
+        name = f"reported_{worker}"
+        engine = create_engine(database_url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        url = re.sub(r"/worker_\d+\?", f"/{name}?", database_url)
+        command.upgrade(configuration(url), "0003_add_delegations")
+        first = [{"place": place, "has_it": True, "since": "x"} for place in ("b", "a")]
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(text("SET session_replication_role = replica"))  # no holder is there
+            for answer in ({"id": "1", "terminals": first}, {"id": "2", "terminals": []}):
+                connection.execute(
+                    text(
+                        "INSERT INTO loss_reports (id, holder_id, credential, stop_virtual_card,"
+                        " reported_at, answer) VALUES (gen_random_uuid(), gen_random_uuid(),"
+                        " 'phone', false, now(), :answer)"
+                    ),
+                    {"answer": json.dumps(answer)},
+                )
+        upgrade(url)
+        with engine.connect() as connection:
+            found = connection.scalars(text("SELECT answer FROM loss_reports")).all()
+        engine.dispose()
+        assert sorted(found, key=lambda answer: answer["id"]) == [
+            {"id": "1", "terminals": [one | {"offline_since": None} for one in first]},
+            {"id": "2", "terminals": []},
+        ]
 
     def test_are_numbered_and_have_one_head(self) -> None:
         scripts = ScriptDirectory.from_config(configuration(""))

@@ -130,6 +130,18 @@ class TestDocument:
             if operation["operationId"] != "createOperatorSession":  # its 401 is the login's own
                 assert bool(kinds) == ("401" in operation["responses"])
 
+    def test_lets_terminals_sign(self, published: Document) -> None:
+        scheme = published["components"]["securitySchemes"]["terminal-key"]
+        assert (scheme["type"], scheme["in"], scheme["name"]) == ("apiKey", "header", "Signature")
+        assert "RFC 9421" in scheme["description"]
+        for _, _, operation in operations(published):
+            if {"terminal": []} in operation["security"]:
+                assert operation["security"] == [{"terminal": []}, {"terminal-key": []}]
+                refused = follow(published, operation["responses"]["401"])["description"]
+                assert [line.split("`")[1] for line in refused.splitlines()] == [
+                    "unauthenticated", "signature-invalid", "signature-stale",
+                ]  # fmt: skip
+
     def test_refuses_with_problems_only(self, published: Document) -> None:
         for _, _, operation in operations(published):
             for status, answer in answers(published, operation).items():

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from device import sign
 from factories import Device, make_gate, make_holder, make_terminal, make_till
 from flask import Flask
 from flask.testing import FlaskClient
@@ -20,7 +22,7 @@ from backend.db import transaction
 from backend.http.parts import Parts
 from backend.policies.service import adopt_preset
 from backend.settings import Settings
-from backend.terminals.models import TerminalKind
+from backend.terminals.models import Terminal, TerminalKind
 from qr import Scope
 from qr.bundle import BundleForeign, BundleOutdated
 from qr.jwks import read_jwks
@@ -247,3 +249,37 @@ class TestMoney:
     def test_no_loss_is_possible_while_it_is_off(self, app: Flask) -> None:
         with transaction() as session:
             assert exposure(session, now=clock.now()).worst_loss_fen == 0
+
+
+class TestWhatIsKnownOfIt:
+    def test_a_terminal_is_asked_to_fetch_until_it_holds_what_it_was_given(
+        self, client: FlaskClient
+    ) -> None:
+        gate = make_gate()
+
+        def told(**said: int) -> list[str]:
+            answer = client.post(
+                "/api/v1/terminals/current/heartbeat", json=said, headers=gate.headers
+            )
+            commands: list[str] = answer.get_json()["commands"]
+            return commands
+
+        assert told() == []
+        sequence = client.get(PATH, headers=gate.headers).get_json()["sequence"]
+        assert told() == ["fetch-bundle"]
+        assert told(bundle_sequence=sequence) == []
+        with transaction() as session:
+            kept = session.get_one(Terminal, gate.id)
+            issued = session.get_one(TerminalBundle, (gate.id, sequence))
+        assert kept.bundle_issued_at == kept.bundle_latest_issued_at == issued.issued_at
+
+    def test_a_terminal_with_a_device_key_signs_for_it(self, client: FlaskClient) -> None:
+        key = Ed25519PrivateKey.generate()
+        make_gate(key=key)
+        for query in ("", "?after=7"):
+            signed = sign(
+                key, method="GET", address=PATH + query, body=b"",
+                created=int(clock.now().timestamp()),
+            )  # fmt: skip
+            answer = client.get(PATH, query_string=query[1:], headers=signed)
+            assert answer.status_code == 200

@@ -18,6 +18,7 @@ from factories import (
     make_till,
     virtual_card,
 )
+from flask import Flask
 from phones import Phone
 from sqlalchemy import select
 from werkzeug.test import TestResponse
@@ -27,6 +28,7 @@ from backend.cards import loss
 from backend.cards.models import CardKind, CardState, LossReport, Restoration
 from backend.cards.rules import CardEvent
 from backend.cards.service import change_state, find_card
+from backend.clock import rfc3339
 from backend.db import transaction
 from backend.holders import login
 from backend.http.auth import Unauthenticated
@@ -35,6 +37,7 @@ from backend.ids import new_id
 from backend.notices.models import HolderNotice
 from backend.operation_log.models import LogEntry
 from backend.operation_log.service import SYSTEM
+from backend.terminals import heartbeats
 from backend.terminals.models import TerminalKind
 from payments import PlatformAccount
 
@@ -140,7 +143,39 @@ class TestReport:
             item = informed[str(device.id)]
             assert (item["kind"], item["place"]) == (kind, device.caller.place)
             assert item["has_it"] is True
-            assert item["since"] == body["reported_at"]
+            assert (item["since"], item["offline_since"]) == (body["reported_at"], None)
+
+    def test_names_who_is_offline_and_looks_again(self, bound_phone: BoundPhone) -> None:
+        gate, (_, phone), now = make_gate(), bound_phone(), clock.now()
+        silent_since = now - timedelta(minutes=3)
+        with transaction() as session:
+            heartbeats.note_heartbeat(
+                session, caller=gate.caller, now=silent_since, bundle_sequence=1
+            )
+        report_id = new_id()
+        first = report(phone, report_id)
+
+        def of_gate(answer: TestResponse) -> tuple[bool, str | None, str | None]:
+            (item,) = [t for t in answer.get_json()["terminals"] if t["place"] == gate.caller.place]
+            return item["has_it"], item["since"], item["offline_since"]
+
+        assert of_gate(first) == (False, None, rfc3339(silent_since))
+        with transaction() as session:
+            back = clock.now()
+            heartbeats.note_heartbeat(session, caller=gate.caller, now=back)
+        looked = phone.call("GET", f"/me/loss-reports/{report_id}")
+        assert of_gate(looked) == (True, rfc3339(back), None)
+        assert of_gate(report(phone, report_id)) == of_gate(first), "a retry gets the first answer"
+        rest = {"terminals": None}
+        assert looked.get_json() | rest == first.get_json() | rest
+
+    def test_is_read_by_who_made_it_only(self, bound_phone: BoundPhone, app: Flask) -> None:
+        (_, phone), (_, stranger), report_id = bound_phone(), bound_phone(), new_id()
+        path = f"/me/loss-reports/{report_id}"
+        assert refusal(phone.call("GET", path)) == (404, "not-found")
+        report(phone, report_id)
+        assert refusal(stranger.call("GET", path)) == (404, "not-found")
+        assert refusal(Phone(app.test_client(), token="x").call("GET", path))[0] == 401
 
     def test_a_second_one_returns_the_first(self, bound_phone: BoundPhone) -> None:
         holder, phone = bound_phone()

@@ -3,10 +3,12 @@
 import io
 import re
 import secrets
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from factories import make_document, make_gate, make_holder, make_person, make_till, present
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from factories import Device, make_document, make_gate, make_holder, make_person, make_till, present
 from sqlalchemy import select
 
 from backend import clock
@@ -16,10 +18,12 @@ from backend.gates import service as gates
 from backend.gates.models import Direction
 from backend.holders.models import Holder
 from backend.holders.roster import COLUMNS
+from backend.http.signatures import key_name
 from backend.ids import new_id
 from backend.money import Fen
 from backend.operation_log.models import LogEntry
 from backend.operators.models import Role
+from backend.terminals import heartbeats
 from backend.terminals.models import Terminal
 
 SCRIPT = "<script>alert(1)</script>"
@@ -169,6 +173,11 @@ def _decline(charged: charges.Charge) -> None:
     raise RuntimeError(charged.reason)
 
 
+def row_of(device: Device, page: str) -> str:
+    """Return what the list of terminals, the last table of the page, says of one."""
+    return page.rpartition("<table")[2].partition(device.caller.place)[2].partition("</tr>")[0]
+
+
 class TestTerminals:
     def test_makes_a_token_that_is_shown_once(self, staff) -> None:
         till, person = make_till(), staff()
@@ -176,6 +185,48 @@ class TestTerminals:
         token = re.search(r'class="token"><code>([\w-]{32})<', page)
         assert token is not None
         assert token[1] not in person.get("/console/terminals").text
+
+    def test_says_how_a_device_enrols(self, staff) -> None:
+        page = staff().post(f"/console/terminals/{make_till().id}/enrolment-token").text
+        for said in (
+            "POST /api/v1/terminals/enrolments",
+            "public_key",
+            "openapi/examples/device.py",
+        ):
+            assert said in page
+
+    def test_shows_what_each_tells_and_what_is_wrong(self, staff) -> None:
+        key, person = Ed25519PrivateKey.generate(), staff()
+        gate, long_ago = make_gate(key=key), clock.now() - timedelta(hours=1)
+        name = key_name(key.public_key().public_bytes_raw())
+        with transaction() as session:
+            heartbeats.note_heartbeat(
+                session, caller=gate.caller, now=long_ago, queue_length=23, bundle_sequence=41,
+                clock=long_ago - timedelta(seconds=77),
+            )  # fmt: skip
+            heartbeats.note_bundle(session, terminal_id=gate.id, sequence=42, issued_at=long_ago)
+            heartbeats.note_gap(session, gate.id, missing=[6, 5], now=long_ago)
+        row = row_of(gate, person.get("/console/terminals").text)
+        for said in (
+            "设备密钥", name[:12], "慢 77 秒", ">23<", ">41<", "最新 42",
+            "失联", "时钟偏差", "上送积压", "序号缺口",
+        ):  # fmt: skip
+            assert said in row, said
+        assert "正常" not in row
+        for path in ("/console/terminals", "/console/"):
+            page = person.get(path).text
+            for said in ("23 笔待上送", "缺 2 个，首个为 5", gate.caller.place):
+                assert said in page, said
+
+    def test_calls_a_terminal_well_that_is(self, staff) -> None:
+        till = make_till()
+        with transaction() as session:
+            heartbeats.note_heartbeat(
+                session, caller=till.caller, now=clock.now(), queue_length=0, clock=clock.now()
+            )
+        row = row_of(till, staff().get("/console/terminals").text)
+        for said in ("正常", "令牌", "准确", ">0<", "—"):
+            assert said in row, said
 
     def test_asks_before_it_revokes(self, staff) -> None:
         till, person = make_till(), staff()

@@ -6,6 +6,8 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from device import key_name
 from factories import Device, make_gate, make_holder, make_terminal, make_till
 from flask import Flask
 from flask.testing import FlaskClient
@@ -13,6 +15,7 @@ from sqlalchemy import select, update
 from werkzeug.test import TestResponse
 
 from backend import clock
+from backend.clock import rfc3339
 from backend.db import transaction
 from backend.http.parts import Parts
 from backend.ids import new_id
@@ -20,13 +23,16 @@ from backend.operation_log.models import LogEntry
 from backend.operation_log.service import SYSTEM
 from backend.operators.models import Operator, OperatorSession, Role
 from backend.sealing import token_hash
-from backend.terminals import service
+from backend.terminals import heartbeats, service
 from backend.terminals.models import Reader, Terminal, TerminalKind
 
 pytestmark = pytest.mark.usefixtures("app")
 API = "/api/v1"
 STAFF = f"{API}/staff/terminals"
+ALARMS = f"{API}/staff/terminal-alarms"
 ROSTER = f"{API}/staff/roster-imports"
+TOLD = ("known_by", "key_id", "queue_length", "last_sequence", "clock_offset_seconds",
+        "bundle_sequence", "missing_sequences")  # fmt: skip
 Headers = dict[str, str]
 
 
@@ -222,7 +228,7 @@ class TestHeartbeat:
         till, before = make_till(), clock.now()
         said = {"queue_length": 3, "software": "till 2.0", "clock": "2026-09-01T00:00:00Z"}
         answer = self.beat(client, till, **said)
-        assert (answer.status_code, answer.get_json()["commands"]) == (200, [])
+        assert (answer.status_code, answer.get_json()["commands"]) == (200, ["set-clock", "sync"])
         with transaction() as session:
             stored = session.get_one(Terminal, till.id)
         assert stored.software == "till 2.0"
@@ -235,7 +241,9 @@ class TestHeartbeat:
     @pytest.mark.parametrize(
         ("field", "value"),
         [("queue_length", -1), ("queue_length", "x"), ("queue_length", 10**30), ("clock", "now"),
-         ("clock", "2026-09-01T00:00:00"), ("software", ""), ("battery", 1)],
+         ("clock", "2026-09-01T00:00:00"), ("software", ""), ("battery", 1),
+         ("last_sequence", 2**53), ("last_sequence", 1.5), ("bundle_sequence", -1),
+         ("bundle_sequence", True)],
     )  # fmt: skip
     def test_names_the_field_that_does_not_fit(
         self, client: FlaskClient, field: str, value: object
@@ -245,6 +253,7 @@ class TestHeartbeat:
 
 
 MAY = {
+    ("GET", ALARMS): {Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR},
     ("GET", STAFF): {Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR},
     ("POST", f"{STAFF}/{{gate}}/enrolment-token"): {Role.CARD_CENTRE},
     ("DELETE", f"{STAFF}/{{gate}}"): {Role.CARD_CENTRE},
@@ -286,7 +295,34 @@ class TestStaff:
         assert (item["kind"], item["place"], item["revoked_at"]) == (
             "kiosk", kiosk.caller.place, None,
         )  # fmt: skip
-        assert not [key for key in item if "token" in key or "hash" in key]
+        assert not [key for key in item if "token" in key or "hash" in key or "public" in key]
+
+    def test_see_what_is_wrong_and_by_what_a_terminal_is_known(
+        self, client: FlaskClient, staff: Callable[[Role], Headers]
+    ) -> None:
+        key = Ed25519PrivateKey.generate()
+        gate, auditor = make_gate(key=key), staff(Role.AUDITOR)
+        long_ago = clock.now() - timedelta(hours=1)
+        with transaction() as session:
+            heartbeats.note_heartbeat(
+                session, caller=gate.caller, now=long_ago, queue_length=2, last_sequence=8,
+                clock=long_ago - timedelta(seconds=40), bundle_sequence=3,
+            )  # fmt: skip
+            heartbeats.note_gap(session, gate.id, missing=[5, 6], now=long_ago)
+        (item,) = [
+            item
+            for item in client.get(STAFF, headers=auditor).get_json()["items"]
+            if item["id"] == str(gate.id)
+        ]
+        assert {name: item[name] for name in TOLD} == {
+            "known_by": "key", "key_id": key_name(key), "queue_length": 2, "last_sequence": 8,
+            "clock_offset_seconds": -40, "bundle_sequence": 3, "missing_sequences": [5, 6],
+        }  # fmt: skip
+        alarms = client.get(ALARMS, headers=auditor).get_json()["items"]
+        own = [alarm for alarm in alarms if alarm["terminal"]["id"] == str(gate.id)]
+        assert {alarm["alarm"] for alarm in own} == set(heartbeats.AlarmKind)
+        assert all(alarm["terminal"] == item for alarm in own)
+        assert {alarm["since"] for alarm in own} == {rfc3339(long_ago)}
 
     def test_a_terminal_that_is_not_there(
         self, client: FlaskClient, staff: Callable[[Role], Headers]

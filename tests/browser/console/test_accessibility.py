@@ -7,6 +7,7 @@ fails the test that opened it.
 import secrets
 import shutil
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pyotp
 import pytest
@@ -25,6 +26,7 @@ from backend.ids import new_id
 from backend.money import Fen
 from backend.operators.models import Role
 from backend.operators.service import add_operator
+from backend.terminals import heartbeats
 
 pytestmark = pytest.mark.browser
 
@@ -105,6 +107,11 @@ def live(parts: Parts) -> str:
             session, passage_id=new_id(), terminal=gate.caller, code=present(holder.id),
             code_text="", direction=Direction.IN, now=now,
         )  # fmt: skip
+        hour_ago = now - timedelta(hours=1)
+        heartbeats.note_heartbeat(
+            session, caller=gate.caller, now=hour_ago, queue_length=7, clock=now, bundle_sequence=1
+        )
+        heartbeats.note_gap(session, gate.id, missing=[3, 4], now=hour_ago)
     return holder.number
 
 

@@ -1,7 +1,9 @@
 """The examples in `openapi/examples` do what they say."""
 
+import ast
 import secrets
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +17,11 @@ from backend import clock
 from backend.db import transaction
 from backend.http.parts import Parts
 from backend.ids import new_id
+from backend.operation_log.service import SYSTEM
 from backend.operators.models import Role
 from backend.operators.service import add_operator
 from backend.terminals.models import TerminalKind
+from backend.terminals.service import invite
 
 EXAMPLES = Path(__file__).parents[2] / "openapi/examples"
 
@@ -141,3 +145,17 @@ class TestExamples:
             terminal_id=str(make_terminal(TerminalKind.TILL).id),
         )
         assert answers[4]["kind"] == "till"
+
+    def test_a_device_that_signs(self, server: str) -> None:
+        gate = make_gate()
+        with transaction() as session:
+            token = invite(session, terminal_id=gate.id, actor=SYSTEM, now=clock.now())
+        with subprocess.Popen(
+            [sys.executable, "-u", EXAMPLES / "device.py", server, token],
+            stdout=subprocess.PIPE, text=True,
+        ) as device:  # fmt: skip
+            assert device.stdout is not None
+            enrolled, beaten = (ast.literal_eval(device.stdout.readline()) for _ in range(2))
+            device.terminate()
+        assert (enrolled["terminal_id"], enrolled["token"]) == (str(gate.id), None)
+        assert beaten["commands"] == []

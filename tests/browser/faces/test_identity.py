@@ -1,5 +1,7 @@
 """Who a face is: a terminal of the demo, or the token that this device was given once."""
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 from playwright.sync_api import Page, expect
 
@@ -76,3 +78,19 @@ class TestIdentity:
         page.locator("#first-use [name=token]").fill("kept-token")
         page.locator("#first-use [type=submit]").click()
         expect(page.locator("#first-use [role=alert]")).to_contain_text("另一种设备")
+
+
+@pytest.mark.usefixtures("registered")
+class TestHeartbeat:
+    def test_tells_queue_and_clock_every_half_minute(self, page, origin, script):
+        page.clock.install(time=datetime(2026, 11, 23, 4, tzinfo=UTC))
+        page.goto(f"{origin}/stage/till/?terminal=1")
+        expect_ready(page)
+        for _ in range(2):
+            with page.expect_response("**/terminals/current/heartbeat"):
+                page.clock.run_for(30_000)
+        told = [body for _, body in script.sent("POST /terminals/current/heartbeat")]
+        assert [body["queue_length"] for body in told] == [0, 0]
+        first, second = (datetime.fromisoformat(body["clock"]) for body in told)
+        assert second - first == timedelta(seconds=30)
+        assert first.date().isoformat() == "2026-11-23"

@@ -8,6 +8,8 @@ const platform = require('../../utils/platform.js')
 const { screen } = require('../../utils/screen.js')
 
 const TONES = { active: 'chip-good', lost: 'chip-bad', frozen: 'chip-bad', expired: 'chip-warn' }
+/** So many terminals that are offline are named in one line; the list below has all of them. */
+const MOST_NAMED = 3
 const LAST_SIX = /^[0-9A-Z]{6}$/
 
 /** 挂失 asks for nothing but a confirmation; 解挂 asks who you are. Both show what they do. */
@@ -77,20 +79,31 @@ Page(
 
     showReport(report) {
       const { t } = this.data
-      const done = report.terminals.filter((terminal) => terminal.has_it).length
+      const terminals = report.terminals.map((terminal) => ({
+        id: terminal.terminal_id,
+        place: terminal.place,
+        hasIt: terminal.has_it,
+        word: i18n.fill(terminal.has_it ? t.hasIt : t.offline, { time: clock.time(terminal.since || terminal.offline_since) }),
+      }))
+      const away = terminals.filter((terminal) => !terminal.hasIt)
+      const counts = i18n.fill(t.terminals, { done: terminals.length - away.length, all: terminals.length })
       this.setData({
         report: {
           id: report.id,
           at: clock.stamp(report.reported_at),
-          summary: i18n.fill(t.terminals, { done, all: report.terminals.length }),
-          terminals: report.terminals.map((terminal) => ({
-            id: terminal.terminal_id,
-            place: terminal.place,
-            hasIt: terminal.has_it,
-            word: terminal.has_it ? `${t.hasIt}${terminal.since ? ` ${clock.time(terminal.since)}` : ''}` : t.waiting,
-          })),
+          summary: [counts, ...away.slice(0, MOST_NAMED).map(({ place, word }) => `${place} ${word}`)].join(t.and),
+          terminals,
         },
       })
+    },
+
+    async refresh() {
+      try {
+        this.showReport(await api.call('GET', `/me/loss-reports/${this.data.report.id}`))
+        this.setData({ problem: null })
+      } catch (refusal) {
+        this.setData({ problem: i18n.problem(refusal) })
+      }
     },
 
     async openRestore() {

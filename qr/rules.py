@@ -128,6 +128,12 @@ class GateRules:
     default: int | None
     """The class of people who are named in none; None: they may not pass."""
 
+    def __post_init__(self) -> None:
+        if not self.scope or self.scope & ~(Scope.GATE | Scope.DOOR):
+            raise ValueError("a gate takes gate codes or door codes")
+        if self.default is not None and self.default not in range(len(self.classes)):
+            raise ValueError("the default class is one of the classes")
+
     def refusal(self, code: CardCode, *, local: datetime, stale: bool) -> Reason | None:
         """Return why whoever shows this code may not pass now, or None.
 

@@ -18,7 +18,7 @@ from qr.epoch import from_epoch, to_epoch
 from qr.rules import Spent
 
 KEPT_DAYS = 3
-"""How long marks and counters are kept: longer than any code, delegation or bundle lives."""
+"""How long marks, counters and passages are kept: as long as any delegation or bundle lives."""
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS bundle (
@@ -139,7 +139,13 @@ class ScannerStore:
     """The file of one scanner.  One process opens it; what is committed survives a power cut."""
 
     def __init__(self, path: Path) -> None:
-        """Open or create the file at `path`."""
+        """Open or create the file at `path`, which tells who went where: for its owner only.
+
+        Raises:
+            OSError: it cannot be created.
+            sqlite3.Error: it is no store, or cannot be read.
+        """
+        path.touch(mode=0o600)
         self._connection = sqlite3.connect(path, isolation_level=None)
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
@@ -164,7 +170,7 @@ class ScannerStore:
         return claims
 
     def keep_claims(self, claims: Mapping[str, Any], *, trusted_at: datetime) -> None:
-        """Keep a newer bundle, and forget marks and counters that no code can need any more."""
+        """Keep a newer bundle, and forget what no code can need any more."""
         with self._writing() as connection:
             connection.execute(
                 "INSERT OR REPLACE INTO bundle VALUES (1, ?)", [json.dumps(dict(claims))]
@@ -172,6 +178,7 @@ class ScannerStore:
             Deciding(connection).trust(trusted_at)
             old = trusted_at - timedelta(days=KEPT_DAYS)
             connection.execute("DELETE FROM marks WHERE issued_at < ?", [to_epoch(old)])
+            connection.execute("DELETE FROM passages WHERE at < ?", [to_epoch(old)])
             connection.execute("DELETE FROM spent WHERE day < ?", [old.date().isoformat()])
 
     def keep_clock(self, *, offset: timedelta, trusted_at: datetime) -> None:
@@ -216,7 +223,8 @@ class ScannerStore:
         connection.execute("BEGIN IMMEDIATE")
         try:
             yield connection
+            connection.execute("COMMIT")
         except BaseException:
-            connection.execute("ROLLBACK")
+            if connection.in_transaction:  # SQLite itself rolls back when the disk is full
+                connection.execute("ROLLBACK")
             raise
-        connection.execute("COMMIT")

@@ -7,13 +7,13 @@ what the server would surely have refused at the time of its bundle.
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from qr.bundle import Bundle, as_bundle, read_bundle
+from qr.bundle import Bundle, BundleForeign, as_bundle, is_for, read_bundle
 from qr.codes import CardCode, CodeError, CodeMalformed, DeviceCode, Scope
 from qr.epoch import to_epoch
 from qr.rules import OfflinePolicy, Reason
@@ -22,6 +22,7 @@ from qr.store import Deciding, Mark, ScannerStore
 from qr.verifier import EARLY, Verifier
 
 LONGEST_CODE = 430
+_EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +57,18 @@ class Scanner:
             roots: the root keys given at enrolment; only they can sign a bundle.
             issuer: the school.
             terminal: this terminal's id; None believes any bundle of the school.
+
+        Raises:
+            BundleForeign: the store is another terminal's or another school's.
+            BundleError: the store holds a bundle that this version cannot read.
         """
         self._store = store
         self._roots = dict(roots)
         self._issuer = issuer
         self._terminal = terminal
         claims = store.claims()
+        if claims is not None and not is_for(claims, issuer=issuer, terminal=terminal):
+            raise BundleForeign
         self._bundle = None if claims is None else as_bundle(claims)
 
     @property
@@ -82,9 +89,10 @@ class Scanner:
             terminal=self._terminal,
             after=self._store.claims(),
         )
-        self._bundle = as_bundle(claims)
-        self._store.keep_claims(claims, trusted_at=self._bundle.issued_at)
-        return self._bundle
+        bundle = as_bundle(claims)
+        self._store.keep_claims(claims, trusted_at=bundle.issued_at)
+        self._bundle = bundle
+        return bundle
 
     def learn_time(self, server_time: datetime, *, now: datetime) -> None:
         """Set the scanner's clock right by the server's, as heard at its own `now`."""
@@ -102,8 +110,9 @@ class Scanner:
         """Decide whether whoever shows this code may pass (脱机通行).
 
         The reasons, in order of precedence: `clock-behind`, `bundle-missing`, `bundle-expired`,
-        `offline-closed`, the code's own (`CodeError.code`), `code-revoked`, `code-stale`,
-        `code-spent`, `bundle-stale`, `access-not-allowed`, `access-outside-hours`, `passback`.
+        `offline-closed`, `code-online-only`, the code's own (`CodeError.code`), `code-revoked`,
+        `code-stale`, `code-spent`, `bundle-stale`, `access-not-allowed`, `access-outside-hours`,
+        `passback`.
         In an emergency everybody may leave, and a gate whose policy is open opens for everybody:
         the reason then tells what stood against it.
 
@@ -118,7 +127,7 @@ class Scanner:
             The decision, on disk before it is told.  A code that was genuine is used up by it.
         """
         with self._store.deciding() as deciding:
-            moment = now + deciding.clock_offset
+            moment = now.astimezone(UTC) + deciding.clock_offset
             code, reason = self._judge_passage(text, direction, moment, deciding)
             rules = self._bundle.gate if self._bundle else None
             leaving = direction == "out" and (emergency or bool(rules and rules.emergency))
@@ -163,7 +172,7 @@ class Scanner:
         if amount_fen < 1:
             raise ValueError("a charge is for at least one fen")
         with self._store.deciding() as deciding:
-            moment = now + deciding.clock_offset
+            moment = now.astimezone(UTC) + deciding.clock_offset
             facts: Mapping[str, Any] = {}
             code, reason = self._judge_charge(text, moment, deciding)
             if code is not None and reason is None and self._bundle and self._bundle.till:
@@ -255,13 +264,17 @@ class Scanner:
         moment: datetime,
         said: Mapping[str, Any],
     ) -> Decision:
-        """Put a decision in the queue for the server, unless what was shown is no card code."""
-        if decision.reason == CodeMalformed.code and not decision.accepted:
+        """Put a decision in the queue for the server, unless what was shown is no card code.
+
+        Where it opened all the same, the passage is told, but not the text: it may be anything.
+        """
+        digits = len(text) <= LONGEST_CODE and text.isascii() and text.isdigit()
+        if not decision.accepted and (not digits or decision.reason == CodeMalformed.code):
             return decision
         sequence = deciding.enqueue(
             {
                 "id": str(decision.id),
-                "code": text if len(text) <= LONGEST_CODE else "",
+                "code": text if digits else "",
                 "decided_at": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
                 "reason": decision.reason,
                 "bundle_sequence": self._bundle.sequence if self._bundle else None,
@@ -273,6 +286,7 @@ class Scanner:
 
 def new_id(moment: datetime) -> UUID:
     """Return a fresh UUIDv7 (RFC 9562 §5.7): the server knows a decision by it for ever."""
+    moment = max(moment, _EARLIEST)  # a clock that lost its battery shows no later time
     milliseconds = to_epoch(moment) * 1000 + moment.microsecond // 1000
     raw = bytearray(milliseconds.to_bytes(6, "big") + secrets.token_bytes(10))
     raw[6] = raw[6] & 0x0F | 0x70

@@ -87,8 +87,9 @@ def synchronise(
     while items := store.waiting(most=ITEMS_AT_ONCE):
         kind = "charges" if "amount_fen" in items[0] else "passages"
         answer = server.post(f"/{kind}/late", {"items": items})
-        done = {outcome["id"] for outcome in answer["items"]}
-        store.confirmed([item["sequence"] for item in items if item["id"] in done])
+        told = {outcome["id"] for outcome in answer["items"]}
+        done = [item["sequence"] for item in items if item["id"] in told]
+        store.confirmed(done)
         uploaded += len(done)
         if not done:
             break

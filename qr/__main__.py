@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sqlite3
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from qr.jwks import read_jwks
 from qr.keys import KeyRing, KeyRingError
 from qr.short import is_short_code
 from qr.signed import read_signed, rebuild_jwt
+from qr.vectors import check_vectors
 from qr.verifier import Verifier
 
 
@@ -28,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"refused: {error.code}: {error}")
     except BundleError as error:
         print(f"refused: {error.code}")
-    except (KeyRingError, OSError, ValueError) as error:
+    except (KeyRingError, OSError, ValueError, sqlite3.Error) as error:
         print(f"error: {error}", file=sys.stderr)
     return 1
 
@@ -73,6 +75,15 @@ def _keygen(options: argparse.Namespace) -> int:
 def _jwks(options: argparse.Namespace) -> int:
     print(json.dumps(KeyRing.load(options.ring).jwks(datetime.now(UTC)), indent=2))
     return 0
+
+
+def _check_vectors(options: argparse.Namespace) -> int:
+    faults = list(check_vectors(json.loads(options.file.read_text("utf-8"))))
+    failed = [(name, fault) for name, fault in faults if fault]
+    for name, fault in failed:
+        print(f"{name}: {fault}")
+    print(f"{len(faults) - len(failed)} passed, {len(failed)} failed")
+    return 1 if failed or not faults else 0
 
 
 def _print_fields(code: CardCode) -> None:
@@ -153,6 +164,22 @@ def _parser() -> argparse.ArgumentParser:
     )
     jwks.add_argument("ring", type=Path, metavar="FILE", help="the key ring")
     jwks.set_defaults(run=_jwks)
+
+    vectors = commands.add_parser(
+        "check-vectors",
+        help="try this implementation on a file of good and bad codes",
+        description="Try this implementation on a file of good and bad codes, and name each that "
+        "it takes for something else.",
+    )
+    vectors.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        default=Path(__file__).with_name("vectors.json"),
+        metavar="FILE",
+        help="vectors.json of this package unless given",
+    )
+    vectors.set_defaults(run=_check_vectors)
     alone.add_commands(commands)
     return parser
 

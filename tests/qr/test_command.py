@@ -159,11 +159,65 @@ class TestKeygen:
         assert "key id" in run("keygen", tmp_path / "ring.json", "--key-id", "256").stderr
 
 
+class TestVerifyDevice:
+    def test_says_accepted_and_shows_the_fields(self, vectors, keys):
+        text = vectors["valid"]["device"][0]["text"]
+        result = verify(keys, text, at="2026-09-21T14:14:20Z")
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.splitlines() == [
+            "accepted",
+            "serial      119463",
+            f"public key  {vectors['valid']['device'][0]['fields']['public_key']}",
+            "until       2026-09-24T14:13:20Z",
+            "offline     3 sales of 15 yuan a day",
+            "scope       pay",
+            "key         q7",
+            "issued at   2026-09-21T14:13:20Z",
+            "expires at  2026-09-21T14:14:20Z",
+            "sequence    0",
+        ]
+        late = verify(keys, text, at="2026-09-21T14:14:21Z")
+        assert late.stdout == "refused: code-expired: This code has expired\n"
+
+
+class TestCheckVectors:
+    def test_tries_the_file_of_the_package(self, vectors):
+        result = run("check-vectors")
+        lists = [*vectors["valid"].values(), *vectors["invalid"].values(), vectors["weak_keys"]]
+        assert result.returncode == 0
+        assert result.stdout == f"{sum(map(len, lists))} passed, 0 failed\n"
+
+    def test_names_each_that_fails(self, vectors, tmp_path):
+        vector = vectors["valid"]["short"][0]
+        changed = {**vectors, "valid": {"short": [vector | {"key": "00"}]}, "invalid": {}}
+        (tmp_path / "changed.json").write_text(json.dumps(changed))
+        result = run("check-vectors", tmp_path / "changed.json")
+        assert result.returncode == 1
+        assert result.stdout.splitlines() == [
+            f"valid short {vector['text']}: the key is {vector['key']}, not 00",
+            "14 passed, 1 failed",
+        ]
+
+    def test_passes_no_empty_file(self, vectors, tmp_path):
+        empty = {"jwks": vectors["jwks"], "issuer": SCHOOL, "valid": {}, "invalid": {}}
+        (tmp_path / "empty.json").write_text(json.dumps(empty))
+        result = run("check-vectors", tmp_path / "empty.json")
+        assert (result.returncode, result.stdout) == (1, "0 passed, 0 failed\n")
+
+    def test_says_what_is_no_file_of_vectors(self, tmp_path):
+        (tmp_path / "other.json").write_text("{}")
+        result = run("check-vectors", tmp_path / "other.json")
+        assert (result.returncode, result.stderr) == (1, "error: not a file of vectors\n")
+
+
 class TestHelp:
     def test_names_every_command(self):
         result = run("--help")
         assert result.returncode == 0
-        for command in ("verify", "inspect", "keygen", "jwks"):
+        for command in (
+            *("verify", "inspect", "keygen", "jwks", "check-vectors", "phone-key", "delegate"),
+            *("phone", "bundle", "gate", "till", "sync", "queue"),
+        ):
             assert command in result.stdout
             assert run(command, "--help").returncode == 0
 

@@ -12,10 +12,12 @@ from qr.image import draw_png, draw_svg
 WHITE, BLACK = 255, 0
 
 
-@pytest.fixture(params=["signed", "short"])
-def text(request, issuer, noon):
+@pytest.fixture(params=["signed", "device", "short"])
+def text(request, school, issuer, noon):
     if request.param == "short":
         return make_short_code()
+    if request.param == "device":
+        return school.phone().shows(noon)
     return issuer.issue(bytes(6), scope=Scope.PAY, issued_at=noon)
 
 
@@ -103,16 +105,30 @@ class TestSize:
     def test_a_short_code_is_21_modules_wide(self):
         assert len(rows_of_png(draw_png(make_short_code(), scale=1))) == 21 + 8
 
-    def test_a_signed_code_leaves_six_digits_of_version_7(self, issuer, noon):
-        length = len(issuer.issue(bytes(6), scope=Scope.PAY, issued_at=noon))
+    def test_a_device_code_is_53_modules_wide(self, school, noon):
+        text = school.phone().shows(noon)
+        assert len(rows_of_png(draw_png(text, scale=1))) == 53 + 8
+
+    @pytest.mark.parametrize(
+        ("digits", "error", "version", "spare"),
+        [(201, "q", 7, 6), (201, "m", 5, 1), (430, "m", 9, 2)],
+    )
+    def test_leaves_these_digits_of_its_version(self, digits, error, version, spare):
+        """The margins are part of the format: whoever adds a byte must see this fail."""
         versions = [
-            segno.make("9" * digits, mode="numeric", error="q", boost_error=False).version
-            for digits in (length, length + 6, length + 7)
+            segno.make("9" * length, mode="numeric", error=error, boost_error=False).version
+            for length in (digits, digits + spare, digits + spare + 1)
         ]
-        assert versions == [7, 7, 8]
+        assert versions == [version, version, version + 1]
+
+    def test_is_that_of_every_code_of_its_kind(self, school, issuer, noon):
+        assert len(issuer.issue(bytes(6), scope=Scope.PAY, issued_at=noon)) == 201
+        for serial in (0, 2**32 - 1):
+            assert len(school.phone(serial + 1 if serial == 0 else serial).shows(noon)) == 430
 
     def test_is_drawn_with_one_mask_and_the_level_asked_for(self, text):
-        assert scan(rows_of_png(draw_png(text))).ec_level == "Q"
+        level = "M" if len(text) == 430 else "Q"
+        assert scan(rows_of_png(draw_png(text))).ec_level == level
         # Bits 2 to 4 of the format information, beside the upper left finder, unmasked by 101.
         modules = rows_of_png(draw_png(text, scale=1))
         mask = [int(modules[4 + 8][4 + column] == BLACK) for column in (2, 3, 4)]
@@ -120,7 +136,9 @@ class TestSize:
 
 
 class TestRefusal:
-    @pytest.mark.parametrize("text", ["", "1234", "hello", "9" * 20, "9" * 201, None])
+    @pytest.mark.parametrize(
+        "text", ["", "1234", "hello", "9" * 20, "9" * 201, "9" * 430, "962" + "9" * 427, None]
+    )
     def test_draws_card_codes_only(self, text):
         with pytest.raises(CodeMalformed):
             draw_svg(text)

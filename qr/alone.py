@@ -17,7 +17,14 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from qr.arguments import moment, scope
-from qr.bundle import RevocationList, bundle_content, read_bundle, sign_bundle
+from qr.bundle import (
+    BundleError,
+    BundleOutdated,
+    RevocationList,
+    bundle_content,
+    read_bundle,
+    sign_bundle,
+)
 from qr.codes import Scope
 from qr.device import make_device_code
 from qr.issuer import Issuer
@@ -31,6 +38,7 @@ from qr.sync import Server, synchronise
 from qr.verifier import EARLY, LATE
 
 LONGEST_LINE = 512
+LONGEST_AMOUNT = 9
 ALWAYS = Hours(frozenset(range(1, 8)), 0, 24 * 60)
 PLAIN_GATE = GateRules(
     scope=Scope.GATE,
@@ -51,7 +59,7 @@ def _phone_key(options: argparse.Namespace) -> int:
     descriptor = os.open(options.key, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(key.private_bytes_raw())
-    print(b64url(key.public_key().public_bytes_raw()))
+    print(key.public_key().public_bytes_raw().hex())  # in base64 it might look like an option
     return 0
 
 
@@ -60,7 +68,7 @@ def _delegate(options: argparse.Namespace) -> int:
     signing = KeyRing.load(options.ring).current(now)
     issuer = Issuer(signing.private_key, key_id=signing.key_id, issuer=options.issuer)
     delegation = issuer.delegate(
-        from_b64url(options.public_key),
+        options.public_key,
         serial=options.serial,
         scope=options.scope,
         expires_at=now + timedelta(hours=options.hours),
@@ -117,12 +125,14 @@ def _bundle(options: argparse.Namespace) -> int:
 
 def _gate(options: argparse.Namespace) -> int:
     def decide(scanner: Scanner, line: str, now: datetime) -> Decision:
-        direction, _, text = line.rpartition(" ")
+        direction, text = options.direction, line
+        if direction is None:  # where it is fixed, nobody's code may choose its way
+            said, _, text = line.rpartition(" ")
+            direction = said or "in"
+        if direction not in ("in", "out"):
+            raise ValueError(direction)
         return scanner.decide_passage(
-            text,
-            direction=_word(direction or options.direction, "in", "out"),
-            now=now,
-            emergency=options.emergency,
+            text, direction=direction, now=now, emergency=options.emergency
         )
 
     return _serve(options, decide, words=("deny", "allow"))
@@ -131,6 +141,8 @@ def _gate(options: argparse.Namespace) -> int:
 def _till(options: argparse.Namespace) -> int:
     def decide(scanner: Scanner, line: str, now: datetime) -> Decision:
         amount, _, text = line.partition(" ")
+        if not (text and amount.isascii() and amount.isdigit() and len(amount) <= LONGEST_AMOUNT):
+            raise ValueError(line)
         return scanner.decide_charge(text, amount_fen=int(amount), now=now)
 
     return _serve(options, decide, words=("declined", "approved"))
@@ -142,16 +154,19 @@ def _serve(
     *,
     words: tuple[str, str],
 ) -> int:
-    """Answer each line of standard input with one line of JSON, until it ends."""
+    """Answer each line of standard input with one line of JSON, until it ends.
+
+    A bundle that cannot be used is told on standard error; the one in use stays.
+    """
     store = ScannerStore(options.store)
     scanner = _scanner(options, store)
     ahead = timedelta(seconds=options.clock_offset)
-    read = None
+    found = None
     for line in _lines():
-        if options.bundle and (found := options.bundle.read_text("ascii").strip()) != read:
-            read = found
-            if scanner.bundle is None or _sequence(found) != scanner.bundle.sequence:
-                scanner.learn(found)
+        if options.bundle:
+            before, found = found, _found(options.bundle)
+            if found not in (before, None):
+                _learn(scanner, found)
         try:
             decision = decide(scanner, line, datetime.now(UTC) + ahead)
         except ValueError:
@@ -170,19 +185,36 @@ def _serve(
 
 
 def _lines() -> Iterator[str]:
-    while line := sys.stdin.readline(LONGEST_LINE):
+    """Yield what stands before each Enter, cut to a bounded length and whatever its bytes."""
+    while line := sys.stdin.buffer.readline(LONGEST_LINE):
+        rest = line
+        while rest and not rest.endswith(b"\n"):
+            rest = sys.stdin.buffer.readline(LONGEST_LINE)
         if line.strip():
-            yield line.rstrip("\r\n")
+            yield line.decode("ascii", "replace").rstrip("\r\n")
+
+
+def _found(path: Path) -> str | None:
+    """Return the bundle in a file, which may be missing or half written just now."""
+    try:
+        return path.read_text("ascii", "replace").strip()
+    except OSError as error:
+        print(f"no bundle read: {error.strerror}", file=sys.stderr, flush=True)
+        return None
+
+
+def _learn(scanner: Scanner, token: str) -> None:
+    try:
+        scanner.learn(token)
+    except BundleOutdated as error:
+        if scanner.bundle and _sequence(token) < scanner.bundle.sequence:
+            print(f"bundle refused: {error.code}", file=sys.stderr, flush=True)
+    except BundleError as error:
+        print(f"bundle refused: {error.code}", file=sys.stderr, flush=True)
 
 
 def _sequence(token: str) -> int:
     return int(json.loads(from_b64url(token.split(".")[1]))["seq"])
-
-
-def _word(word: str, *known: str) -> str:
-    if word not in known:
-        raise ValueError(word)
-    return word
 
 
 def _scanner(options: argparse.Namespace, store: ScannerStore) -> Scanner:
@@ -236,7 +268,9 @@ def _add_phone(add: Callable[..., Any]) -> None:
 
     command = add("delegate", _delegate, "let a phone's key stand for a card, as the server does")
     command.add_argument("ring", type=Path, metavar="RING", help="the school's key ring")
-    command.add_argument("public_key", metavar="PUBLIC_KEY", help="what phone-key printed")
+    command.add_argument(
+        "public_key", type=bytes.fromhex, metavar="PUBLIC_KEY", help="what phone-key printed"
+    )
     _add_issuer(command)
     command.add_argument("--serial", type=int, default=1)
     command.add_argument("--scope", type=scope, default=scope("pay,gate,door"), metavar="USES")
@@ -295,7 +329,11 @@ def _add_scanner(command: Any, name: str) -> None:
         help="pretend that this device's clock is wrong",
     )
     if name == "gate":
-        command.add_argument("--direction", choices=("in", "out"), default="in")
+        command.add_argument(
+            "--direction",
+            choices=("in", "out"),
+            help="all go this way; unless given, a line may begin with out, and else it is in",
+        )
         command.add_argument(
             "--emergency", action="store_true", help="the fire signal is on: everybody may leave"
         )

@@ -124,7 +124,7 @@ class TestSize:
     def test_is_that_of_every_code_of_its_kind(self, school, issuer, noon):
         assert len(issuer.issue(bytes(6), scope=Scope.PAY, issued_at=noon)) == 201
         for serial in (0, 2**32 - 1):
-            assert len(school.phone(serial + 1 if serial == 0 else serial).shows(noon)) == 430
+            assert len(school.phone(serial).shows(noon)) == 430
 
     def test_is_drawn_with_one_mask_and_the_level_asked_for(self, text):
         level = "M" if len(text) == 430 else "Q"

@@ -5,7 +5,8 @@ what the server would surely have refused at the time of its bundle.
 """
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -14,7 +15,7 @@ from uuid import UUID
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from qr.bundle import Bundle, BundleForeign, as_bundle, is_for, read_bundle
-from qr.codes import CardCode, CodeError, CodeMalformed, DeviceCode, Scope
+from qr.codes import CardCode, CodeError, CodeMalformed, DeviceCode, Scope, SignedCode
 from qr.epoch import to_epoch
 from qr.rules import OfflinePolicy, Reason
 from qr.short import is_short_code
@@ -40,7 +41,7 @@ class Decision:
 
 
 class Scanner:
-    """One scanner with its store.  One process uses one store."""
+    """One scanner with its store.  One process decides with one store."""
 
     def __init__(
         self,
@@ -66,10 +67,15 @@ class Scanner:
         self._roots = dict(roots)
         self._issuer = issuer
         self._terminal = terminal
-        claims = store.claims()
-        if claims is not None and not is_for(claims, issuer=issuer, terminal=terminal):
+        self._bundle = self._stored_bundle()
+
+    def _stored_bundle(self) -> Bundle | None:
+        claims = self._store.claims()
+        if claims is None:
+            return None
+        if not is_for(claims, issuer=self._issuer, terminal=self._terminal):
             raise BundleForeign
-        self._bundle = None if claims is None else as_bundle(claims)
+        return as_bundle(claims)
 
     @property
     def bundle(self) -> Bundle | None:
@@ -95,7 +101,10 @@ class Scanner:
         return bundle
 
     def learn_time(self, server_time: datetime, *, now: datetime) -> None:
-        """Set the scanner's clock right by the server's, as heard at its own `now`."""
+        """Set the scanner's clock right by the server's, as heard at its own `now`.
+
+        The caller knows that it is the server: this alone can take back what was trusted before.
+        """
         self._store.keep_clock(offset=server_time - now, trusted_at=server_time)
 
     def decide_passage(
@@ -126,7 +135,7 @@ class Scanner:
         Returns:
             The decision, on disk before it is told.  A code that was genuine is used up by it.
         """
-        with self._store.deciding() as deciding:
+        with self._deciding() as deciding:
             moment = now.astimezone(UTC) + deciding.clock_offset
             code, reason = self._judge_passage(text, direction, moment, deciding)
             rules = self._bundle.gate if self._bundle else None
@@ -171,7 +180,7 @@ class Scanner:
         """
         if amount_fen < 1:
             raise ValueError("a charge is for at least one fen")
-        with self._store.deciding() as deciding:
+        with self._deciding() as deciding:
             moment = now.astimezone(UTC) + deciding.clock_offset
             facts: Mapping[str, Any] = {}
             code, reason = self._judge_charge(text, moment, deciding)
@@ -226,6 +235,14 @@ class Scanner:
             return None, Reason.OFFLINE_NOT_ALLOWED
         return self._judge_code(text, bundle, Scope.PAY, moment, deciding)
 
+    @contextmanager
+    def _deciding(self) -> Iterator[Deciding]:
+        """Yield one decision by the newest bundle: another process may have fetched one."""
+        with self._store.deciding() as deciding:
+            if self._store.changed_elsewhere():
+                self._bundle = self._stored_bundle()
+            yield deciding
+
     def _unready(self, moment: datetime, deciding: Deciding) -> Reason | None:
         """Return what keeps this scanner from deciding anything."""
         if deciding.trusted_at is not None and moment < deciding.trusted_at - EARLY:
@@ -247,7 +264,10 @@ class Scanner:
             code = verifier.verify(text, need=need, now=moment)
         except CodeError as error:
             return None, error.code
-        deciding.trust(moment)  # a good code of this minute: so late it surely is
+        if isinstance(code, SignedCode):
+            # So late it surely is, but for the minutes by which codes are made ahead.  A phone's
+            # own word counts for nothing: with a gate of the same wrong clock it would lock it.
+            deciding.trust(moment)
         fresh = deciding.claim(code.bearer, need, Mark.of(code))
         if isinstance(code, DeviceCode):
             if code.delegation.serial in bundle.revoked:

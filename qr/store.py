@@ -136,7 +136,10 @@ class Deciding:
 
 
 class ScannerStore:
-    """The file of one scanner.  One process opens it; what is committed survives a power cut."""
+    """The file of one scanner; what is committed survives a power cut.
+
+    One process decides; another may fetch a bundle and tell the server meanwhile.
+    """
 
     def __init__(self, path: Path) -> None:
         """Open or create the file at `path`, which tells who went where: for its owner only.
@@ -150,6 +153,7 @@ class ScannerStore:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = FULL")
         self._connection.executescript(SCHEMA)
+        self._seen = self._version
 
     def close(self) -> None:
         """Close the file."""
@@ -160,6 +164,16 @@ class ScannerStore:
         """Yield one decision; it is on disk when the block has ended, or it never was."""
         with self._writing() as connection:
             yield Deciding(connection)
+
+    def changed_elsewhere(self) -> bool:
+        """Return whether another process has written since this was last asked."""
+        before, self._seen = self._seen, self._version
+        return before != self._seen
+
+    @property
+    def _version(self) -> int:
+        (version,) = self._connection.execute("PRAGMA data_version").fetchone()
+        return int(version)
 
     def claims(self) -> dict[str, Any] | None:
         """Return the claims of the bundle in use, or None."""
@@ -182,12 +196,15 @@ class ScannerStore:
             connection.execute("DELETE FROM spent WHERE day < ?", [old.date().isoformat()])
 
     def keep_clock(self, *, offset: timedelta, trusted_at: datetime) -> None:
-        """Keep what to add to this device's clock, as the server told."""
+        """Keep what to add to this device's clock, as the server told.
+
+        The server is believed backwards too: a scanner that was led into the future comes back.
+        """
         with self._writing() as connection:
             connection.execute(
-                "UPDATE clock SET offset_ms = ?", [offset // timedelta(milliseconds=1)]
+                "UPDATE clock SET offset_ms = ?, trusted_at = ?",
+                [offset // timedelta(milliseconds=1), to_epoch(trusted_at)],
             )
-            Deciding(connection).trust(trusted_at)
 
     def waiting(self, *, most: int) -> Sequence[dict[str, Any]]:
         """Return the oldest items of the queue, each with its `sequence`."""

@@ -140,6 +140,20 @@ class TestClock:
         again = school.scanner(store)
         assert passes(again, school.card(noon), noon + HOUR).accepted
 
+    def test_is_not_led_into_the_future_by_a_phone(self, school, gate, noon):
+        """A gate a day ahead, and a phone that says what the gate wants to hear."""
+        phone = school.phone()
+        ahead = noon + 20 * HOUR
+        assert passes(gate, phone.shows(ahead), ahead).accepted
+        assert passes(gate, school.card(noon), noon).accepted
+
+    def test_comes_back_when_the_server_says_so(self, school, gate, noon):
+        ahead = noon + 20 * HOUR
+        assert passes(gate, school.card(ahead), ahead).accepted
+        assert passes(gate, school.card(noon), noon).reason == "clock-behind"
+        gate.learn_time(noon, now=noon)
+        assert passes(gate, school.phone().shows(noon), noon).accepted
+
     def test_may_show_the_time_of_any_zone(self, school, store, noon):
         """Hours and days are the school's, whatever the zone of the question."""
         scanner = school.scanner(store)
@@ -168,12 +182,12 @@ class TestClock:
         assert verdict(decision) == (True, "clock-behind")
 
     def test_is_believed_backwards_by_the_window_of_a_code_at_most(self, school, gate, noon):
-        phone = school.phone()
-        assert passes(gate, phone.shows(noon + HOUR), noon + HOUR).accepted
+        shown = school.card(noon + HOUR)
+        assert passes(gate, shown, noon + HOUR).accepted
         for back in (15, 16):
             moment = noon + HOUR - back * SECOND
             expected = "code-spent" if back == 15 else "clock-behind"
-            assert passes(gate, phone.shows(noon + HOUR), moment).reason == expected
+            assert passes(gate, shown, moment).reason == expected
 
 
 class TestLearning:

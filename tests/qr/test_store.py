@@ -186,13 +186,18 @@ class TestForgetting:
 
 
 class TestTrustedTime:
-    def test_only_grows(self, store, noon):
+    def test_grows_by_bundles_and_codes(self, store, noon):
         for at, trusted in ((noon, noon), (noon - DAY, noon), (noon + DAY, noon + DAY)):
             with store.deciding() as deciding:
                 deciding.trust(at)
             with store.deciding() as deciding:
                 assert deciding.trusted_at == trusted
         store.keep_claims({"seq": 1}, trusted_at=noon)
-        store.keep_clock(offset=timedelta(), trusted_at=noon)
         with store.deciding() as deciding:
             assert deciding.trusted_at == noon + DAY
+
+    def test_is_taken_back_by_the_server(self, store, noon):
+        store.keep_claims({"seq": 1}, trusted_at=noon + DAY)
+        store.keep_clock(offset=timedelta(), trusted_at=noon)
+        with store.deciding() as deciding:
+            assert deciding.trusted_at == noon

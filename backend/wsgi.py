@@ -1,4 +1,4 @@
-"""What a WSGI server starts: settings from the environment, then everything."""
+"""The application as WSGI has it: settings from the environment, then everything."""
 
 import gc
 

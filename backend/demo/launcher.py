@@ -28,7 +28,9 @@ ROOT = Path(__file__).parents[2]
 VAR = ROOT / "var"
 HOST = "127.0.0.1"
 ISSUER = "campus-card.demo"
-WORKERS, THREADS = 1, 4
+WORKERS = 1
+FINISH_SECONDS = 1
+"""For requests in flight when the demo stops; a client that is still sending is not waited for."""
 SHARED = (
     "DATABASE_URL",
     "REDIS_URL",
@@ -225,14 +227,15 @@ def _reserve_ports() -> tuple[socket.socket, socket.socket]:
 def _web(base_url: str) -> list[str]:
     return [
         str(Path(sys.executable).with_name("granian")),
-        "--interface", "wsgi",
+        "--interface", "asginl",
+        "--no-ws",
         "--host", HOST,
         "--port", base_url.rsplit(":", 1)[1],
         "--workers", str(WORKERS),
-        "--blocking-threads", str(THREADS),
+        "--workers-kill-timeout", str(FINISH_SECONDS),
         "--log-level", "warning",
         "--respawn-failed-workers",
-        "--factory", "backend.wsgi:create",
+        "--factory", "backend.asgi:create",
     ]  # fmt: skip
 
 

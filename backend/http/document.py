@@ -282,7 +282,7 @@ def _answer(operation: dict[str, Any], method: str, *, common: bool) -> None:
         if status != "default" and "$ref" not in answer
     }
     if "requestBody" in operation:
-        codes.append("body-too-large")
+        codes += ["body-too-slow", "body-too-large"]
         media = operation["requestBody"]["content"].get("application/json", {"schema": {}})
         if "$ref" in media["schema"]:
             codes += ["malformed-request", "media-type-not-supported", "validation-failed"]

@@ -29,6 +29,7 @@ HTTP_CODES = {
     400: "malformed-request",
     404: "not-found",
     405: "method-not-allowed",
+    408: "body-too-slow",
     413: "body-too-large",
     415: "media-type-not-supported",
     422: "validation-failed",

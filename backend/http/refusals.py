@@ -14,6 +14,7 @@ HTTP_REASONS = {
     "malformed-request": "The body is not JSON, or the request cannot be read.",
     "not-found": "There is no such thing, or it belongs to somebody else.",
     "method-not-allowed": "The address does not take this method; `Allow` says which it takes.",
+    "body-too-slow": "The body was not here within 10 seconds; nothing was done.",
     "body-too-large": "The body is larger than 2 MiB.",
     "media-type-not-supported": "The body does not say that it is JSON.",
     "validation-failed": "The request does not fit its schema; `errors` names each field.",

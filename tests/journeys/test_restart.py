@@ -99,15 +99,15 @@ class TestCtrlC:
 class TestKilledPart:
     def test_a_web_worker_comes_back(self, demo: Demo):
         day = Day(demo, "20240102")
-        before = parts(demo, "backend.wsgi")
+        before = parts(demo, "backend.asgi")
         os.kill(before[-1], signal.SIGKILL)
-        assert eventually(lambda: set(parts(demo, "backend.wsgi")) - set(before) != set())
+        assert eventually(lambda: set(parts(demo, "backend.asgi")) - set(before) != set())
         assert eventually(lambda: answers(demo))
         assert demo.running
         day.assert_is_found_again()
 
     def test_the_launcher_says_so_and_ends_when_a_server_dies(self, demo: Demo):
-        for words in ("backend.wsgi", "backend.cli work", "payments.sandbox"):
+        for words in ("backend.asgi", "backend.cli work", "payments.sandbox"):
             day, processes = Day(demo, "20240102"), descendants(demo.process.pid)
             os.kill(parts(demo, words)[0], signal.SIGKILL)
             assert demo.wait() == 1, words

@@ -10,6 +10,7 @@ from backend.console import access
 from backend.db import transaction
 from backend.gates import service as gates
 from backend.holders import viewing
+from backend.http.fields import PLAIN_TEXT
 from backend.ids import REFERENCE_LETTERS
 from backend.operators.models import Role
 
@@ -52,12 +53,12 @@ def search() -> str:
 
 
 def searchable(text: str) -> str:
-    r"""Return a text as it can be searched for: printable, of sensible length.
+    r"""Return a text as it can be searched for: plain, of sensible length.
 
     >>> searchable(" 王小明\x00 ")
     '王小明'
     """
-    return "".join(letter for letter in text if letter.isprintable()).strip()[:LONGEST]
+    return "".join(letter for letter in text if PLAIN_TEXT.match(letter)).strip()[:LONGEST]
 
 
 def is_reference(text: str) -> bool:

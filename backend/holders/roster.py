@@ -22,6 +22,7 @@ from backend.errors import DomainError, Kind
 from backend.holders.identity import tail_index
 from backend.holders.models import Category, Holder
 from backend.holders.rules import document_tail
+from backend.http.fields import PLAIN_TEXT
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
@@ -256,8 +257,10 @@ def _cell(value: Any) -> str:
 def _person(cells: dict[str, str], sealer: Sealer) -> dict[str, Any]:
     for column in COLUMNS:
         value = cells.get(column, "")
-        if len(value) > LONGEST_CELL or not value.isprintable():
-            raise _Faulty(column, "too long, or not plain text")
+        if len(value) > LONGEST_CELL:
+            raise _Faulty(column, f"longer than {LONGEST_CELL} characters")
+        if not PLAIN_TEXT.match(value):
+            raise _Faulty(column, "not plain text: no control or direction characters")
         if not value and column != "pays_surcharge":
             raise _Faulty(column, "missing")
     category = CATEGORY_WORDS.get(cells["category"])

@@ -1,7 +1,8 @@
 """Fields that all schemas share."""
 
 import base64
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -51,14 +52,24 @@ class Word(ma.fields.String):
         super().__init__(validate=ma.validate.OneOf([str(word) for word in words]), **options)
 
 
-class Text(ma.fields.String):
-    """Text that PostgreSQL can store: no NUL, no lone surrogate."""
+NOT_PLAIN = r"\u0000-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"
+PLAIN_TEXT = re.compile(rf"^[^{NOT_PLAIN}]*\Z")
+"""Text without control characters and without those that reorder what stands beside them.
 
-    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
-        text = super()._deserialize(*args, **kwargs)
-        if isinstance(text, str) and ("\x00" in text or not text.isprintable()):
-            raise self.make_error("invalid")
-        return text
+Every other character may be in a name, whether this Python's Unicode knows it or not: people are
+called 王𱍐, and registries use the private use area.
+"""
+
+
+class Text(ma.fields.String):
+    """Plain text: see `PLAIN_TEXT`."""
+
+    def __init__(self, *, validate: Any = (), **options: Any) -> None:
+        others = validate if isinstance(validate, Sequence) else [validate]
+        plain = ma.validate.Regexp(
+            PLAIN_TEXT, error="Not plain text: no control or direction characters."
+        )
+        super().__init__(validate=[plain, *others], **options)
 
 
 class Raw(ma.fields.String):

@@ -229,9 +229,9 @@ class TestFaults:
             ("holder_number", "２０２４", "not letters and digits"),
             ("holder_number", "'; DROP TABLE holders; --", "not letters and digits"),
             ("name", "", "missing"),
-            ("name", "x" * 101, "too long, or not plain text"),
-            ("name", "王\x07明", "too long, or not plain text"),
-            ("name", "王\u202e明", "too long, or not plain text"),
+            ("name", "x" * 101, "longer than 100 characters"),
+            ("name", "王\x07明", "not plain text: no control or direction characters"),
+            ("name", "王\u202e明", "not plain text: no control or direction characters"),
             ("category", "老师", "unknown"),
             ("unit", "", "missing"),
             ("document_number", "", "missing"),
@@ -254,6 +254,10 @@ class TestFaults:
         assert report.faults == [RowFault(2, column, fault)]
         if len(value) > 3:
             assert value not in repr(report)
+
+    @pytest.mark.parametrize("name", ["王𱍐", "王𮯱", "王\ue82d", "买买提·艾力", "王　明"])
+    def test_is_no_name_that_people_have(self, parts: Parts, name: str) -> None:
+        assert load(parts, as_csv(new_row(name=name))).faults == []
 
     def test_the_same_number_twice_in_a_file(self, parts: Parts) -> None:
         row = new_row()

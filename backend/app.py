@@ -15,11 +15,12 @@ from backend.cards import delegation_routes as delegations
 from backend.cards import routes as cards
 from backend.charges import routes as charges
 from backend.console import routes as console
+from backend.console.access import PATH as CONSOLE
 from backend.gates import routes as gates
 from backend.holders import routes as holders
 from backend.http import document, json_body, operations
 from backend.http.parts import Parts
-from backend.http.problems import ProblemApi
+from backend.http.problems import PROBLEM_JSON, ProblemApi
 from backend.http.rates import Rates
 from backend.operators import routes as operators
 from backend.sealing import Sealer
@@ -142,4 +143,6 @@ def harden(answer: Response) -> Response:
     answer.headers.setdefault("Referrer-Policy", "no-referrer")
     if request.path.startswith(API):
         answer.headers.setdefault("Cache-Control", "no-store")
+    if answer.mimetype == PROBLEM_JSON or request.path.startswith((API, CONSOLE)):
+        answer.vary.add("Accept-Language")
     return answer

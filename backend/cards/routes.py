@@ -3,7 +3,7 @@
 from typing import Any
 from uuid import UUID
 
-from flask import Response
+from flask import Response, abort
 from flask import request as http_request
 from flask_smorest import Blueprint
 
@@ -483,15 +483,16 @@ staff = guard(
 )
 
 
+ROSTER_MEDIA_TYPES = (
+    "text/csv",
+    "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+)
 ROSTER_FILE = {
     "description": "CSV (UTF-8 or GB 18030) or XLSX, headed in Chinese or English.",
     "required": True,
     "content": {
         media_type: {"schema": {"type": "string", "format": "binary"}}
-        for media_type in (
-            "text/csv",
-            "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-        )
+        for media_type in ROSTER_MEDIA_TYPES
     },
 }
 
@@ -508,6 +509,8 @@ def import_roster(query: dict[str, Any]) -> RosterReport:
     """
     who: OperatorCaller = caller()
     who.must_be(Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL)
+    if http_request.mimetype not in ROSTER_MEDIA_TYPES:
+        abort(415)
     with transaction() as session:
         return roster.import_roster(
             session,

@@ -133,7 +133,7 @@ class KioskLossRequest(ma.Schema):
     def one_way_or_the_other(self, data: dict[str, str], **_: object) -> None:
         by_person = {"holder_number", "document_number"} <= data.keys()
         if ("card_number" in data) == by_person:
-            raise ma.ValidationError("card_number, or holder_number and document_number")
+            raise ma.ValidationError("Either card_number, or holder_number and document_number.")
 
 
 class KioskRestorationRequest(ma.Schema):

@@ -286,6 +286,8 @@ def _answer(operation: dict[str, Any], method: str, *, common: bool) -> None:
         media = operation["requestBody"]["content"].get("application/json", {"schema": {}})
         if "$ref" in media["schema"]:
             codes += ["malformed-request", "media-type-not-supported", "validation-failed"]
+        elif operation["tags"] != ["platform"]:
+            codes.append("media-type-not-supported")
     if "parameters" in operation:
         codes.append("validation-failed")
     if common:

@@ -138,12 +138,21 @@ class ProblemApi(Api):  # type: ignore[misc] # flask-smorest carries no types
         data = getattr(error, "data", None) or {}
         messages = data.get("messages")
         if messages and status == STATUS[Kind.INVALID]:
-            facts["errors"] = messages.get("json", messages) if len(messages) == 1 else messages
+            facts["errors"] = _in_words(next(iter(messages.values())))
         answer = problem(HTTP_CODES.get(status, f"http-{status}"), status, **facts)
         for name, value in error.get_headers():
             if name.lower() not in ("content-type", "content-length"):
                 answer.headers[name] = value
         return answer
+
+
+def _in_words(faults: Any) -> Any:
+    """Return what is wrong with each field, in the caller's language, in marshmallow's shape."""
+    if isinstance(faults, dict):
+        return {name: _in_words(said) for name, said in faults.items()}
+    if isinstance(faults, list):
+        return [_in_words(said) for said in faults]
+    return words.fault(faults)
 
 
 def raises(

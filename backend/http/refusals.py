@@ -16,7 +16,7 @@ HTTP_REASONS = {
     "method-not-allowed": "The address does not take this method; `Allow` says which it takes.",
     "body-too-slow": "The body was not here within 10 seconds; nothing was done.",
     "body-too-large": "The body is larger than 2 MiB.",
-    "media-type-not-supported": "The body does not say that it is JSON.",
+    "media-type-not-supported": "The body is not of the media type that the endpoint takes.",
     "validation-failed": "The request does not fit its schema; `errors` names each field.",
     "internal-error": "A fault of ours; it was recorded under `reference`.",
 }

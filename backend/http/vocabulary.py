@@ -351,6 +351,6 @@ FACTS: dict[str, dict[str, Any]] = {
     "terminal-not-allowed": {"kind": "gate"},
     "too-many-requests": {"retry_after": 30},
     "transition-not-possible": {"state": "frozen", "event": "report_lost"},
-    "validation-failed": {"errors": {"amount_fen": ["Not a valid integer."]}},
+    "validation-failed": {"errors": {"amount_fen": ["应为整数。"]}},
 }
 """Example facts of the problems that tell some."""

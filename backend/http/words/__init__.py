@@ -1,6 +1,8 @@
 """What people read and hear: Simplified Chinese first, English where the caller prefers it."""
 
+import re
 import string
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -31,10 +33,22 @@ def dictionary(language: str) -> dict[str, Any]:
 
 
 def language() -> str:
-    """Return the language of this answer."""
-    if has_request_context():
-        return request.accept_languages.best_match(LANGUAGES, default="zh-CN") or "zh-CN"
-    return "zh-CN"
+    """Return the language of this answer: the one that the caller prefers, whatever its region."""
+    return preferred(request.accept_languages) if has_request_context() else "zh-CN"
+
+
+def preferred(accepted: Iterable[tuple[str, float]]) -> str:
+    """Return the language of ours that somebody prefers; Chinese where they like both as much.
+
+    >>> preferred([("zh-TW", 1), ("en", 0.8)]), preferred([("fr", 1), ("en-GB", 0.5)])
+    ('zh-CN', 'en')
+    """
+    liked = {"zh": 0.0, "en": 0.0, "*": 0.0}
+    for tag, quality in accepted:
+        name = tag.lower().partition("-")[0]
+        if name in liked:
+            liked[name] = max(liked[name], quality)
+    return "en" if liked["en"] > max(liked["zh"], liked["*"]) else "zh-CN"
 
 
 def of(code: str, facts: dict[str, Any]) -> Words:
@@ -58,6 +72,30 @@ def refusal_display(code: str, facts: dict[str, Any]) -> dict[str, str]:
     """Return what a terminal shows of a refusal: the reason, then what to do."""
     said = of(code, facts)
     return {"line1": said.title, "line2": said.detail, "voice": said.title}
+
+
+def fault(text: str) -> str:
+    """Return what marshmallow says of a field, in the language of this answer.
+
+    The English dictionary has marshmallow's own sentences, word by word.
+    """
+    for key, sentence in _faults():
+        if said := sentence.fullmatch(text):
+            return fill(dictionary(language())["faults"][key], said.groupdict())
+    return fill(dictionary(language())["faults"]["value"], {})
+
+
+@cache
+def _faults() -> list[tuple[str, re.Pattern[str]]]:
+    """Return the sentences as patterns, with a group for each fact."""
+    return [
+        (key, re.compile(re.sub(r"\\{(\w+)\\}", _group, re.escape(sentence))))
+        for key, sentence in dictionary("en")["faults"].items()
+    ]
+
+
+def _group(place: re.Match[str]) -> str:
+    return f"(?P<{place[1]}>{'.+' if place[1] == 'choices' else '[^ ]+'})"
 
 
 class _Lenient(string.Formatter):

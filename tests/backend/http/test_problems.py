@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from factories import Bound, make_holder
+from factories import Bound, make_holder, make_till
 from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -67,6 +67,7 @@ class TestShape:
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
         assert answer.headers["Referrer-Policy"] == "no-referrer"
         assert answer.headers["Cache-Control"] == "no-store"
+        assert answer.headers["Vary"] == "Accept-Language"
 
     def test_each_has_a_reference_of_its_own(self, client: FlaskClient) -> None:
         references = {client.get(f"{API}/me").get_json()["reference"] for _ in range(20)}
@@ -96,6 +97,16 @@ class TestShape:
             ("fr-FR,fr", "zh-CN", "请先登录"),
             ("fr,en;q=0.5", "en", "Please log in"),
             ("en;q=0.1,zh-CN;q=0.2", "zh-CN", "请先登录"),
+            ("zh,en;q=0.5", "zh-CN", "请先登录"),
+            ("en;q=0.1,zh;q=0.9", "zh-CN", "请先登录"),
+            ("zh-TW,zh;q=0.9,en;q=0.8", "zh-CN", "请先登录"),
+            ("zh-HK,en;q=0.5", "zh-CN", "请先登录"),
+            ("zh-SG,en;q=0.9", "zh-CN", "请先登录"),
+            ("zh-Hans-CN,en;q=0.9", "zh-CN", "请先登录"),
+            ("EN-us,ZH;q=0.5", "en", "Please log in"),
+            ("zh;q=0,en;q=0.1", "en", "Please log in"),
+            ("en,*;q=0.5", "en", "Please log in"),
+            ("en;q=0.1,*", "zh-CN", "请先登录"),
             ("*", "zh-CN", "请先登录"),
             ("", "zh-CN", "请先登录"),
             ("en;q=x,,;;=", "zh-CN", "请先登录"),
@@ -171,8 +182,14 @@ class TestBody:
             b'{"a":' * 100_000 + b"1" + b"}" * 100_000,
             b'{"code": ' + b"9" * 5000 + b"}",
             b'{"code": -' + b"9" * 500_000 + b"}",
+            b'{"platform": "wechat", "code": "x", "code": 5}',
+            b'{"platform": "wechat", "code": "x", "code": "x"}',
+            b'{"platform": "wechat", "code": {"a": 1, "a": 2}}',
+            b'{"platform": "wechat", "code": "\\ud800"}',
+            b'{"platform": "wechat", "code": "x", "\\ud800": 1}',
+            b'{"platform": "wechat", "code": "x", "\\uDc00\\ud800": 1}',
         ],
-        ids=range(11),
+        ids=range(17),
     )
     def test_that_is_not_json(self, client: FlaskClient, body: bytes) -> None:
         check(self.send(client, body), 400, "malformed-request")
@@ -190,9 +207,8 @@ class TestBody:
             b'{"platform": "wechat", "code": 1e999}',
             b'{"platform": "wechat", "code": {"$ne": null}}',
             b'{"platform": "wechat", "code": "\\u0000"}',
-            b'{"platform": "wechat", "code": "\\ud800"}',
-            b'{"platform": "wechat", "code": "x", "code": 5}',
             b'{"platform": "wechat", "code": "x", "__proto__": {}}',
+            b'{"platform": "wechat", "code": "x", "\\ud83d\\ude00": {}}',
             b"",
         ],
     )
@@ -250,6 +266,56 @@ class TestBody:
         check(self.send(client, most), 422, "validation-failed")
         check(self.send(client, most + b" "), 413, "body-too-large")
 
+    def test_whose_charge_has_no_text_for_a_name(self, client: FlaskClient) -> None:
+        till = make_till()
+        answer = client.put(
+            f"{API}/charges/{new_id()}",
+            data=b'{"code": "x", "amount_fen": 5, "\\ud800": 1}',
+            content_type="application/json",
+            headers=till.headers,
+        )
+        check(answer, 400, "malformed-request")
+
+    @pytest.mark.parametrize(
+        "name", ["王𱍐", "王𮯱", "王\ue82d", "买买提·艾力", "O’Brien", "王　明", "é"]
+    )
+    def test_takes_every_name_that_people_have(
+        self, client: FlaskClient, holder: Bound, name: str
+    ) -> None:
+        answer = self.bind(client, holder, name)
+        check(answer, 409, "identity-not-matched")
+
+    @pytest.mark.parametrize(
+        "name", ["王\x00明", "王\n明", "\x9f明", "王\u202e明", "\u2066明", "\u200f"]
+    )
+    def test_refuses_what_controls_or_reorders_text(
+        self, client: FlaskClient, holder: Bound, name: str
+    ) -> None:
+        said = check(self.bind(client, holder, name), 422, "validation-failed")
+        assert said["errors"] == {"name": ["不能含控制字符或改变书写方向的字符。"]}
+
+    def bind(self, client: FlaskClient, holder: Bound, name: str) -> TestResponse:
+        """Say that one has this name."""
+        return client.put(
+            f"{API}/me/binding",
+            json={
+                "holder_number": new_id().hex, "name": name,
+                "document_number": "110101200501010015", "terms_version": "1",
+            },
+            headers=holder.headers,
+        )  # fmt: skip
+
+    def test_errors_are_in_the_callers_language(self, client: FlaskClient) -> None:
+        said: dict[str, Any] = {"platform": "qq", "code": 5, "more": 1}
+        errors = check(client.post(SESSIONS, json=said), 422, "validation-failed")["errors"]
+        assert errors == {
+            "platform": ["只能是：wechat, alipay。"],
+            "code": ["应为文本。"],
+            "more": ["没有这个字段。"],
+        }
+        answer = client.post(SESSIONS, json=said, headers={"Accept-Language": "en"})
+        assert answer.get_json()["errors"]["more"] == ["Unknown field."]
+
     def test_errors_never_repeat_what_was_sent(self, client: FlaskClient) -> None:
         said = {"platform": "secret-platform", "code": {"secret": "secret-code"}}
         answer = client.post(SESSIONS, json=said)
@@ -259,7 +325,8 @@ class TestBody:
 class TestQuery:
     @pytest.mark.parametrize(
         "query",
-        ["limit=0", "limit=101", "limit=x", "limit=1e2", "limit=", "month=2026-13", "month=26-01",
+        ["x=1", "limit=5&x=1", "limit=0", "limit=101", "limit=x", "limit=1e2", "limit=",
+         "month=2026-13", "month=26-01",
          "month=2026-1", "month=２０２６-01", "cursor=", "limit=" + "9" * 5000],
     )  # fmt: skip
     def test_that_does_not_fit(self, client: FlaskClient, holder: Bound, query: str) -> None:

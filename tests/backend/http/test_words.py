@@ -2,8 +2,11 @@
 
 import re
 
+import marshmallow as ma
 import pytest
 from flask import Flask
+from marshmallow import class_registry
+from marshmallow.validate import Length
 
 from backend.charges.models import ChargeState
 from backend.errors import DomainError
@@ -27,9 +30,9 @@ def subclasses(error: type[CodeError]) -> set[type[CodeError]]:
 
 
 class TestDictionaries:
-    @pytest.mark.parametrize("part", ["problems", "displays"])
+    @pytest.mark.parametrize("part", ["problems", "displays", "faults"])
     def test_have_the_same_keys(self, part: str) -> None:
-        assert CHINESE.keys() == ENGLISH.keys() == {"problems", "displays"}
+        assert CHINESE.keys() == ENGLISH.keys() == {"problems", "displays", "faults"}
         assert CHINESE[part].keys() == ENGLISH[part].keys()
 
     @pytest.mark.parametrize("part", ["problems", "displays"])
@@ -77,6 +80,61 @@ class TestCodes:
             for fact in facts_in("".join(sentences)):
                 error = DomainError.by_code[code]
                 assert f"`{fact}`" in (error.__doc__ or ""), code
+
+
+def messages_of(schema: type[ma.Schema]) -> set[str]:
+    """Return every sentence with which a schema of requests can refuse."""
+    said = {*schema.error_messages.values(), "Missing data for required field."}
+    for field in schema().fields.values():
+        said |= {*field.error_messages.values()}
+        for validator in field.validators:
+            if isinstance(validator, ma.validate.Length):
+                said |= {Length.message_min, Length.message_max, Length.message_all}
+                said.add(Length.message_equal)
+            elif isinstance(validator, ma.validate.Range):
+                said |= {"Must be greater than or equal to {min}."}
+                said |= {"Must be less than or equal to {max}."}
+                said.add("Must be greater than or equal to {min} and less than or equal to {max}.")
+            else:
+                assert isinstance(validator, ma.validate.Regexp | ma.validate.OneOf)
+                said.add(validator.error)
+    return {text for text in said if "formatted" not in text}  # said of answers
+
+
+class TestFaults:
+    def test_every_sentence_of_every_request_has_words(self) -> None:
+        schemas = [
+            schema
+            for known in class_registry._registry.values()
+            for schema in known
+            if schema.__module__.startswith("backend.")
+            and schema.__name__.endswith(("Request", "Query"))
+        ]
+        assert len(schemas) > 15
+        said = {text for schema in schemas for text in messages_of(schema)}
+        filled = {
+            text.replace("{obj_type}", "datetime").replace("{awareness}", "aware") for text in said
+        }
+        assert filled - {*ENGLISH["faults"].values()} == set()
+
+    @pytest.mark.parametrize(
+        ("text", "chinese"),
+        [
+            ("Must be one of: pay, gate.", "只能是：pay, gate。"),
+            ("Length must be between 1 and 32.", "长度应为 1 至 32 个字符。"),
+            ("Must be greater than or equal to 1.", "不能小于 1。"),
+            (
+                "Must be greater than or equal to 1 and less than or equal to 9.",
+                "应在 1 与 9 之间。",
+            ),
+            ("nobody ever said that", "内容不对。"),
+        ],
+    )
+    def test_are_said_in_the_callers_language(self, app: Flask, text: str, chinese: str) -> None:
+        with app.test_request_context():
+            assert words.fault(text) == chinese
+        with app.test_request_context(headers={"Accept-Language": "en"}):
+            assert words.fault(text) in (text, "Invalid value.")
 
 
 class TestFill:

@@ -361,8 +361,19 @@ class TestStaff:
     ) -> None:
         headers = staff(Role.PERSONNEL)
         for body in (b"", b"PK\x03\x04garbage", b"\xff\xff", b"<html>"):
-            answer = client.post(ROSTER, data=body, headers=headers)
+            answer = client.post(ROSTER, data=body, content_type="text/csv", headers=headers)
             assert refusal(answer) == (422, "roster-unreadable")
             assert answer.get_json()["fault"]
-        answer = client.post(ROSTER, data=bytes(2 * 1024 * 1024 + 1), headers=headers)
+        answer = client.post(
+            ROSTER, data=bytes(2 * 1024 * 1024 + 1), content_type="text/csv", headers=headers
+        )
         assert refusal(answer) == (413, "body-too-large")
+
+    @pytest.mark.parametrize("media_type", [None, "application/json", "text/plain"])
+    def test_a_roster_that_does_not_say_what_it_is(
+        self, client: FlaskClient, staff: Callable[[Role], Headers], media_type: str | None
+    ) -> None:
+        answer = client.post(
+            ROSTER, data="学工号".encode(), content_type=media_type, headers=staff(Role.PERSONNEL)
+        )
+        assert refusal(answer) == (415, "media-type-not-supported")

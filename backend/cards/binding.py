@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.cards.models import CardKind
+from backend.cards.models import Card, CardKind, CardState
 from backend.cards.rules import CardEvent
 from backend.cards.service import (
     STANDS_AGAINST,
@@ -47,6 +47,10 @@ class PaymentIdentityUnavailable(
     DomainError, code="payment-identity-unavailable", kind=Kind.UNAVAILABLE
 ):
     """The platform does not say whose account it is now; the counter can confirm in person."""
+
+
+class RestoreFirst(DomainError, code="restore-first", kind=Kind.CONFLICT):
+    """A card is reported lost (挂失): unbinding would undo that, or bar the way to restoring it."""
 
 
 def verify_identity(
@@ -199,8 +203,17 @@ def activate(
 def unbind(session: Session, *, caller: HolderCaller, now: datetime) -> None:
     """End the caller's binding: sessions and codes die with it, the money stays.
 
-    Locks the binding, the virtual card and the purse.
+    Not while a card is lost.  A new binding brings a new virtual card: a thief who holds the phone
+    would be rid of the report.  And with the physical card lost there is no binding anew, so the
+    holder would be without the phone to restore it from.  Locks the holder, as loss reports do,
+    then the binding, the virtual card and the purse.
+
+    Raises:
+        RestoreFirst: a card of the holder is lost.
+        TransitionNotPossible: the virtual card is frozen.
     """
+    if caller.binding == BindingState.ACTIVE:
+        _refuse_while_lost(session, holder_id=caller.holder_id)
     binding = session.scalars(
         select(Binding)
         .where(
@@ -221,6 +234,13 @@ def unbind(session: Session, *, caller: HolderCaller, now: datetime) -> None:
             now=now,
         )
     end_sessions(session, account_index=caller.account_index, now=now)
+
+
+def _refuse_while_lost(session: Session, *, holder_id: UUID) -> None:
+    session.execute(select(Holder.id).where(Holder.id == holder_id).with_for_update(key_share=True))
+    lost = select(Card.id).where(Card.holder_id == holder_id, Card.state == CardState.LOST)
+    if session.scalars(lost.limit(1)).first() is not None:
+        raise RestoreFirst
 
 
 def _void_virtual_card(

@@ -13,6 +13,7 @@ from backend.cards.binding import (
     AlreadyBound,
     PaymentIdentityMismatch,
     PaymentIdentityUnavailable,
+    RestoreFirst,
 )
 from backend.cards.loss import (
     ChannelNotAllowed,
@@ -164,10 +165,10 @@ def verify_payment_identity(request: dict[str, Any]) -> dict[str, Any]:
 
 
 @blueprint.route("/binding", methods=["DELETE"])
-@raises(blueprint, Unauthenticated, TransitionNotPossible)
+@raises(blueprint, Unauthenticated, RestoreFirst, TransitionNotPossible)
 @blueprint.response(204)
 def unbind() -> None:
-    """Unbind (解绑): sessions and codes die, the money stays."""
+    """Unbind (解绑): sessions and codes die, the money stays.  Not while a card is lost."""
     with transaction() as session:
         binding.unbind(session, caller=caller(), now=clock.now())
 

@@ -333,6 +333,7 @@ module.exports = {
     'outside-hours': ['Closed', 'Please come during opening hours.'],
     'step-up-required': ['Please log in again', 'Leave and come back.'],
     'channel-not-allowed': ['Not on the phone', 'Please use the card centre or a kiosk.'],
+    'restore-first': ['Restore the card first', 'A card is reported lost; unbind once it is restored.'],
     'nothing-to-restore': ['Nothing to restore', 'The card is in good standing.'],
     'replacement-exists': ['A new card exists', 'The old one cannot be restored.'],
     'not-found': ['Not found', 'It may have been removed.'],

@@ -333,6 +333,7 @@ module.exports = {
     'outside-hours': ['不在开放时间', '请在开放时间内通行。'],
     'step-up-required': ['需要重新登录', '请重新进入后再试。'],
     'channel-not-allowed': ['不能在手机上办理', '请到卡务中心或自助机办理。'],
+    'restore-first': ['请先解除挂失', '有卡片已挂失，解除挂失后才能解绑。'],
     'nothing-to-restore': ['没有需要解除的挂失', '卡片状态正常。'],
     'replacement-exists': ['已补办新卡', '旧卡不能再解除挂失。'],
     'not-found': ['没有找到', '可能已被删除。'],

@@ -292,6 +292,32 @@ class TestRestore:
         assert states(phone) == ("active", "lost")
         assert restore(phone, holder.document[-6:]).get_json()["restored"] == ["virtual_card"]
 
+    @pytest.mark.parametrize(
+        "said",
+        [{"credential": "phone"}, {}, {"stop_virtual_card": True}],
+        ids=["phone", "physical card", "both"],
+    )
+    def test_is_the_only_way_out_of_a_loss(
+        self, bound_phone: BoundPhone, parts: Parts, said: dict[str, Any]
+    ) -> None:
+        """Unbinding and binding anew would undo a report, or bar the way to restoring it."""
+        holder, phone = bound_phone()
+        assert report(phone, **said).status_code == 201
+        with transaction() as session:  # whoever has the phone can do this too
+            phone.token, _ = login.log_in(
+                session,
+                platform="wechat",
+                account=PlatformAccount(holder.account_id),
+                sealer=parts.sealer,
+                now=clock.now(),
+            )
+        before = states(phone)
+        assert refusal(phone.call("DELETE", "/me/binding")) == (409, "restore-first")
+        assert states(phone) == before
+        assert restore(phone, holder.document[-6:]).status_code == 201
+        assert states(phone) == ("active", "active")
+        assert phone.call("DELETE", "/me/binding").status_code == 204
+
     def test_codes_from_before_the_loss_stay_dead(self, bound_phone: BoundPhone) -> None:
         holder, phone = bound_phone(balance_fen=500)
         signed = pay_code(phone)

@@ -79,6 +79,7 @@ Page(
         platform.restart()
       } catch (refusal) {
         platform.toast(i18n.problem(refusal).title)
+        if (refusal.code === 'restore-first') platform.go('/pages/card/index')
       }
     },
   }),

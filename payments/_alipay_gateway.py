@@ -139,7 +139,7 @@ class _PostingAliPay(AliPay):
         try:
             text = raw.decode()
             envelope = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ChannelUnknown("content") from None
         if not isinstance(envelope, dict):
             raise ChannelUnknown("content")

@@ -1,11 +1,12 @@
 """Alipay (支付宝), over python-alipay-sdk."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from payments._alipay_gateway import AlipayGateway, AlipayRefused
+from payments._plain import handle, in_utc
 from payments._yuan import fen_from_yuan, yuan_from_fen
 from payments._zone import SHANGHAI
 from payments.channel import (
@@ -192,7 +193,9 @@ class AlipayChannel:
         else:
             trade = self._read_trade(form, paid_at=form.get("gmt_payment"))
             event = _event(trade.state)
-        return Notice(channel=self.name, notice_id=form["notify_id"], event=event, trade=trade)
+        return Notice(
+            channel=self.name, notice_id=handle(form["notify_id"]), event=event, trade=trade
+        )
 
     def _read_trade(self, data: Mapping[str, Any], *, paid_at: str | None) -> Trade:
         """Read a trade, out of an answer or a notice.
@@ -204,14 +207,12 @@ class AlipayChannel:
         refunded = "gmt_refund" in data or fen_from_yuan(data.get("refund_fee") or "0") > 0
         if refunded or (state is TradeState.CLOSED and paid_at):
             state = TradeState.REFUNDED
-        if not data["out_trade_no"] or not data["trade_no"]:
-            raise ValueError("a trade without a number")
         return Trade(
-            out_trade_no=data["out_trade_no"],
+            out_trade_no=handle(data["out_trade_no"]),
             state=state,
             amount_fen=fen_from_yuan(data["total_amount"]),
             currency="CNY",
-            trade_no=data["trade_no"],
+            trade_no=handle(data["trade_no"]),
             merchant_id=data.get("seller_id", self._config.seller_id),
             app_id=data.get("app_id", self._config.app_id),
             paid_at=_moment(paid_at) if paid_at else None,
@@ -245,13 +246,13 @@ def _event(state: TradeState) -> NoticeEvent:
 
 
 def _answered(answer: Mapping[str, Any], name: str) -> str:
-    value = answer.get(name)
-    if not isinstance(value, str) or not value:
-        raise ChannelUnknown("content")
-    return value
+    try:
+        return handle(answer.get(name))
+    except ValueError:
+        raise ChannelUnknown("content") from None
 
 
 def _moment(text: str) -> datetime:
     """Read Alipay's naive Beijing time."""
     naive = datetime.strptime(text, _TIME_FORMAT)  # noqa: DTZ007 - the next line gives the zone
-    return naive.replace(tzinfo=SHANGHAI).astimezone(UTC)
+    return in_utc(naive.replace(tzinfo=SHANGHAI))

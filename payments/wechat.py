@@ -13,6 +13,7 @@ import requests
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from payments import _keys, _wechat_signature
+from payments._plain import handle, in_utc
 from payments._sdk import WeChatPay, WeChatPayType, aes_decrypt
 from payments._zone import SHANGHAI
 from payments.channel import (
@@ -97,12 +98,12 @@ class WeChatPayChannel:
         if status != HTTPStatus.OK:
             raise self._refusal_of_create(status, answer, order.out_trade_no)
         try:
-            handle = _text(answer, "prepay_id" if payer else "code_url")
+            prepared = _text(answer, "prepay_id" if payer else "code_url")
         except ValueError:
             raise ChannelUnknown("content") from None
         if payer is None:
-            return Prepayment(reference="", client_params={"kind": "qr", "code_url": handle})
-        return Prepayment(reference=handle, client_params=self._jsapi_params(handle))
+            return Prepayment(reference="", client_params={"kind": "qr", "code_url": prepared})
+        return Prepayment(reference=prepared, client_params=self._jsapi_params(prepared))
 
     def query(self, out_trade_no: str) -> Trade:
         """Ask WeChat for the order by our number."""
@@ -145,7 +146,7 @@ class WeChatPayChannel:
             envelope = json.loads(body)
             resource = self._decrypt(envelope["resource"])
             notice = self._read_notice(envelope, resource)
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
             raise NoticeForged("content") from None
         if notice.trade.merchant_id != self._config.merchant_id:
             raise NoticeForged("merchant")
@@ -185,7 +186,7 @@ class WeChatPayChannel:
             raise ChannelUnknown(type(error).__name__) from None
         try:
             answer = json.loads(text) if text else {}
-        except ValueError:
+        except (ValueError, RecursionError):
             answer = {}
         if not isinstance(answer, dict):
             answer = {}
@@ -324,7 +325,7 @@ def _read_trade(data: dict[str, Any]) -> Trade:
         state=state,
         amount_fen=None if amount is None else _fen(amount["total"]),
         currency="CNY" if amount is None else amount.get("currency", "CNY"),
-        trade_no=data.get("transaction_id") or None,
+        trade_no=_text(data, "transaction_id") if data.get("transaction_id") else None,
         merchant_id=_text(data, "mchid"),
         app_id=_text(data, "appid"),
         paid_at=_moment(data.get("success_time")),
@@ -341,17 +342,11 @@ def _fen(value: object) -> int:
 def _moment(text: str | None) -> datetime | None:
     if not text:
         return None
-    moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("a time without a zone")
-    return moment.astimezone(UTC)
+    return in_utc(datetime.fromisoformat(text))
 
 
 def _text(data: Mapping[str, Any], name: str) -> str:
-    value = data.get(name)
-    if not isinstance(value, str) or not value:
-        raise ValueError(f"no {name}")
-    return value
+    return handle(data.get(name))
 
 
 def _code(answer: Mapping[str, Any]) -> str:

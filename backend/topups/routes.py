@@ -1,5 +1,7 @@
 """HTTP for top-ups: the phone's orders, and the channels' callbacks."""
 
+import logging
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -22,9 +24,11 @@ from backend.topups import asking, service
 from backend.topups.models import TopUpState
 from backend.topups.schemas import TopUpList, TopUpReply, TopUpRequest
 from backend.topups.service import ChannelOff, Question
-from payments import NoticeForged
+from payments import Channel, NoticeForged
 
 SYNCS_A_MINUTE = 60
+
+log = logging.getLogger(__name__)
 
 blueprint = guard(
     Blueprint("top-ups", __name__, url_prefix="/me/top-ups", description="Top up (充值)"),
@@ -160,16 +164,27 @@ def _receive(name: str) -> Response:
     channel = parts().channels.get(name)
     if channel is None:
         raise NotFound
-    now, body = clock.now(), request.get_data(cache=False)
+    body = request.get_data(cache=False)
+    try:
+        accepted = _work(channel, body, now=clock.now())
+    except Exception:
+        # Nothing is stored, and the platform understands its own words only: it sends it again.
+        log.exception("a notice of %s could not be worked", name)
+        accepted = False
+    answer = channel.acknowledge(accepted=accepted)
+    return Response(answer.body, answer.status, content_type=answer.content_type)
+
+
+def _work(channel: Channel, body: bytes, *, now: datetime) -> bool:
+    """Keep a notice and do what it says; say whether the platform may forget it."""
     try:
         notice = channel.parse_notice(dict(request.headers), body, now=now)
     except NoticeForged as error:
         with transaction() as session:
-            service.keep_forged(session, channel=name, reason=error.reason, body=body, now=now)
-        accepted = False
-    else:
-        with transaction() as session:
-            outcome = service.receive_notice(session, notice=notice, body=body, now=now)
-        accepted = outcome in service.ACKNOWLEDGED
-    answer = channel.acknowledge(accepted=accepted)
-    return Response(answer.body, answer.status, content_type=answer.content_type)
+            service.keep_forged(
+                session, channel=channel.name, reason=error.reason, body=body, now=now
+            )
+        return False
+    with transaction() as session:
+        outcome = service.receive_notice(session, notice=notice, body=body, now=now)
+    return outcome in service.ACKNOWLEDGED

@@ -225,6 +225,42 @@ class TestWeChatNotice:
         with pytest.raises(NoticeForged, match="content"):
             self.notice(wechat, signer, "TRANSACTION.SUCCESS", resource)
 
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"transaction_id": "x\x00"},
+            {"transaction_id": 5},
+            {"out_trade_no": "0\x00"},
+            {"success_time": "9999-12-31T23:59:59-14:00"},
+            {"success_time": "0001-01-01T00:00:00+14:00"},
+            {"success_time": "9999-12-31T23:59:59+00:00"},
+            {"success_time": "2026-09-01T12:00:00"},
+        ],
+    )
+    def test_that_no_database_could_keep_is_refused(self, wechat, signer, change):
+        paid = {
+            "mchid": signer.keys.wechat_merchant_id,
+            "appid": signer.keys.wechat_app_id,
+            "out_trade_no": "0" * 32,
+            "transaction_id": "42",
+            "trade_state": "SUCCESS",
+            "success_time": "2026-09-01T12:00:00+08:00",
+            "amount": {"total": 1990, "currency": "CNY"},
+        }
+        assert self.notice(wechat, signer, "TRANSACTION.SUCCESS", paid) == "paid"
+        with pytest.raises(NoticeForged, match="content"):
+            self.notice(wechat, signer, "TRANSACTION.SUCCESS", paid | change)
+
+    @pytest.mark.parametrize("notice_id", ["n\x00", 5, "\ud800", "", None])
+    def test_whose_id_no_database_could_keep_is_refused(self, wechat, signer, notice_id):
+        with pytest.raises(NoticeForged, match="content"):
+            self.notice(wechat, signer, "PAYSCORE.USER_OPEN_SERVICE", {}, notice_id=notice_id)
+
+    def test_that_is_too_deep_is_refused(self, wechat, signer):
+        body = b'{"a":' * 5000 + b"1" + b"}" * 5000
+        headers = signer.wechat_headers(body, Faults())
+        assert refusal(wechat, headers, body) == "content"
+
     def test_that_another_key_encrypted_is_refused(self, sandbox, receiver, wechat_genuine):
         config = sandbox.keys.wechat_pay_config(sandbox.url, f"{receiver.url}/wechat")
         other = WeChatPayChannel(
@@ -237,9 +273,9 @@ class TestWeChatNotice:
         )
         assert refusal(other, *wechat_genuine) == "content"
 
-    def notice(self, wechat, signer, event_type, resource):
+    def notice(self, wechat, signer, event_type, resource, *, notice_id="n-1"):
         envelope = {
-            "id": "n-1",
+            "id": notice_id,
             "event_type": event_type,
             "resource_type": "encrypt-resource",
             "resource": signer.wechat_resource("any", resource),
@@ -317,6 +353,11 @@ class TestAlipayNotice:
             {"total_amount": "１９.９０"},
             {"trade_status": "TRADE_LOST"},
             {"gmt_payment": "yesterday"},
+            {"gmt_payment": "0001-01-01 00:00:00"},
+            {"gmt_payment": "9999-12-31 23:59:59"},
+            {"trade_no": "2026\x00"},
+            {"notify_id": "n\x00"},
+            {"notify_id": ""},
             {"notify_time": "2026-13-01 00:00:00"},
             {"out_trade_no": ""},
         ],

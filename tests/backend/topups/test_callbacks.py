@@ -255,6 +255,16 @@ class TestWellSignedButWrong:
         assert reread(top_up).state is TopUpState.EXCEPTION
         assert balances(holder.id) == (0, 0)
 
+    @pytest.mark.parametrize("trade_no", ["x\x00", "四二", "4 2"])
+    def test_number_that_cannot_be_kept_is_refused(
+        self, door: Door, holder: Bound, top_up: TopUp, reread: Any, trade_no: str
+    ) -> None:
+        sent = door.notice(top_up, trade_no=trade_no)
+        assert_refused(top_up.channel, door.post(top_up.channel, sent))
+        assert [row.reason for row in kept(sent[1])] == ["content"]
+        assert reread(top_up).state is TopUpState.CREATED
+        assert balances(holder.id) == (0, 0)
+
     def test_payment_that_was_refunded_before_we_heard_of_it_is_frozen(
         self, door: Door, holder: Bound, order: Order, parts: Parts, platform: Any
     ) -> None:

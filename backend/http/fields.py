@@ -62,7 +62,7 @@ called 王𱍐, and registries use the private use area.
 
 
 class Text(ma.fields.String):
-    """Plain text: see `PLAIN_TEXT`."""
+    """Plain text: see `PLAIN_TEXT`; half a surrogate pair is no text at all."""
 
     def __init__(self, *, validate: Any = (), **options: Any) -> None:
         others = validate if isinstance(validate, Sequence) else [validate]
@@ -70,6 +70,14 @@ class Text(ma.fields.String):
             PLAIN_TEXT, error="Not plain text: no control or direction characters."
         )
         super().__init__(validate=[plain, *others], **options)
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(*args, **kwargs)
+        try:
+            str(text).encode()
+        except UnicodeEncodeError as error:
+            raise self.make_error("invalid") from error
+        return text
 
 
 class Raw(ma.fields.String):

@@ -59,7 +59,8 @@ def create_charge(request: dict[str, Any], charge_id: UUID) -> Any:
     """Charge the purse behind a card code, once.
 
     The till makes the id before it first sends and keeps it until it has an answer.  The same
-    content again gets the first answer, whenever it comes.
+    content again gets the first answer, whenever it comes; after a void it is refused as
+    `charge-voided`, and `GET` tells how the charge stands.
     """
     who: TerminalCaller = caller()
     now = clock.now()
@@ -100,12 +101,12 @@ def _read(text: str, who: TerminalCaller) -> PresentedCode | CodeError | DomainE
 
 
 def _charge(charged: Charge) -> dict[str, Any]:
-    approved = charged.state is ChargeState.APPROVED
+    reason = charged.reason if charged.state is ChargeState.DECLINED else None
     total_fen = None if charged.amount_fen is None else charged.amount_fen + charged.surcharge_fen
     return {
         "id": charged.id,
         "state": charged.state,
-        "reason": charged.reason,
+        "reason": reason,
         "amount_fen": charged.amount_fen,
         "surcharge_fen": charged.surcharge_fen,
         "total_fen": total_fen,
@@ -120,8 +121,8 @@ def _charge(charged: Charge) -> dict[str, Any]:
             total_fen=total_fen,
             balance_fen=charged.balance_fen,
         )
-        if approved or charged.reason is None
-        else words.refusal_display(charged.reason, charged.facts),
+        if reason is None
+        else words.refusal_display(reason, charged.facts),
         "charged_at": charged.charged_at,
         "server_time": charged.charged_at,
         "reference": charged.reference,
@@ -142,7 +143,10 @@ def read_charge(charge_id: UUID) -> dict[str, Any]:
 @blueprint.alt_response(201, schema=ChargeReply, description="Voided now.")
 @blueprint.response(200, ChargeReply)
 def void_charge(charge_id: UUID) -> Any:
-    """Give a charge in doubt up: it is undone, or declined should it still come."""
+    """Give a charge in doubt up: it is undone, or declined should it still come.
+
+    Sent again, it gets the same answer.
+    """
     with transaction() as session:
         charged, news = service.void(
             session, charge_id=charge_id, terminal=caller(), now=clock.now()

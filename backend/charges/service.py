@@ -115,9 +115,14 @@ def charge(
 
 
 def refusal_of(outcome: Charge) -> DomainError | None:
-    """Return why a charge was refused, with its facts, or None for an approved one."""
+    """Return why a charge was refused, with its facts, or None for an approved one.
+
+    Another terminal's charge is not found, and nothing of it is told: neither is its reference.
+    """
     if outcome.reason is None:
         return None
+    if outcome.reason == NotFound.code:
+        return NotFound()
     refusal = DomainError.by_code[outcome.reason]
     return refusal(reference=outcome.reference, **outcome.facts)
 

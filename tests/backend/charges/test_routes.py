@@ -141,7 +141,7 @@ class TestCharge:
         self, client: FlaskClient, holder: Bound, till: Device
     ) -> None:
         charge_id, body = new_id(), {"code": code(client, holder), "amount_fen": 5001}
-        put(client, till, charge_id, body)
+        known = {put(client, till, charge_id, body).get_json()["reference"]}
         other = make_till()
         path = f"{API}/charges/{charge_id}"
         for answer in (
@@ -152,6 +152,16 @@ class TestCharge:
         ):
             assert code_of(answer) == (404, "not-found")
             assert not {"balance_fen", "short_fen", "reason"} & set(answer.get_json())
+            assert answer.get_json()["reference"] not in known
+
+    def test_shows_another_till_no_reference_of_a_tombstone(
+        self, client: FlaskClient, till: Device
+    ) -> None:
+        charge_id = new_id()
+        tombstone = put(client, till, f"{charge_id}/void").get_json()
+        answer = put(client, make_till(), charge_id, {"code": "x", "amount_fen": 1})
+        assert code_of(answer) == (404, "not-found")
+        assert answer.get_json()["reference"] != tombstone["reference"]
 
     @pytest.mark.parametrize("kind", [TerminalKind.GATE, TerminalKind.KIOSK])
     def test_is_for_tills_only(
@@ -272,6 +282,19 @@ class TestVoid:
         assert first.data == again.data
         assert (set(first.get_json()), first.get_json()["state"]) == (REPLY, "voided")
         assert balances(holder.id) == (5000, 0)
+
+    def test_of_what_was_declined_says_voided_and_nothing_else(
+        self, client: FlaskClient, holder: Bound, till: Device
+    ) -> None:
+        charge_id, body = new_id(), {"code": code(client, holder), "amount_fen": 5001}
+        assert code_of(put(client, till, charge_id, body)) == (409, "insufficient-balance")
+        read = client.get(f"{API}/charges/{charge_id}", headers=till.headers).get_json()
+        assert (read["state"], read["reason"]) == ("declined", "insufficient-balance")
+        first, again = (put(client, till, f"{charge_id}/void") for _ in range(2))
+        assert (first.status_code, again.status_code, first.data) == (201, 200, again.data)
+        said = first.get_json()
+        assert (said["state"], said["reason"]) == ("voided", None)
+        assert said["display"]["line1"] == "交易已撤销"
 
     def test_of_what_never_came_declines_it_when_it_comes(
         self, client: FlaskClient, holder: Bound, till: Device

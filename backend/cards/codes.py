@@ -161,9 +161,7 @@ def issue_signed(
     """
     first = max(int(now.timestamp()), after + 1)
     try:
-        first = int(
-            redis.eval(TALLY, 1, f"code:tally:{card.id}:{int(scope)}", first, TALLY_SECONDS)
-        )
+        first = _apart(redis, card=card, scope=scope, first=first)
     except RedisError:
         log.warning("redis is away: issue times are not kept apart")
     signing = key_ring.current(now)
@@ -182,24 +180,37 @@ def issue_short(
 ) -> list[IssuedCode]:
     """Return one 20-digit pay code for tills that cannot take a long one.  It lives in Redis.
 
-    It counts as issued now, or right after the newest code that was spent.
+    It counts as issued now, or right after the newest code that was spent or issued: two of one
+    second would kill one another.
 
     Raises:
         ServiceUnavailable: Redis is away; the phone shows a signed code instead.
     """
     lifetime = timedelta(seconds=lifetime_seconds)
-    begins = max(int(now.timestamp()), after + 1)
-    for _ in range(3):  # a number already in use is drawn again
-        text = make_short_code()
+    try:
+        begins = _apart(
+            redis, card=card, scope=Scope.PAY, first=max(int(now.timestamp()), after + 1)
+        )
         remembered = f"{(card.alias or b'').hex()}:{begins}"
-        try:
+        for _ in range(3):  # a number already in use is drawn again
+            text = make_short_code()
             if redis.set(
                 _short_key(text), remembered, nx=True, ex=lifetime_seconds + GRACE_SECONDS
             ):
                 return [IssuedCode(text, "short", now, now + lifetime)]
-        except RedisError as error:
-            raise ServiceUnavailable from error
+    except RedisError as error:
+        raise ServiceUnavailable from error
     raise ServiceUnavailable
+
+
+def _apart(redis: Redis, *, card: Card, scope: Scope, first: int) -> int:
+    """Return when an issue begins, in epoch seconds: from `first` on, after every one before it.
+
+    Raises:
+        RedisError: Redis is away.
+    """
+    key = f"code:tally:{card.id}:{int(scope)}"
+    return int(redis.eval(TALLY, 1, key, first, TALLY_SECONDS))
 
 
 def read_code(

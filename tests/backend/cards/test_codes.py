@@ -136,6 +136,13 @@ class TestShort:
         assert charged.get_json()["balance_fen"] == 400
         assert refusal(charge(phone, make_till(), code["text"])) == (409, "code-spent")
 
+    def test_two_of_one_second_do_not_kill_one_another(self, bound_phone: BoundPhone) -> None:
+        _, phone = bound_phone(balance_fen=500)
+        first, second, third = (ask(phone, kind="short")[0]["text"] for _ in range(3))
+        assert charge(phone, make_till(), first).status_code == 201
+        assert charge(phone, make_till(), third).status_code == 201
+        assert refusal(charge(phone, make_till(), second)) == (409, "code-spent")
+
     def test_lives_in_redis_as_long_as_it_may_be_shown(
         self, parts: Parts, bound_phone: BoundPhone
     ) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
+from flask import request
 
 from backend.errors import DomainError, Kind
 
@@ -26,23 +27,25 @@ class PageQuery(ma.Schema):
 
 
 def cursor_of(at: datetime, id_: UUID) -> str:
-    """Return the cursor that stands behind one row."""
-    return base64.urlsafe_b64encode(f"{at.isoformat()} {id_}".encode()).decode().rstrip("=")
+    """Return the cursor that stands behind one row of the list that is asked for."""
+    place = f"{request.endpoint} {at.isoformat()} {id_}"
+    return base64.urlsafe_b64encode(place.encode()).decode().rstrip("=")
 
 
 def place_of(cursor: str | None) -> tuple[datetime, UUID] | None:
-    """Return the place that a cursor names, None for the first page.
+    """Return the place that a cursor names in the list that is asked for, None for the first page.
 
     Raises:
-        CursorUnknown: no list made this cursor.
+        CursorUnknown: this list did not make this cursor.
     """
     if cursor is None:
         return None
     try:
         padded = cursor.encode("ascii") + b"=" * (-len(cursor) % 4)
-        at, _, id_ = base64.b64decode(padded, altchars=b"-_", validate=True).decode().partition(" ")
+        place = base64.b64decode(padded, altchars=b"-_", validate=True).decode()
+        maker, at, id_ = place.split(" ")
         moment = datetime.fromisoformat(at)
-        if moment.tzinfo is None:
+        if moment.tzinfo is None or maker != request.endpoint:
             raise CursorUnknown
         return moment, UUID(id_)
     except (ValueError, binascii.Error, UnicodeError) as error:

@@ -66,7 +66,7 @@ def report_lost(
 
     Raises:
         NotFound: somebody else made a report under this id.
-        IdReused: `report_id` came before with other content.
+        IdReused: `report_id` came before with other content; from a kiosk also for another holder.
         NothingToReport: the holder has no such card.
         TransitionNotPossible: the physical card is frozen, expired or closed: stopped already.
     """
@@ -74,7 +74,7 @@ def report_lost(
     earlier = session.get(LossReport, report_id)
     if earlier is not None:
         if earlier.holder_id != holder_id:
-            raise NotFound
+            raise IdReused if earlier.answer.get("by") == actor.name else NotFound
         if (earlier.credential, earlier.stop_virtual_card) != (credential, stop_virtual_card):
             raise IdReused
         return earlier
@@ -99,7 +99,8 @@ def report_lost(
         credential=credential,
         stop_virtual_card=stop_virtual_card,
         reported_at=first.reported_at if first else now,
-        answer=first.answer if first else _answer(session, report_id, holder_id, now=now),
+        answer=(first.answer if first else _answer(session, report_id, holder_id, now=now))
+        | {"by": actor.name},
     )
     session.add(report)
     if first is not None:
@@ -192,7 +193,7 @@ def may_restore(
 def find_restoration(
     session: Session, *, restoration_id: UUID, holder_id: UUID
 ) -> Restoration | None:
-    """Return what was restored under this id: a retry gets it whatever holds by then, or None.
+    """Return what was restored under this id, or None: a retry gets it whatever holds by then.
 
     Raises:
         NotFound: somebody else's restoration has this id.

@@ -181,6 +181,7 @@ class LossReport(Base):
     stop_virtual_card: Mapped[bool]
     reported_at: Mapped[datetime]
     answer: Mapped[dict[str, Any]]
+    """What is said of the report, and `by` whom it was made, which is not."""
 
 
 class Restoration(Base):

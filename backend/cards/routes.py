@@ -1,5 +1,7 @@
 """HTTP for the card: bind, look, show codes, report lost, restore."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +23,7 @@ from backend.cards.loss import (
     NothingToRestore,
     StepUpRequired,
 )
-from backend.cards.models import LossReport
+from backend.cards.models import LossReport, Restoration
 from backend.cards.rules import TransitionNotPossible
 from backend.cards.schemas import (
     BindingReply,
@@ -315,6 +317,7 @@ def _loss(report: LossReport) -> dict[str, Any]:
     Unauthenticated,
     NotBound,
     NotFound,
+    IdReused,
     ChannelNotAllowed,
     StepUpRequired,
     IdentityNotMatched,
@@ -324,17 +327,22 @@ def _loss(report: LossReport) -> dict[str, Any]:
 @blueprint.alt_response(201, schema=RestorationReply, description="Restored now.")
 @blueprint.response(200, RestorationReply)
 def restore(request: dict[str, Any], restoration_id: UUID) -> Any:
-    """Put lost cards back in use (解挂): a fresh login and the document's last six characters."""
+    """Put lost cards back in use (解挂): a fresh login and the document's last six characters.
+
+    A retry needs neither the channel nor a fresh login any more, but the same document: other
+    content is a try too, so that nobody finds out a document number by repeating.
+    """
     who: HolderCaller = caller()
     now, sealer = clock.now(), parts().sealer
+    policy_ids: list[UUID] = []
     with transaction() as session:
-        if earlier := loss.find_restoration(
+        earlier = loss.find_restoration(
             session, restoration_id=restoration_id, holder_id=who.holder_id
-        ):
-            return earlier, 200
-        policy_ids = loss.may_restore(
-            session, channel="mini_program", logged_in_at=who.logged_in_at, now=now
         )
+        if earlier is None:
+            policy_ids = loss.may_restore(
+                session, channel="mini_program", logged_in_at=who.logged_in_at, now=now
+            )
         holder = holder_of(session, holder_id=who.holder_id)
         identity.count_try(
             session,
@@ -344,12 +352,13 @@ def restore(request: dict[str, Any], restoration_id: UUID) -> Any:
             now=now,
         )
     with transaction() as session:
-        identity.check_document_tail(
-            session,
-            holder_id=who.holder_id,
-            last_six=request["document_last_six"],
-            sealer=sealer,
-        )
+        with _reused_if(earlier):
+            identity.check_document_tail(
+                session,
+                holder_id=who.holder_id,
+                last_six=request["document_last_six"],
+                sealer=sealer,
+            )
         done = loss.restore(
             session,
             restoration_id=restoration_id,
@@ -365,6 +374,15 @@ def restore(request: dict[str, Any], restoration_id: UUID) -> Any:
             sealer=sealer,
         )
     return done, 201 if done.restored_at == now else 200
+
+
+@contextmanager
+def _reused_if(earlier: Restoration | None) -> Iterator[None]:
+    """Tell a document that is not the holder's as another content, where there was one before."""
+    try:
+        yield
+    except IdentityNotMatched as error:
+        raise (IdReused() if earlier else error) from None
 
 
 @kiosk.route("/loss-reports/<uuid:report_id>", methods=["PUT"])
@@ -421,6 +439,7 @@ def _holder_at_kiosk(session: Any, request: dict[str, Any]) -> UUID:
     Unauthenticated,
     TerminalNotAllowed,
     NotFound,
+    IdReused,
     IdentityNotMatched,
     ChannelNotAllowed,
     NothingToRestore,
@@ -433,13 +452,12 @@ def restore_at_kiosk(request: dict[str, Any], restoration_id: UUID) -> Any:
     who: TerminalCaller = caller()
     who.must_be(TerminalKind.KIOSK)
     now, sealer = clock.now(), parts().sealer
+    policy_ids: list[UUID] = []
     with transaction() as session:
         holder_id = loss.holder_by_card_number(session, number=request["card_number"])
-        if earlier := loss.find_restoration(
-            session, restoration_id=restoration_id, holder_id=holder_id
-        ):
-            return earlier, 200
-        policy_ids = loss.may_restore(session, channel="kiosk", logged_in_at=None, now=now)
+        earlier = loss.find_restoration(session, restoration_id=restoration_id, holder_id=holder_id)
+        if earlier is None:
+            policy_ids = loss.may_restore(session, channel="kiosk", logged_in_at=None, now=now)
         number = holder_of(session, holder_id=holder_id).holder_number
         identity.count_try(
             session,
@@ -449,12 +467,13 @@ def restore_at_kiosk(request: dict[str, Any], restoration_id: UUID) -> Any:
             now=now,
         )
     with transaction() as session:
-        identity.match_document(
-            session,
-            holder_number=number,
-            document_number=request["document_number"],
-            sealer=sealer,
-        )
+        with _reused_if(earlier):
+            identity.match_document(
+                session,
+                holder_number=number,
+                document_number=request["document_number"],
+                sealer=sealer,
+            )
         done = loss.restore(
             session,
             restoration_id=restoration_id,

@@ -388,6 +388,20 @@ class TestRestore:
         assert first.get_json() == again.get_json()
         assert states(phone) == ("lost", "active"), "a late retry restores nothing"
 
+    def test_an_id_is_for_one_document(self, bound_phone: BoundPhone) -> None:
+        holder, phone = bound_phone()
+        restoration_id, tail = new_id(), holder.document[-6:]
+        report(phone)
+        first = restore(phone, tail, restoration_id)
+        wrong = "00000X" if tail != "00000X" else "00001X"
+        assert refusal(restore(phone, wrong, restoration_id)) == (409, "id-reused")
+        again = restore(phone, tail, restoration_id)
+        assert (again.status_code, again.get_json()) == (200, first.get_json())
+        for _ in range(5):
+            assert refusal(restore(phone, wrong, restoration_id)) == (409, "id-reused")
+        assert refusal(restore(phone, wrong, restoration_id)) == (429, "too-many-tries")
+        assert refusal(restore(phone, tail, restoration_id)) == (429, "too-many-tries")
+
     def test_many_at_once_are_one(self, bound_phone: BoundPhone) -> None:
         holder, phone = bound_phone()
         restoration_id = new_id()
@@ -479,6 +493,34 @@ class TestKiosk:
         assert (first.status_code, again.status_code) == (201, 200)
         assert first.get_json() == again.get_json()
         assert states(phone) == ("active", "active")
+
+    def test_an_id_is_for_one_document_at_the_kiosk_too(
+        self, bound_phone: BoundPhone, kiosk: Device, card_number: CardNumber
+    ) -> None:
+        holder, phone = bound_phone()
+        report(phone)
+        said = {"card_number": card_number(holder.id), "document_number": holder.document}
+        path = f"restorations/{new_id()}"
+        assert self.call(phone, kiosk, path, **said).status_code == 201
+        other = self.call(phone, kiosk, path, **said | {"document_number": make_document()})
+        assert refusal(other) == (409, "id-reused")
+        assert self.call(phone, kiosk, path, **said).status_code == 200
+
+    def test_an_id_is_for_one_holder(
+        self, bound_phone: BoundPhone, kiosk: Device, card_number: CardNumber
+    ) -> None:
+        (one, phone), (other, their_phone) = bound_phone(), bound_phone()
+        path = f"loss-reports/{new_id()}"
+        first = self.call(phone, kiosk, path, card_number=card_number(one.id))
+        assert (first.status_code, "by" in first.get_json()) == (201, False)
+        theirs = self.call(phone, kiosk, path, card_number=card_number(other.id))
+        assert refusal(theirs) == (409, "id-reused")
+        strange = make_terminal(TerminalKind.KIOSK)
+        theirs = self.call(phone, strange, path, card_number=card_number(other.id))
+        assert refusal(theirs) == (404, "not-found")
+        assert states(their_phone) == ("active", "active")
+        again = self.call(phone, kiosk, path, card_number=card_number(one.id))
+        assert (again.status_code, again.get_json()) == (200, first.get_json())
 
     def test_counts_wrong_documents_as_tries(
         self, bound_phone: BoundPhone, kiosk: Device, card_number: CardNumber

@@ -161,9 +161,9 @@ MEANINGS: dict[str, str] = {
     "CodesRequest.kind": "Without it the school's choice.",
     "CredentialReply.token": "Bearer token, shown once; null for a terminal with a device key.",
     "Event.kind": (
-        "`charge-approved`, `charge-declined`, `charge-voided`, `charge-reversed`, `top-up- "
-        "paid`, `passage-allowed`, `passage-denied`, `card-lost`, `card-restored`, `limits- "
-        "changed`; more may come."
+        "`charge-approved`, `charge-declined`, `charge-voided`, `charge-reversed`, "
+        "`top-up-paid`, `passage-allowed`, `passage-denied`, `card-lost`, `card-restored`, "
+        "`limits-changed`; more may come."
     ),
     "EventsReply.items": "Oldest first; facts of the event stand beside the fixed members.",
     "PassageItem.place": "Which gate (门禁).",
@@ -221,7 +221,6 @@ EXAMPLES: dict[str, Any] = {
     "column": "document_number",
     "commands": ["sync"],
     "credential": "physical_card",
-    "cursor": "MjAyNi0wOS0wMQ",
     "decision": "allow",
     "delegation": "A" * 144,
     "detail": "没有这项内容。",
@@ -245,14 +244,14 @@ EXAMPLES: dict[str, Any] = {
     "last_sequence": 1807,
     "limit": 20,
     "line1": "王** 支付成功",
-    "line2": "¥8.50 · 余额 ¥121.50",
+    "line2": "实付 8.50 元 · 余额 121.50 元",
     "merchant": "第一食堂",
     "missing_sequences": None,
     "month": "2026-09",
     "name": "王小明",
     "name_masked": "王**",
     "next": "812.0199c1f07f3e7d21a5b6c7d8e9f00112",
-    "next_cursor": "MjAyNi0wOS0wMQ",
+    "next_cursor": None,
     "note": "2号套餐",
     "number_masked": "******3456",
     "offline_since": None,
@@ -298,10 +297,10 @@ EXAMPLES: dict[str, Any] = {
     "type": "urn:campus-card:problem:not-found",
     "unchanged": 0,
     "unit": "软件2401班",
-    "username": "kazhongxin",
+    "username": "li.na",
     "valid_until": "2029-07-31",
     "virtual_card_state": "active",
-    "voice": "支付成功，八元五角",
+    "voice": "支付成功，8.50 元",
     "CodeReply.kind": "short",
     "CodesRequest.kind": "short",
     "Event.kind": "charge-approved",
@@ -341,6 +340,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "channel-not-allowed": {"channels": ["counter", "kiosk"]},
     "channel-off": {"channel": "alipay"},
     "insufficient-balance": {"balance_fen": 320, "short_fen": 530},
+    "too-many-unpaid": {"orders": 10},
     "limit-exceeded": {"limit": "per_day", "limit_fen": 20000, "spent_fen": 19500},
     "operator-locked": {"retry_after": 600},
     "reversal-too-large": {"reversible_fen": 500},

@@ -21,9 +21,9 @@ from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.http.rates import TooManyRequests
 from backend.topups import asking, service
-from backend.topups.models import TopUpState
+from backend.topups.models import TopUp, TopUpState
 from backend.topups.schemas import TopUpList, TopUpReply, TopUpRequest
-from backend.topups.service import ChannelOff, Question
+from backend.topups.service import ChannelOff, Question, TooManyUnpaid
 from payments import Channel, NoticeForged
 
 SYNCS_A_MINUTE = 60
@@ -54,13 +54,16 @@ callbacks = guard(
     CardExpired,
     AccountClosed,
     LimitExceeded,
+    TooManyUnpaid,
 )
 @blueprint.alt_response(201, schema=TopUpReply, description="Ordered now.")
 @blueprint.response(200, TopUpReply)
 def create_top_up(body: dict[str, Any], top_up_id: UUID) -> Any:
     """Order a top-up and get what the platform's cashier needs.
 
-    `client_params` is null while the channel has not answered: ask again with the same id.
+    `client_params` is null while the channel has not answered: ask again with the same id.  From
+    its answer on, every retry gets that one, `pending`, for ever; how the order stands by now,
+    paid or closed, is for `GET` to tell.
     """
     who: HolderCaller = caller()
     own, name = parts(), body["channel"]
@@ -80,7 +83,15 @@ def create_top_up(body: dict[str, Any], top_up_id: UUID) -> Any:
         )
     if top_up.state is TopUpState.CREATED:
         top_up = asking.place_order(top_up, channel=channel, sealer=own.sealer)
-    return top_up, 201 if first else 200
+    return _as_ordered(top_up), 201 if first else 200
+
+
+def _as_ordered(top_up: TopUp) -> Any:
+    """Return an order as it stood when the channel took it; one that it never took, as it is."""
+    if top_up.client_params is None:
+        return top_up
+    now = {name: getattr(top_up, name) for name in TopUpReply().fields}
+    return now | {"state": TopUpState.PENDING, "paid_at": None}
 
 
 @blueprint.route("", methods=["GET"])

@@ -41,6 +41,10 @@ class ChannelOff(DomainError, code="channel-off", kind=Kind.CONFLICT):
     """The school does not take money through this channel.  Fact: `channel`."""
 
 
+class TooManyUnpaid(DomainError, code="too-many-unpaid", kind=Kind.CONFLICT):
+    """Too many orders wait to be paid: pay one, or let it run out.  Fact: `orders`."""
+
+
 def order(
     session: Session,
     *,
@@ -60,7 +64,8 @@ def order(
         NotFound: somebody else's order has this id.
         IdReused: `top_up_id` came before with other content.
         CardExpired, AccountClosed: the account takes no money any more; a lost card does.
-        LimitExceeded: too little, too much, too high a balance, or too many unpaid orders.
+        LimitExceeded: too little, too much, or too high a balance.
+        TooManyUnpaid: as many as are allowed wait to be paid.
     """
     session.execute(text("SELECT lock_id(:id)"), {"id": top_up_id})
     earlier = session.get(TopUp, top_up_id)
@@ -94,7 +99,7 @@ def order(
         if exceeded:
             raise LimitExceeded(limit=f"top_up_{name}", limit_fen=limit)
     if (unpaid or 0) >= policies["top_up.unpaid_orders"]:
-        raise LimitExceeded(limit="top_up_unpaid_orders", orders=unpaid)
+        raise TooManyUnpaid(orders=unpaid)
     expires_at = now + timedelta(minutes=policies["top_up.valid_minutes"])
     top_up = TopUp(
         id=top_up_id,

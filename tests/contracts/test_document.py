@@ -12,6 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from backend import db
 from backend.app import create_app
+from backend.demo.people import STAFF
 from backend.errors import DomainError
 from backend.http import document, refusals, words
 from backend.http.auth import GUARDS
@@ -179,6 +180,18 @@ class TestDocument:
                 if member.endswith("_fen"):
                     assert kinds in ("integer", ["integer", "null"])
                     assert "fen" in property_["description"], f"{name}.{member}"
+
+    def test_shows_a_display_as_tills_get_it(self, published: Document) -> None:
+        shown = words.display("charge-approved", name="王**", total_fen=850, balance_fen=12_150)
+        assert published["components"]["examples"]["ChargeReply"]["value"]["display"] == shown
+
+    def test_breaks_no_code_in_two(self, published: Document) -> None:
+        for code in re.findall(r"`[^`\n]*`", json.dumps(published, ensure_ascii=False)):
+            assert "- " not in code, code
+
+    def test_names_nobody_of_the_demo(self, published: Document) -> None:
+        shown = json.dumps(published["components"]["examples"])
+        assert not [name for name, _ in STAFF if f'"{name}"' in shown]
 
     def test_lists_the_words_of_every_state(self, published: Document) -> None:
         for name, schema in published["components"]["schemas"].items():

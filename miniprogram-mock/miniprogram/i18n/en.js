@@ -317,6 +317,7 @@ module.exports = {
     'account-closed': ['Account closed', 'Please ask the card centre.'],
     'payment-paused': ['Payments are paused', 'Resume them under limits.'],
     'limit-exceeded': ['Above the limit', 'Change it under limits.'],
+    'too-many-unpaid': ['Too many unpaid top-ups', 'Pay an earlier one, or let them run out.'],
     'insufficient-balance': ['Not enough balance', '{short} short. Top up and try again.'],
     'terminal-not-allowed': ['This counter cannot charge', 'Please try another.'],
     'charge-voided': ['Voided', 'Nothing was taken.'],

@@ -317,6 +317,7 @@ module.exports = {
     'account-closed': ['账户已注销', '请联系卡务中心。'],
     'payment-paused': ['付款已暂停', '可在限额设置中恢复。'],
     'limit-exceeded': ['超出限额', '可在限额设置中调整。'],
+    'too-many-unpaid': ['未支付的充值过多', '请先支付之前的充值，或等它们过期。'],
     'insufficient-balance': ['余额不足', '还差 {short}，充值后再试。'],
     'terminal-not-allowed': ['此窗口不可用', '请换一个窗口。'],
     'charge-voided': ['此笔已撤销', '没有扣款。'],

@@ -185,8 +185,8 @@ class TestBody:
             b'{"platform": "wechat", "code": "x", "code": 5}',
             b'{"platform": "wechat", "code": "x", "code": "x"}',
             b'{"platform": "wechat", "code": {"a": 1, "a": 2}}',
-            b'{"platform": "wechat", "code": "\\ud800"}',
             b'{"platform": "wechat", "code": "x", "\\ud800": 1}',
+            b'{"platform": "wechat", "code": {"x": [{"\\udfff": 1}]}}',
             b'{"platform": "wechat", "code": "x", "\\uDc00\\ud800": 1}',
         ],
         ids=range(17),
@@ -207,6 +207,7 @@ class TestBody:
             b'{"platform": "wechat", "code": 1e999}',
             b'{"platform": "wechat", "code": {"$ne": null}}',
             b'{"platform": "wechat", "code": "\\u0000"}',
+            b'{"platform": "wechat", "code": "\\ud800"}',
             b'{"platform": "wechat", "code": "x", "__proto__": {}}',
             b'{"platform": "wechat", "code": "x", "\\ud83d\\ude00": {}}',
             b"",
@@ -343,6 +344,20 @@ class TestQuery:
             answer = client.get(f"{API}/me/{path}?cursor={cursor}", headers=holder.headers)
             check(answer, 422, "cursor-unknown")
 
+    def test_whose_cursor_another_list_made(self, client: FlaskClient, parts: Parts) -> None:
+        holder, till = make_holder(parts, balance_fen=500), make_till()
+        for _ in range(2):
+            said = {"scope": "pay"}
+            codes = client.post(f"{API}/me/codes", json=said, headers=holder.headers).get_json()
+            body = {"code": codes["codes"][0]["text"], "amount_fen": 1}
+            path = f"{API}/charges/{new_id()}"
+            assert client.put(path, json=body, headers=till.headers).status_code == 201
+        page = client.get(f"{API}/me/statement?limit=1", headers=holder.headers).get_json()
+        cursor = page["next_cursor"]
+        for path, status in (("statement", 200), ("passages", 422), ("top-ups", 422)):
+            answer = client.get(f"{API}/me/{path}?cursor={cursor}", headers=holder.headers)
+            assert answer.status_code == status
+
     @pytest.mark.parametrize(
         "moment",
         ["0001-01-01T00:00:00+23:59", "9999-12-31T23:59:59-23:59",
@@ -351,8 +366,11 @@ class TestQuery:
     def test_whose_cursor_is_a_strange_moment(
         self, client: FlaskClient, holder: Bound, moment: str
     ) -> None:
-        cursor = urlsafe_b64encode(f"{moment} {new_id()}".encode()).decode().rstrip("=")
-        for path in ("statement", "passages"):
+        for path, list_ in (
+            ("statement", "me.read_statement"), ("passages", "own-passages.list_own_passages"),
+        ):  # fmt: skip
+            place = f"{list_} {moment} {new_id()}"
+            cursor = urlsafe_b64encode(place.encode()).decode().rstrip("=")
             answer = client.get(f"{API}/me/{path}?cursor={cursor}", headers=holder.headers)
             assert answer.status_code in (200, 422)
 

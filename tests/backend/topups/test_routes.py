@@ -69,6 +69,25 @@ class TestOrder:
         again = put(phone, top_up_id)
         assert (again.status_code, again.get_json()["state"]) == (200, "pending")
 
+    def test_is_answered_the_same_for_ever(
+        self, phone: Phone, holder: Bound, platform: Any
+    ) -> None:
+        top_up_id = new_id()
+        first = put(phone, top_up_id)
+        assert platform.pay(top_up_id).ok
+        after = phone.call("POST", f"{PATH}/{top_up_id}/sync").get_json()
+        assert (after["state"], balances(holder.id)) == ("paid", (1000, 0))
+        again = put(phone, top_up_id)
+        assert (again.status_code, again.data) == (200, first.data)
+        assert phone.call("GET", f"{PATH}/{top_up_id}").get_json() == after
+
+    def test_says_how_many_wait_when_there_are_too_many(self, phone: Phone) -> None:
+        for _ in range(10):
+            assert put(phone).status_code == 201
+        answer = put(phone)
+        assert (answer.status_code, answer.get_json()["code"]) == (409, "too-many-unpaid")
+        assert answer.get_json()["detail"] == "有 10 笔充值还未支付，请先支付，或等它们过期。"
+
     @pytest.mark.parametrize("changes", [{"amount_fen": 1001}, {"channel": "alipay"}])
     def test_is_refused_under_a_reused_id(self, phone: Phone, changes: dict[str, Any]) -> None:
         top_up_id = new_id()

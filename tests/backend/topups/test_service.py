@@ -21,6 +21,7 @@ from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind
 from backend.topups import service
 from backend.topups.models import NoticeOutcome, TopUp, TopUpState
+from backend.topups.service import TooManyUnpaid
 from payments import CloseOutcome, Prepayment, Trade, TradeState
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -119,9 +120,9 @@ class TestOrder:
 
     def test_is_refused_while_ten_wait(self, holder: Bound, order: Order) -> None:
         made = [order(holder) for _ in range(10)]
-        with pytest.raises(LimitExceeded) as refused:
+        with pytest.raises(TooManyUnpaid) as refused:
             order(holder)
-        assert refused.value.facts["limit"] == "top_up_unpaid_orders"
+        assert refused.value.facts == {"orders": 10}
         settle(trade_of(made[0]))
         order(holder)
 

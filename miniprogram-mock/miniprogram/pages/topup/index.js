@@ -102,13 +102,13 @@ Page(
     },
 
     /** The open order for this amount and channel, or a new one; its id is kept before anything is sent. */
-    async orderId() {
+    async openOrder() {
       const { channel, amountFen } = this.data
       const open = platform.load(OPEN_ORDER)
-      if (open && open.channel === channel && open.amount_fen === amountFen) return open.id
+      if (open && open.channel === channel && open.amount_fen === amountFen) return { id: open.id, resumed: true }
       const id = await ids.newId()
       platform.save(OPEN_ORDER, { id, channel, amount_fen: amountFen })
-      return id
+      return { id, resumed: false }
     },
 
     async pay() {
@@ -116,8 +116,10 @@ Page(
       this.setData({ busy: true, problem: null })
       try {
         const { channel, amountFen } = this.data
-        const id = await this.orderId()
-        const order = await api.call('PUT', `/me/top-ups/${id}`, { channel, amount_fen: amountFen })
+        const { id, resumed } = await this.openOrder()
+        let order = await api.call('PUT', `/me/top-ups/${id}`, { channel, amount_fen: amountFen })
+        // A retry gets the first answer; how the order stands by now, the gateway tells.
+        if (resumed && order.client_params) order = await api.call('POST', `/me/top-ups/${id}/sync`)
         this.setData({ order })
         if (FINAL.includes(order.state)) this.settle(order)
         else if (!order.client_params) this.wait()

@@ -187,4 +187,4 @@ class TestOneOrder:
                 return refusal.code
             return "ordered"
 
-        assert Counter(at_once(*[try_order] * 14)) == {"ordered": 10, "limit-exceeded": 4}
+        assert Counter(at_once(*[try_order] * 14)) == {"ordered": 10, "too-many-unpaid": 4}

@@ -223,6 +223,22 @@ def find_current(session: Session, *, card: Card) -> Delegation | None:
     ).one_or_none()
 
 
+def current_id(session: Session, *, holder_id: UUID | None) -> UUID | None:
+    """Return the id of what `find_current` finds for a holder's card, or None.
+
+    A phone that holds another one has lost its right, and learns it here.
+    """
+    return session.scalars(
+        select(Delegation.id)
+        .join(Card, Card.id == Delegation.card_id)
+        .where(
+            Card.holder_id == holder_id,
+            Delegation.superseded_at.is_(None),
+            Delegation.revoked_at.is_(None),
+        )
+    ).one_or_none()
+
+
 def give_up(session: Session, *, delegation_id: UUID, caller: HolderCaller, now: datetime) -> None:
     """Take back what the phone with this delegation's key may do.  Idempotent.
 

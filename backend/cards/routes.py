@@ -10,7 +10,7 @@ from flask import request as http_request
 from flask_smorest import Blueprint
 
 from backend import clock
-from backend.cards import binding, codes, loss, service
+from backend.cards import binding, codes, delegations, loss, service
 from backend.cards.binding import (
     AlreadyBound,
     PaymentIdentityMismatch,
@@ -92,9 +92,12 @@ def read_me() -> dict[str, Any]:
     """Show who the caller is, the cards and the purses."""
     who: HolderCaller = caller()
     with transaction() as session:
-        return service.overview(
-            session, holder_id=who.bound_to, binding=who.binding, now=clock.now()
-        )
+        return {
+            **service.overview(
+                session, holder_id=who.bound_to, binding=who.binding, now=clock.now()
+            ),
+            "delegation_id": delegations.current_id(session, holder_id=who.bound_to),
+        }
 
 
 @blueprint.route("/binding", methods=["PUT"])

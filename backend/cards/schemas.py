@@ -62,6 +62,7 @@ class MeReply(ma.Schema):
     limits = ma.fields.Nested(LimitsReply, required=True, allow_none=True)
     spent_today_fen = ma.fields.Integer(required=True)
     restore_from_phone = ma.fields.Boolean(required=True)
+    delegation_id = ma.fields.UUID(required=True, allow_none=True)
 
 
 class CodesRequest(ma.Schema):

@@ -166,6 +166,10 @@ MEANINGS: dict[str, str] = {
         "`limits-changed`; more may come."
     ),
     "EventsReply.items": "Oldest first; facts of the event stand beside the fixed members.",
+    "MeReply.delegation_id": (
+        "The newest that was not taken back, whichever phone holds it; null: none.  A phone that "
+        "holds another one has lost its right."
+    ),
     "PassageItem.place": "Which gate (门禁).",
     "PhysicalCardReply.state": "How the card stands.",
     "Problem.code": "What happened, for programs: it never changes.",

@@ -144,6 +144,8 @@ class TestGrant:
         client, till = old.phone.client, make_till()
         assert refusal(charge(client, till, old.code())) == (409, "code-revoked")
         assert charge(client, till, new.code()).status_code == 201
+        told = new.phone.call("GET", "/me").get_json()["delegation_id"]
+        assert new.path.endswith(told), "so that the old one learns it"
 
     def test_renews_the_same_key_and_lets_the_older_run_out(
         self, device: Callable[..., DevicePhone]
@@ -306,6 +308,7 @@ class TestGiveUp:
         phone.enrol()
         for _ in range(2):
             assert phone.phone.call("DELETE", phone.path).status_code == 204
+        assert phone.phone.call("GET", "/me").get_json()["delegation_id"] is None
         client, till = phone.phone.client, make_till()
         for text in (phone.code(), phone.code(delegation=old)):
             assert refusal(charge(client, till, text)) == (409, "code-revoked")

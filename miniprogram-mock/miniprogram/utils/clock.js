@@ -1,9 +1,13 @@
 // Time comes from the server: the phone's clock may be wrong, a code's window is 60 seconds.
 
+const platform = require('./platform.js')
+
+const OFFSET = 'clock-offset'
 const WRONG_BY_MS = 90 * 1000
 const CAMPUS_OFFSET_MS = 8 * 3600 * 1000
 
-let offsetMs = 0
+// Kept, because a phone that starts without a network cannot ask.
+let offsetMs = platform.load(OFFSET) || 0
 
 /** Learns the server's time from an answer's Date header; half the way there is taken for the way back. */
 function learn(dateHeader, sentAtMs, receivedAtMs) {
@@ -11,7 +15,9 @@ function learn(dateHeader, sentAtMs, receivedAtMs) {
   if (Number.isNaN(serverMs)) return
   const measured = serverMs + 500 - (sentAtMs + receivedAtMs) / 2
   // Date counts whole seconds: a difference below one second is noise
-  offsetMs = Math.abs(measured - offsetMs) > 1000 ? measured : offsetMs
+  if (Math.abs(measured - offsetMs) <= 1000) return
+  offsetMs = measured
+  platform.save(OFFSET, offsetMs)
 }
 
 /** Now by the server's clock, in milliseconds. */
@@ -47,4 +53,7 @@ const time = (instant) => `${two(parts(instant).hour)}:${two(parts(instant).minu
 /** 2026-11-23 12:05:09 */
 const stamp = (instant) => `${day(instant)} ${time(instant)}:${two(parts(instant).second)}`
 
-module.exports = { learn, now, isWrong, month, day, time, stamp, two }
+/** 11-23 12:05 */
+const dayAndTime = (instant) => stamp(instant).slice(5, 16)
+
+module.exports = { dayAndTime, learn, now, isWrong, month, day, time, stamp, two }

@@ -88,6 +88,17 @@ function base64url(bytes) {
   return text
 }
 
+/** The bytes that an unpadded base64url text spells. @returns {Uint8Array} */
+function fromBase64url(text) {
+  const bytes = []
+  let bits = 0
+  Array.from(text, (letter) => BASE64URL.indexOf(letter)).forEach((value, at) => {
+    bits = ((bits << 6) | value) & 0xffff
+    if (at % 4) bytes.push((bits >> (6 - 2 * (at % 4))) & 255)
+  })
+  return Uint8Array.from(bytes)
+}
+
 /** The big-endian number that the bytes spell, in decimal and without a BigInt: seven digits to a limb. */
 function decimal(bytes) {
   const limbs = [0] // least significant first
@@ -104,4 +115,4 @@ function decimal(bytes) {
   return String(first) + rest.map((limb) => String(limb).padStart(LIMB_DIGITS, '0')).join('')
 }
 
-module.exports = { enrolmentProof, makeDeviceCode, makeSeed, publicKey }
+module.exports = { base64url, enrolmentProof, fromBase64url, makeDeviceCode, makeSeed, publicKey }

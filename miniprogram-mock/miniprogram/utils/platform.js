@@ -80,6 +80,19 @@ function guardScreen(on) {
   wx.setVisualEffectOnCapture({ visualEffect: on ? 'hidden' : 'none' })
 }
 
+/** Keeps a value encrypted on the phone, where the platform can: nothing else there may be secret. */
+const saveSecret = (key, data) => promised(wx.setStorage, { key, data, encrypt: true })
+
+/** What saveSecret kept, or null. @returns {Promise<any>} */
+async function loadSecret(key) {
+  try {
+    const { data } = await promised(wx.getStorage, { key, encrypt: true })
+    return data
+  } catch {
+    return null // the platform says "not found" as a failure
+  }
+}
+
 /** Random bytes from the platform. @returns {Promise<Uint8Array>} */
 async function randomBytes(length) {
   const { randomValues } = await promised(wx.getRandomValues, { length })
@@ -130,11 +143,13 @@ module.exports = {
   confirm,
   copy: (data) => promised(wx.setClipboardData, { data }),
   go: (url) => promised(wx.navigateTo, { url }),
+  forgetSecret: (key) => promised(wx.removeStorage, { key }),
   goTab: (url) => promised(wx.switchTab, { url }),
   guardScreen,
   isOnline,
   language: () => wx.getAppBaseInfo().language,
   load: (key) => wx.getStorageSync(key) || null,
+  loadSecret,
   loginCode,
   onCapture: (listener) => wx.onUserCaptureScreen(listener),
   offCapture: () => wx.offUserCaptureScreen(),
@@ -148,6 +163,7 @@ module.exports = {
   restart: () => wx.reLaunch({ url: '/pages/code/index' }),
   restoreBrightness,
   save: (key, value) => wx.setStorageSync(key, value),
+  saveSecret,
   setTabText: (index, text) => promised(wx.setTabBarItem, { index, text }).catch(() => {}), // refused while no tab page is open
   setTitle: (title) => wx.setNavigationBarTitle({ title }),
   stopPullDown: () => wx.stopPullDownRefresh({}),

@@ -11,7 +11,9 @@ import pytest
 
 PROGRAM = Path(__file__).parents[3] / "miniprogram-mock"
 BUNDLE = PROGRAM / "phone" / "bundle.js"
-FIRST_LOAD_BYTES = 116_000
+FIRST_LOAD_BYTES = 119_000
+"""Some 10 kB of it sign codes without network.  They are not left for later: a phone that needs
+them has no network to fetch them with."""
 COMMENT = re.compile(r"/\*.*?\*/|^\s*//.*?$", re.DOTALL | re.MULTILINE)
 
 

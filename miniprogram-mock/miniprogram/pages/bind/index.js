@@ -1,5 +1,7 @@
 const api = require('../../utils/api.js')
 const config = require('../../config.js')
+const delegation = require('../../utils/delegation.js')
+const holder = require('../../utils/holder.js')
 const i18n = require('../../utils/i18n.js')
 const platform = require('../../utils/platform.js')
 const { screen } = require('../../utils/screen.js')
@@ -30,6 +32,12 @@ Page(
 
     goTo(step) {
       this.setData({ step, problem: null, errors: {}, stepLabel: i18n.fill(i18n.words('bind').step, { n: Math.min(step, PAYMENT) + 1 }) })
+    },
+
+    /** Bound: from now on the phone may work without a network, too, even if the code is never opened before. */
+    finish() {
+      this.goTo(DONE)
+      holder.fetchMe().then(delegation.ensure, () => {}) // the code page asks again
     },
 
     agree() {
@@ -63,7 +71,8 @@ Page(
           document_number: '',
           found: { name: found.name_masked, line: `${i18n.words('categories')[found.category]} · ${found.holder_number}` },
         })
-        this.goTo(found.binding === 'active' ? DONE : PAYMENT)
+        if (found.binding === 'active') this.finish()
+        else this.goTo(PAYMENT)
       } catch (refusal) {
         this.refuse(refusal)
       } finally {
@@ -78,7 +87,7 @@ Page(
         const grant = await platform.loginCode()
         const { binding } = await api.call('POST', '/me/binding/payment-identity', { grant })
         api.noteBinding(binding)
-        this.goTo(DONE)
+        this.finish()
       } catch (refusal) {
         this.refuse(refusal)
       } finally {

@@ -1,6 +1,7 @@
 const api = require('../../utils/api.js')
 const clock = require('../../utils/clock.js')
 const codes = require('../../utils/codes.js')
+const delegation = require('../../utils/delegation.js')
 const holder = require('../../utils/holder.js')
 const i18n = require('../../utils/i18n.js')
 const ids = require('../../utils/ids.js')
@@ -23,6 +24,7 @@ Page(
 
     async load() {
       const { me } = await holder.fetchMe()
+      delegation.ensure() // a loss ends it, a restoration lets the phone ask for another
       const cards = i18n.words('cards')
       const physicalState = me.physical_card ? me.physical_card.state : 'none'
       const virtualState = me.virtual_card ? me.virtual_card.state : 'none'

@@ -1,6 +1,7 @@
 const api = require('../../utils/api.js')
 const clock = require('../../utils/clock.js')
 const codes = require('../../utils/codes.js')
+const delegation = require('../../utils/delegation.js')
 const holder = require('../../utils/holder.js')
 const i18n = require('../../utils/i18n.js')
 const money = require('../../utils/money.js')
@@ -47,6 +48,7 @@ Page(
       this.payKind = undefined // the school's default until the holder asks for another
       this.cursor = null
       this.decks = {}
+      this.ownDeck = new codes.OwnDeck()
       this.retryAt = 0
       this.lastRefreshAt = 0
       this.onNetwork = ({ isConnected }) => this.noteNetwork(isConnected)
@@ -82,11 +84,12 @@ Page(
       platform.guardScreen(false)
     },
 
-    /** From nothing to a code: session, holder, codes, events. */
+    /** From nothing to a code: session, holder, codes, events. Without a network, from what is kept here. */
     async start() {
       clearInterval(this.ticker)
       clearTimeout(this.poller)
       this.ticker = setInterval(() => this.tick(), TICK_MS)
+      await delegation.load()
       if (!(await platform.isOnline())) {
         this.noteNetwork(false)
         return
@@ -98,11 +101,12 @@ Page(
         if (binding !== 'active') {
           this.setData({ face: null })
           this.showState(binding === 'none' ? 'unbound' : 'halfway')
+          delegation.ensure()
           return
         }
         this.showHolder(known)
         await this.refill()
-        this.loadRecent()
+        this.loadRecent().catch(() => {}) // a convenience, as below
       } catch (refusal) {
         this.refuse(refusal)
       }
@@ -134,6 +138,7 @@ Page(
 
     async fill(deck) {
       await deck.refill()
+      this.filled = true
       this.noteNetwork(true)
       this.showCode()
       const current = deck.current()
@@ -142,7 +147,9 @@ Page(
 
     /** Twice a second: the countdown, the next code, and a refill when the supply runs low. */
     tick() {
-      if (!['code', 'exhausted', 'failed'].includes(this.data.view)) return
+      const { view } = this.data
+      if (view === 'loading' && this.filled) this.showCode() // the first code of an issue may begin a second from now
+      if (!['code', 'exhausted', 'failed'].includes(view)) return
       this.showCode()
       if (this.data.online && this.deck().needsRefill() && clock.now() > this.retryAt) {
         this.retryAt = clock.now() + RETRY_MS
@@ -155,16 +162,16 @@ Page(
         this.showState('clock')
         return
       }
-      let deck = this.deck()
-      let code = deck.current()
-      if (!this.data.online && this.data.scope === 'pay' && (!code || code.kind === 'short')) {
-        deck = this.signedDeck()
-        code = deck.current()
-      }
-      if (!code) {
-        if (!this.data.online) this.showState('exhausted')
+      const { deck, code } = this.choose()
+      if (code && code.kind === 'device' && this.data.scope === 'pay' && this.isPaused()) {
+        this.showState('payment-paused')
         return
       }
+      if (!code) {
+        if (!this.data.online) this.showState(delegation.held() && codes.clockWentBack() ? 'clock' : 'exhausted')
+        return
+      }
+      this.shownDeck = deck
       const now = clock.now()
       if (!this.shownFrom || this.shownText !== code.text) {
         this.shownText = code.text
@@ -176,14 +183,47 @@ Page(
         ...this.bearing('code'),
         seconds: Math.ceil(left / 1000),
         percent: Math.round((100 * left) / whole),
-        offlineText: this.data.online ? '' : i18n.fill(this.data.t.offlineLeft, { left: this.spell(deck.lastsMs()) }),
+        ...this.explain(deck, code),
       }
       if (this.data.code.text !== code.text) {
+        if (code.kind !== 'device') codes.shown(code)
         update.code = { text: code.text, kind: code.kind }
         update.digitsShown = false
         update.digits = this.spaced(code, false)
       }
       this.setData(update)
+    },
+
+    /** The deck to show and its code, or null: the server's codes while they last; without a network, then our own. */
+    choose() {
+      const { online, scope } = this.data
+      const decks = [this.deck()]
+      if (!online && scope === 'pay') decks.push(this.signedDeck())
+      for (const deck of decks) {
+        const code = deck.current()
+        if (code && (online || code.kind !== 'short')) return { deck, code }
+      }
+      return { deck: this.ownDeck, code: online ? null : this.ownDeck.current(scope) }
+    },
+
+    /** Whether the holder had paused payments when there was a network: no till without one would know. */
+    isPaused() {
+      const known = holder.lastKnown()
+      return Boolean(known && known.me.limits && known.me.limits.paused)
+    },
+
+    /** What stands below the code: how long it works without a network, and within which bounds. */
+    explain(deck, code) {
+      const { online, scope, t } = this.data
+      const note = code.kind === 'short' ? t.digitsNote : scope === 'pay' ? t.payNote : t.gateNote
+      if (code.kind !== 'device') {
+        return { note, offlineText: online ? '' : i18n.fill(t.offlineLeft, { left: this.spell(deck.lastsMs()) }) }
+      }
+      const { expiresAt, capFen, capCount } = code
+      return {
+        note: scope === 'pay' && capFen && capCount ? i18n.fill(t.offlineCaps, { amount: money.yuan(capFen), count: capCount }) : note,
+        offlineText: i18n.fill(t.offlineUntil, { time: clock.dayAndTime(expiresAt) }),
+      }
     },
 
     /** The view, with the chip and the segment that go with it. */
@@ -236,18 +276,22 @@ Page(
         this.noteNetwork(false)
       } else if (refusal.code === 'not-bound') {
         api.noteBinding('none')
+        delegation.forget()
         this.showState('unbound')
-      } else if (refusal.status === 429 || refusal.status === 503) {
+      } else if (refusal.status === 429 || refusal.status >= 500) {
         this.retryAt = clock.now() + Math.max(RETRY_MS, refusal.retryAfterSeconds * 1000)
         if (refusal.status === 503 && this.data.scope === 'pay' && this.payKind !== 'signed') {
           if (this.payKind === 'short') platform.toast(this.data.t.toOnline)
           this.payKind = 'signed' // short codes need more of the server than signed ones do
           this.retryAt = 0
+        } else if (refusal.status >= 500 && delegation.held()) {
+          this.noteNetwork(false) // a server that is down is no better than no network
         } else if (!this.deck().current()) {
           this.showState('failed', refusal)
         }
       } else {
         if (/^(card|account|payment)-/.test(refusal.code)) codes.clearAll()
+        if (/^(card|account)-/.test(refusal.code)) delegation.forget()
         this.decks = {}
         this.showState(STATES[refusal.code] ? refusal.code : 'failed', refusal)
       }
@@ -297,6 +341,7 @@ Page(
     async poll() {
       clearTimeout(this.poller)
       if (!this.shown) return
+      delegation.ensure() // nobody waits for it: without one the page works as long as the server does
       let wait = RETRY_MS
       try {
         const { items, next, nextPollMs } = await api.events(this.cursor)
@@ -312,7 +357,7 @@ Page(
       }
       if (this.shown) {
         clearTimeout(this.poller)
-        this.poller = setTimeout(() => this.poll(), wait)
+        this.poller = setTimeout(() => (this.data.online ? this.poll() : this.probe()), wait)
       }
     },
 
@@ -324,7 +369,7 @@ Page(
       } else if (event.kind === 'top-up-paid') {
         platform.toast(i18n.words('result')[event.kind])
       }
-      if (USES_CODE.includes(event.kind) && this.data.code.text) this.deck().drop(this.data.code.text)
+      if (USES_CODE.includes(event.kind) && this.data.code.text) this.shownDeck.drop(this.data.code.text)
       holder.fetchMe().then((known) => this.showHolder(known), (refusal) => this.refuse(refusal))
       this.refill().catch((refusal) => this.refuse(refusal))
       this.loadRecent().catch(() => {}) // the line is a convenience; the balance above is what counts
@@ -359,22 +404,34 @@ Page(
     },
 
     refresh() {
-      if (!this.data.online) {
-        this.probe()
-        return
-      }
       if (clock.now() - this.lastRefreshAt < REFRESH_GAP_MS) {
         platform.toast(this.data.t.tooFast)
         return
       }
       this.lastRefreshAt = clock.now()
+      if (!this.data.online) {
+        this.showAnother()
+        this.probe()
+        return
+      }
       this.refill().catch((refusal) => this.refuse(refusal))
     },
 
-    /** A screenshot was taken: that code and all others die on the server before anybody can show them. */
+    /** Another code without asking anybody, if the phone can make one: this one was used, or seen by somebody. */
+    showAnother() {
+      if (!this.data.code.text || !delegation.held()) return
+      this.shownDeck.drop(this.data.code.text)
+      this.showCode()
+    },
+
+    /**
+     * A screenshot was taken: that code and all others die on the server before anybody can show them. Without a network
+     * they cannot, and the holder has to know it.
+     */
     async burn() {
       if (this.data.view !== 'code') return
       try {
+        if (!this.data.online) throw new api.Refusal('network-unavailable')
         await api.call('DELETE', '/me/codes')
         codes.clearAll()
         this.decks = {}
@@ -382,6 +439,9 @@ Page(
         platform.toast(this.data.t.burnt)
       } catch (refusal) {
         this.refuse(refusal)
+        if (this.data.online) return
+        this.showAnother()
+        platform.toast(this.data.t.notBurnt)
       }
     },
 

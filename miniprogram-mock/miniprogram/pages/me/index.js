@@ -1,5 +1,7 @@
 const api = require('../../utils/api.js')
+const clock = require('../../utils/clock.js')
 const codes = require('../../utils/codes.js')
+const delegation = require('../../utils/delegation.js')
 const holder = require('../../utils/holder.js')
 const i18n = require('../../utils/i18n.js')
 const platform = require('../../utils/platform.js')
@@ -24,9 +26,13 @@ Page(
       })
       const known = holder.lastKnown()
       if (known) this.showHolder(known.me)
+      await delegation.load()
+      this.showOfflineCodes()
       try {
         const { me } = await holder.fetchMe()
         this.showHolder(me)
+        await delegation.ensure()
+        this.showOfflineCodes()
       } catch (refusal) {
         if (!known) this.setData({ view: 'unbound' })
         platform.toast(i18n.problem(refusal).title)
@@ -57,6 +63,29 @@ Page(
       })
     },
 
+    showOfflineCodes() {
+      const t = i18n.words('me')
+      const right = delegation.held()
+      const offline = delegation.isOff() ? 'off' : right ? 'held' : 'none'
+      this.setData({
+        offline,
+        offlineLine: { off: t.offlineOff, none: t.offlineNone }[offline] || i18n.fill(t.offlineUntil, { time: clock.dayAndTime(right.expiresAt) }),
+        offlineAct: { off: t.start, held: t.stop }[offline] || '',
+      })
+    },
+
+    async toggleOfflineCodes() {
+      if (this.data.busy) return
+      this.setData({ busy: true })
+      try {
+        await (this.data.offline === 'off' ? delegation.allow() : delegation.giveUp())
+      } catch (refusal) {
+        platform.toast(i18n.problem(refusal).title)
+      }
+      this.setData({ busy: false })
+      this.showOfflineCodes()
+    },
+
     go(tap) {
       platform.go(tap.currentTarget.dataset.url)
     },
@@ -75,6 +104,7 @@ Page(
         await api.call('DELETE', '/me/binding')
         codes.clearAll()
         holder.forget()
+        await delegation.forget()
         await api.signIn()
         platform.restart()
       } catch (refusal) {

@@ -117,13 +117,10 @@ def understand(session: Session, said: Mapping[str, Any]) -> GateAccess:
         HolderNumbersUnknown: some are not on the roster.
     """
     numbers = {number for rule in said["rules"] for number in rule["holder_numbers"] or ()}
-    known: dict[str, UUID] = dict(
-        session.execute(
-            select(Holder.holder_number, Holder.id).where(Holder.holder_number.in_(numbers))
-        ).tuples()
-        if numbers
-        else ()
+    rows = session.execute(
+        select(Holder.holder_number, Holder.id).where(Holder.holder_number.in_(numbers))
     )
+    known = {number: id_ for number, id_ in rows}
     unknown = [
         f"rules.{place}.holder_numbers.{position}"
         for place, rule in enumerate(said["rules"])
@@ -156,11 +153,8 @@ def understand(session: Session, said: Mapping[str, Any]) -> GateAccess:
 def spell(session: Session, access: GateAccess) -> dict[str, Any]:
     """Return settings as `understand` reads them."""
     ids = {holder_id for rule in access.rules for holder_id in rule.holder_ids or ()}
-    numbers: dict[UUID, str] = dict(
-        session.execute(select(Holder.id, Holder.holder_number).where(Holder.id.in_(ids))).tuples()
-        if ids
-        else ()
-    )
+    rows = session.execute(select(Holder.id, Holder.holder_number).where(Holder.id.in_(ids)))
+    numbers = {id_: number for id_, number in rows}
     return {
         "offline": access.offline,
         "passback_minutes": access.passback_minutes,

@@ -23,11 +23,11 @@ def declare(
     *,
     terminal_id: UUID | None,
     reason: str,
-    lasts: timedelta,
+    minutes: int,
     actor: Actor,
     now: datetime,
 ) -> Emergency:
-    """Declare an emergency at one gate, or with None at all, from now on.
+    """Declare an emergency at one gate, or with None at all, from now on for some minutes.
 
     It ends by itself.  A second one changes nothing of the first: a door is free to leave by as
     long as either lasts.
@@ -35,15 +35,15 @@ def declare(
     Raises:
         NotFound: there is no such gate.
     """
-    if terminal_id is not None:
-        find_gate(session, terminal_id=terminal_id)
+    gate = None if terminal_id is None else find_gate(session, terminal_id=terminal_id)
     made = Emergency(
         id=new_id(),
         terminal_id=terminal_id,
+        place=gate.place if gate else None,
         reason=reason,
         declared_by=actor.name,
         starts_at=now,
-        ends_at=now + lasts,
+        ends_at=now + timedelta(minutes=minutes),
     )
     session.add(made)
     operation_log.record(
@@ -53,7 +53,7 @@ def declare(
         subject_id=made.id,
         now=now,
         terminal_id=None if terminal_id is None else str(terminal_id),
-        minutes=lasts // timedelta(minutes=1),
+        minutes=minutes,
     )
     return made
 

@@ -122,6 +122,7 @@ class Emergency(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     terminal_id: Mapped[UUID | None] = mapped_column(ForeignKey("terminals.id"))
     """At one gate; None: at all."""
+    place: Mapped[str | None]
     reason: Mapped[str]
     declared_by: Mapped[str]
     """As the operation log names who acted."""

@@ -79,4 +79,3 @@ def _serials(session: Session, *, now: datetime) -> dict[UUID, list[int]]:
     for holder_id, serial in rows:
         found.setdefault(holder_id, []).append(serial)
     return found
-

@@ -219,4 +219,3 @@ def classes(
 
 def _spelling(hours: tuple[Hours, ...]) -> list[list[object]]:
     return [one.spelled for one in hours]
-

@@ -96,4 +96,3 @@ def _holders(session: Session, people: list[Person]) -> Iterable[Holder]:
         .where(Holder.id.in_([person.holder_id for person in people]))
         .order_by(Holder.holder_number)
     )
-

@@ -104,6 +104,7 @@ def upgrade() -> None:
         "emergencies",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("terminal_id", sa.Uuid(), nullable=True),
+        sa.Column("place", sa.String(), nullable=True),
         sa.Column("reason", sa.String(), nullable=False),
         sa.Column("declared_by", sa.String(), nullable=False),
         sa.Column("starts_at", sa.DateTime(timezone=True), nullable=False),

@@ -330,7 +330,7 @@ module.exports = {
     'code-stale': ['Code no longer valid', 'You have a new one: scan again.'],
     'code-revoked': ['Code revoked', 'You have a new one: scan again.'],
     'code-spent': ['Code already used', 'You have a new one: scan again.'],
-    'access-not-allowed': ['Not allowed here', 'You are not on this gate\'s list. Ask the office that runs the place.'],
+    'access-not-allowed': ['Not allowed here', 'Please ask the staff of the place.'],
     'access-outside-hours': ['Outside opening hours', 'Come back during opening hours.'],
     passback: ['Passed just now', 'Try again later, or call the attendant.'],
     'step-up-required': ['Please log in again', 'Leave and come back.'],

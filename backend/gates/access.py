@@ -15,9 +15,13 @@ from backend.holders.models import Category, Holder
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
+from backend.operators.models import Role
 from backend.terminals.models import Terminal, TerminalKind
 from qr.rules import OfflinePolicy
 
+MAY_CHANGE = (Role.CARD_CENTRE, Role.LOGISTICS)
+MAY_LOOK = (*MAY_CHANGE, Role.AUDITOR)
+"""Of rules and of emergencies."""
 AS_SHIPPED = GateAccess()
 """Of a gate about which nothing was decided: everybody of the school passes at all hours."""
 
@@ -120,7 +124,7 @@ def understand(session: Session, said: Mapping[str, Any]) -> GateAccess:
     rows = session.execute(
         select(Holder.holder_number, Holder.id).where(Holder.holder_number.in_(numbers))
     )
-    known = {number: id_ for number, id_ in rows}
+    known = {row.holder_number: row.id for row in rows}
     unknown = [
         f"rules.{place}.holder_numbers.{position}"
         for place, rule in enumerate(said["rules"])
@@ -154,7 +158,7 @@ def spell(session: Session, access: GateAccess) -> dict[str, Any]:
     """Return settings as `understand` reads them."""
     ids = {holder_id for rule in access.rules for holder_id in rule.holder_ids or ()}
     rows = session.execute(select(Holder.id, Holder.holder_number).where(Holder.id.in_(ids)))
-    numbers = {id_: number for id_, number in rows}
+    numbers = {row.id: row.holder_number for row in rows}
     return {
         "offline": access.offline,
         "passback_minutes": access.passback_minutes,

@@ -1,6 +1,5 @@
 """HTTP for staff: who may pass a gate and when, who would be refused, and emergencies."""
 
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +10,7 @@ from backend import clock
 from backend.db import transaction
 from backend.errors import NotFound
 from backend.gates import access, emergencies, trial
-from backend.gates.access import HolderNumbersUnknown
+from backend.gates.access import MAY_CHANGE, MAY_LOOK, HolderNumbersUnknown
 from backend.gates.access_schemas import (
     AccessReply,
     AccessRequest,
@@ -21,17 +20,11 @@ from backend.gates.access_schemas import (
     TrialReply,
     TrialRequest,
 )
-from backend.gates.models import Emergency
 from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.paging import CursorUnknown, PageQuery, page, place_of
 from backend.http.problems import raises
 from backend.operators import service as operators
-from backend.operators.models import Role
 from backend.operators.service import OperatorCaller, RoleNotAllowed
-
-MAY_CHANGE = (Role.CARD_CENTRE, Role.LOGISTICS)
-MAY_LOOK = (*MAY_CHANGE, Role.AUDITOR)
-OPERATOR = "operator:"
 
 gates = guard(
     Blueprint(
@@ -132,30 +125,10 @@ def list_emergencies(query: dict[str, Any]) -> dict[str, Any]:
             limit=query["limit"],
             at="starts_at",
         )
-        return {**found, "items": spelled(session, found["items"])}
-
-
-def spelled(session: Session, rows: Sequence[Emergency]) -> list[dict[str, Any]]:
-    """Return emergencies with the names of those who declared them."""
-    now = clock.now()
-    ids = {
-        UUID(row.declared_by.removeprefix(OPERATOR)) for row in rows if OPERATOR in row.declared_by
-    }
-    names = {f"{OPERATOR}{id_}": name for id_, name in operators.usernames(session, ids).items()}
-    return [
-        {
-            "id": row.id,
-            "terminal_id": row.terminal_id,
-            "place": row.place,
-            "reason": row.reason,
-            "declared_by": names.get(row.declared_by),
-            "starts_at": row.starts_at,
-            "ends_at": row.ends_at,
-            "ended_at": row.ended_at,
-            "lasts": not emergencies.is_over(row, now=now),
+        return {
+            **found,
+            "items": emergencies.describe(session, found["items"], now=clock.now()),
         }
-        for row in rows
-    ]
 
 
 @declared.route("", methods=["POST"])
@@ -166,9 +139,10 @@ def declare_emergency(request: dict[str, Any]) -> dict[str, Any]:
     """Declare an emergency at one gate or at all: while it lasts, everybody may leave."""
     who: OperatorCaller = caller()
     who.must_be(*MAY_CHANGE)
+    now = clock.now()
     with transaction() as session:
-        made = emergencies.declare(session, actor=who.actor, now=clock.now(), **request)
-        return spelled(session, [made])[0]
+        made = emergencies.declare(session, actor=who.actor, now=now, **request)
+        return emergencies.describe(session, [made], now=now)[0]
 
 
 @declared.route("/<uuid:emergency_id>", methods=["DELETE"])

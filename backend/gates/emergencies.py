@@ -5,6 +5,7 @@ Source: regulation 六.
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -16,6 +17,10 @@ from backend.gates.models import Emergency
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
+from backend.operators import service as operators
+
+OPERATOR = "operator:"
+"""Before the id of one, where somebody who acted is named."""
 
 
 def declare(
@@ -104,3 +109,25 @@ def list_all(
     return session.scalars(
         query.order_by(Emergency.starts_at.desc(), Emergency.id.desc()).limit(limit)
     ).all()
+
+
+def describe(session: Session, rows: Sequence[Emergency], *, now: datetime) -> list[dict[str, Any]]:
+    """Return emergencies as staff read them: with the names of those who declared them."""
+    ids = {
+        UUID(row.declared_by.removeprefix(OPERATOR)) for row in rows if OPERATOR in row.declared_by
+    }
+    names = {f"{OPERATOR}{id_}": name for id_, name in operators.usernames(session, ids).items()}
+    return [
+        {
+            "id": row.id,
+            "terminal_id": row.terminal_id,
+            "place": row.place,
+            "reason": row.reason,
+            "declared_by": names.get(row.declared_by),
+            "starts_at": row.starts_at,
+            "ends_at": row.ends_at,
+            "ended_at": row.ended_at,
+            "lasts": not is_over(row, now=now),
+        }
+        for row in rows
+    ]

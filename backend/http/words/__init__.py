@@ -112,7 +112,7 @@ def _group(place: re.Match[str]) -> str:
 
 
 class _Lenient(string.Formatter):
-    """Fills `{short_fen}` as yuan, `{opens_at}` by the school's clock, a missing fact as nothing."""
+    """Fills `{short_fen}` as yuan, `{opens_at}` by the school's clock, a missing fact as ''."""
 
     def get_value(self, key: int | str, _: Any, kwargs: Any) -> Any:
         value = kwargs.get(key, "") if isinstance(key, str) else ""

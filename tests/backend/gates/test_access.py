@@ -3,7 +3,7 @@
 import secrets
 import time
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 from uuid import UUID
 
 import pytest
@@ -159,8 +159,8 @@ class TestChange:
 
 
 class TestUnderstand:
-    SAID: dict[str, Any] = {"offline": "open", "passback_minutes": 3, "default": "deny"}
-    RULE: dict[str, Any] = {
+    SAID: ClassVar[dict[str, Any]] = {"offline": "open", "passback_minutes": 3, "default": "deny"}
+    RULE: ClassVar[dict[str, Any]] = {
         "allow": True, "days": [1, 7], "from": "22:00", "until": "06:00",
         "category": "student", "unit": None, "holder_numbers": None,
     }  # fmt: skip

@@ -295,7 +295,8 @@ class TestEmergencies:
 
     @pytest.mark.parametrize(
         ("wrong", "field"),
-        [({"minutes": 0}, "minutes"), ({"minutes": 10081}, "minutes"), ({"minutes": "5"}, "minutes"),
+        [({"minutes": 0}, "minutes"), ({"minutes": 10081}, "minutes"),
+         ({"minutes": "5"}, "minutes"),
          ({"reason": ""}, "reason"), ({"reason": "x" * 201}, "reason"),
          ({"reason": "\x00"}, "reason"), ({"terminal_id": "x"}, "terminal_id")],
     )  # fmt: skip

@@ -1,14 +1,14 @@
 """Add what the school decides about gates: settings with their rules in versions, emergencies.
 
-Revises: 0003_add_delegations
+Revises: 0004_add_device_keys
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0004_add_access_rules"
-down_revision = "0003_add_delegations"
+revision = "0005_add_access_rules"
+down_revision = "0004_add_device_keys"
 branch_labels = None
 depends_on = None
 

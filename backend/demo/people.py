@@ -95,14 +95,16 @@ ACCESS = {
     "3号宿舍楼 大门": GateAccess(
         default=Decision.DENY,
         rules=(
-            Rule(True, unit=SOFTWARE_1),
-            Rule(True, unit=SOFTWARE_2),
-            Rule(True, category=Category.STAFF),
+            Rule(allow=True, unit=SOFTWARE_1),
+            Rule(allow=True, unit=SOFTWARE_2),
+            Rule(allow=True, category=Category.STAFF),
         ),
     ),
     "实验楼 B座": GateAccess(
         default=Decision.DENY,
-        rules=(Rule(True, unit=SOFTWARE_1, begins=minute_of("08:00"), ends=minute_of("22:00")),),
+        rules=(
+            Rule(allow=True, unit=SOFTWARE_1, begins=minute_of("08:00"), ends=minute_of("22:00")),
+        ),
     ),
 }
 """Who may pass where; the other gates are open to the whole school at all hours."""

@@ -84,7 +84,16 @@ def opens(hours: Iterable[Hours], local: datetime) -> bool:
 class TestOpeningHours:
     @given(ACCESS, st.sampled_from(PEOPLE), MOMENTS)
     def test_are_what_the_rules_say_at_every_minute(self, access, person, local) -> None:
-        assert opens(opening_hours(access, person), local) is may_pass(access, person, local)
+        hours = opening_hours(access, person)
+        edges = {edge for rule in access.rules for edge in (rule.begins, rule.ends)}
+        around = (
+            MONDAY + timedelta(days=day, minutes=edge + offset)
+            for day in range(7)
+            for edge in {0, *edges}
+            for offset in (-1, 0)
+        )
+        for moment in (local, *around):
+            assert opens(hours, moment) is may_pass(access, person, moment)
 
     @given(ACCESS, st.sampled_from(PEOPLE))
     def test_are_spelled_in_one_way(self, access, person) -> None:

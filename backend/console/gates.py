@@ -16,7 +16,7 @@ from backend.console import access as rooms
 from backend.db import transaction
 from backend.gates import access, emergencies, trial
 from backend.gates.access import MAY_CHANGE, HolderNumbersUnknown
-from backend.gates.access_schemas import MOST_RULES, AccessRequest, EmergencyRequest, sensible
+from backend.gates.access_schemas import MOST_RULES, AccessRequest, EmergencyRequest, is_near
 from backend.gates.models import Decision
 from backend.gates.rules import WEEK
 from backend.holders.models import Category
@@ -98,10 +98,11 @@ class Form:
         """
         try:
             at = datetime.fromisoformat(self.at).replace(tzinfo=SHANGHAI)
-            sensible(at)
-        except (ValueError, OverflowError, ma.ValidationError) as error:
+        except ValueError:
+            at = None
+        if at is None or not is_near(at):
             self.faults = {(-1, "at")}
-            raise ma.ValidationError("at") from error
+            raise ma.ValidationError("at")
         return at
 
 

@@ -1,6 +1,7 @@
 """Shapes on the wire: what staff decide about gates."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import marshmallow as ma
 
@@ -18,10 +19,19 @@ FACE = "([01][0-9]|2[0-3]):[0-5][0-9]"
 YEARS = (2000, 2100)
 
 
-def sensible(moment: datetime) -> None:
-    """Refuse a moment that no calendar of ours reaches."""
-    if not datetime(YEARS[0], 1, 1, tzinfo=UTC) <= moment < datetime(YEARS[1], 1, 1, tzinfo=UTC):
-        raise ma.ValidationError("Not in this century.")
+def is_near(moment: datetime) -> bool:
+    """Return whether our calendars reach a moment."""
+    return datetime(YEARS[0], 1, 1, tzinfo=UTC) <= moment < datetime(YEARS[1], 1, 1, tzinfo=UTC)
+
+
+class NearMoment(Moment):
+    """A moment that our calendars reach."""
+
+    def _deserialize(self, value: Any, *said: Any, **more: Any) -> Any:
+        moment = super()._deserialize(value, *said, **more)
+        if not is_near(moment):
+            raise self.make_error("invalid", input=value, obj_type=self.OBJ_TYPE)
+        return moment
 
 
 class AccessRule(ma.Schema):
@@ -71,7 +81,7 @@ class AccessReply(AccessRequest):
 
 
 class TrialRequest(ma.Schema):
-    at = Moment(validate=sensible)
+    at = NearMoment()
     settings = ma.fields.Nested(AccessRequest)
 
 

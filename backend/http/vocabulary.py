@@ -262,7 +262,7 @@ EXAMPLES: dict[str, Any] = {
     "credential": "physical_card",
     "days": [1, 2, 3, 4, 5],
     "decision": "allow",
-    "declared_by": "houqin",
+    "declared_by": "wang.lei",
     "default": "deny",
     "delegation": "A" * 144,
     "detail": "没有这项内容。",

@@ -16,6 +16,7 @@ from backend.cards import routes as cards
 from backend.charges import routes as charges
 from backend.console import routes as console
 from backend.console.access import PATH as CONSOLE
+from backend.gates import access_routes as gate_access
 from backend.gates import routes as gates
 from backend.holders import routes as holders
 from backend.http import document, json_body, operations
@@ -60,6 +61,8 @@ BLUEPRINTS = (
     (operators.blueprint, API),
     (cards.staff, API),
     (terminals.staff, API),
+    (gate_access.gates, API),
+    (gate_access.declared, API),
     (topups.callbacks, ""),
 )
 

@@ -134,6 +134,37 @@ def import_roster(file: Path, dry_run: bool) -> None:  # noqa: FBT001 - a click 
     )
 
 
+@main.command("adopt-preset")
+@click.argument("name")
+@click.option("--document", required=True, help="The number of the paper that decided it (文号).")
+def adopt_preset(name: str, document: str) -> None:
+    """Put a preset of policies in force from now on, such as offline_money or no_offline_money."""
+    from backend import clock, db
+    from backend.operation_log import service as operation_log
+    from backend.operation_log.service import SYSTEM
+    from backend.policies import service as policies
+    from backend.policies.rules import PRESETS
+
+    if name not in PRESETS:
+        raise click.BadParameter(f"there are {', '.join(PRESETS)}", param_hint="NAME")
+    if not document.strip() or not document.isprintable():
+        raise click.BadParameter("a number such as 图文〔2026〕7号", param_hint="--document")
+    engine = db.connect(_settings().database_url)
+    with db.transaction() as session:
+        now = clock.now()
+        policies.adopt_preset(session, name, document_number=document, now=now)
+        operation_log.record(
+            session,
+            actor=SYSTEM,
+            action="policy.adopt_preset",
+            now=now,
+            preset=name,
+            document_number=document,
+        )
+    engine.dispose()
+    click.echo(f"{name} holds from now on, by {document}")
+
+
 @main.command("rotate-code-keys")
 def rotate_code_keys() -> None:
     """Prepare the next key for card codes; the present one goes on until it is in use."""

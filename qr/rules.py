@@ -112,6 +112,14 @@ class Access:
             return code.delegation.serial in self.serials
         return code.alias in self.aliases
 
+    def refusal(self, local: datetime) -> Reason | None:
+        """Return why they may not pass at a moment of the school's clock, or None."""
+        if not self.hours:
+            return Reason.ACCESS_NOT_ALLOWED
+        if not any(hours.hold(local) for hours in self.hours):
+            return Reason.ACCESS_OUTSIDE_HOURS
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class GateRules:
@@ -144,12 +152,7 @@ class GateRules:
             return Reason.BUNDLE_STALE
         if named is None and self.default is None:
             return Reason.ACCESS_NOT_ALLOWED
-        access = named or self.classes[self.default or 0]
-        if not access.hours:
-            return Reason.ACCESS_NOT_ALLOWED
-        if not any(hours.hold(local) for hours in access.hours):
-            return Reason.ACCESS_OUTSIDE_HOURS
-        return None
+        return (named or self.classes[self.default or 0]).refusal(local)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,6 +71,7 @@ def make_person(
     *,
     name: str = "王小明",
     category: Category = Category.STUDENT,
+    unit: str = "软件2401班",
     pays_surcharge: bool = False,
     valid_days: int = 365,
 ) -> Person:
@@ -81,7 +82,7 @@ def make_person(
         holder_number=number,
         name=name,
         category=category,
-        unit="软件2401班",
+        unit=unit,
         document_index=parts.sealer.index("document", document),
         document_tail_index=tail_index(parts.sealer, holder_number=number, tail=document[-6:]),
         pays_surcharge=pays_surcharge,

@@ -125,7 +125,9 @@ def _content(
         early=EARLY,
         late=LATE,
         utc_offset=SCHOOL_TIME,
-        gate=gates.scanner_rules() if kind is TerminalKind.GATE else None,
+        gate=gates.scanner_rules(session, terminal_id=terminal.terminal_id, now=now)
+        if kind is TerminalKind.GATE
+        else None,
         till=tills.scanner_rules(session, now=now) if kind is TerminalKind.TILL else None,
     )
 

@@ -9,6 +9,7 @@ from werkzeug.wrappers import Response
 
 from backend import clock
 from backend.db import transaction
+from backend.gates.access import MAY_LOOK
 from backend.http.auth import MAX_TOKEN_LENGTH
 from backend.http.parts import parts
 from backend.operators import service as operators
@@ -27,6 +28,8 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "holders": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "top-ups": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "terminals": (Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR),
+    "gates": MAY_LOOK,
+    "offline-money": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "roster": (Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL),
     "log": (Role.CARD_CENTRE, Role.AUDITOR),
     "sign-out": EVERYBODY,

@@ -42,6 +42,4 @@ def word(section: str, key: str | None) -> str:
 
 def refusal(code: str, facts: dict[str, Any]) -> refusals.Words:
     """Return title and detail of a refusal, in the words that the API has for it."""
-    known = refusals.dictionary(language())["problems"]
-    title, detail = known.get(code) or known["other"]
-    return refusals.Words(title, refusals.fill(detail, facts))
+    return refusals.said(language(), code, facts)

@@ -12,9 +12,11 @@ from werkzeug.exceptions import HTTPException
 from backend.clock import SHANGHAI
 from backend.console import (
     access,
+    gates,
     holders,
     language,
     log,
+    offline_money,
     overview,
     roster,
     search,
@@ -34,7 +36,16 @@ POLICY = (
     " form-action 'self'; frame-ancestors 'none'"
 )
 LANGUAGE_AGE_SECONDS = 365 * 24 * 3600
-ROOMS = ("overview", "search", "top-ups", "terminals", "roster", "log")
+ROOMS = (
+    "overview",
+    "search",
+    "top-ups",
+    "terminals",
+    "gates",
+    "offline-money",
+    "roster",
+    "log",
+)
 """What the navigation offers, in this order, to whom it is for."""
 
 blueprint = Blueprint(
@@ -44,7 +55,7 @@ blueprint = Blueprint(
     template_folder="templates",
     static_folder="static",
 )
-for page in (overview, search, holders, top_ups, terminals, roster, log):
+for page in (overview, search, holders, top_ups, terminals, gates, offline_money, roster, log):
     blueprint.register_blueprint(page.blueprint)
 blueprint.register_blueprint(sign_in.public)
 blueprint.register_blueprint(sign_in.blueprint)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from backend.gates.models import Decision
+from backend.gates.rules import GateAccess, Rule, minute_of
 from backend.holders.models import Category
 from backend.operators.models import Role
 from backend.terminals.models import Reader, TerminalKind
@@ -87,7 +89,25 @@ PLACES = (
     Place(TerminalKind.GATE, "图书馆 正门", Reader.CAMERA),
     Place(TerminalKind.GATE, "3号宿舍楼 大门", Reader.SERIAL),
     Place(TerminalKind.KIOSK, "行政楼 自助机", Reader.CAMERA),
+    Place(TerminalKind.GATE, "实验楼 B座", Reader.CAMERA),
 )
+ACCESS = {
+    "3号宿舍楼 大门": GateAccess(
+        default=Decision.DENY,
+        rules=(
+            Rule(allow=True, unit=SOFTWARE_1),
+            Rule(allow=True, unit=SOFTWARE_2),
+            Rule(allow=True, category=Category.STAFF),
+        ),
+    ),
+    "实验楼 B座": GateAccess(
+        default=Decision.DENY,
+        rules=(
+            Rule(allow=True, unit=SOFTWARE_1, begins=minute_of("08:00"), ends=minute_of("22:00")),
+        ),
+    ),
+}
+"""Who may pass where; the other gates are open to the whole school at all hours."""
 STAFF = (
     ("kazhongxin", Role.CARD_CENTRE),
     ("caiwu", Role.FINANCE),

@@ -28,6 +28,7 @@ from backend.charges import service as charges
 from backend.clock import business_date
 from backend.db import transaction
 from backend.demo.people import (
+    ACCESS,
     MERCHANTS,
     PEOPLE,
     PLACES,
@@ -36,6 +37,7 @@ from backend.demo.people import (
     document_number,
     login_code,
 )
+from backend.gates import access, rules
 from backend.gates import service as gates
 from backend.gates.models import Direction
 from backend.holders import login
@@ -110,6 +112,7 @@ def _found(session: Session, parts: Parts, demo: Demo, *, now: datetime) -> None
     adopt_preset(
         session, "standard", document_number="图文〔2026〕1号", now=now - timedelta(days=400)
     )
+    adopt_preset(session, "offline_money", document_number="图文〔2026〕7号", now=now)
     for kind, name in (
         (AccountKind.SURCHARGE, None),
         (AccountKind.SUBSIDY_FUND, None),
@@ -138,6 +141,14 @@ def _found(session: Session, parts: Parts, demo: Demo, *, now: datetime) -> None
         terminal.token_hash = token_hash(demo.secret(f"terminal:{place.place}"))
         terminal.enrolled_at = terminal.last_seen_at = now
         terminal.software = "demo"
+        if place.place in ACCESS:
+            access.change(
+                session,
+                terminal_id=terminal.id,
+                wanted=ACCESS[place.place],
+                actor=SYSTEM,
+                now=now,
+            )
     for username, role in STAFF:
         add_operator(
             session,
@@ -280,9 +291,16 @@ def _day(
         plan.append((at(7), _paying(holder_id, stage[till], chance.choice(MEALS))))
     if chance.random() < 0.4:  # noqa: PLR2004
         gate = chance.choice(["图书馆 正门", "3号宿舍楼 大门"])
+        if not _may_enter(person, holder_id, gate):
+            gate = "图书馆 正门"
         plan.append((at(6), _passing(holder_id, stage[gate], Direction.IN)))
         plan.append((at(12), _passing(holder_id, stage[gate], Direction.OUT)))
     return plan
+
+
+def _may_enter(person: Person, holder_id: Any, gate: str) -> bool:
+    who = rules.Person(holder_id, person.category, person.unit)
+    return gate not in ACCESS or bool(rules.opening_hours(ACCESS[gate], who))
 
 
 def _presented(session: Session, holder_id: Any, moment: datetime) -> PresentedCode:

@@ -1,5 +1,6 @@
 """HTTP for gates: read the code, decide, answer."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -74,22 +75,30 @@ def decide_passage(request: dict[str, Any], passage_id: UUID) -> Any:
 
 
 def _passage(passage: Passage) -> dict[str, Any]:
-    allowed = passage.decision is Decision.ALLOW
+    opens_at = passage.facts.get("opens_at")
     return {
         "id": passage.id,
         "decision": passage.decision,
         "reason": passage.reason,
         "direction": passage.direction,
+        "hours_today": passage.facts.get("hours_today"),
+        "opens_at": opens_at and datetime.fromisoformat(opens_at),
         "holder": {"name_masked": passage.name_masked, "category": passage.category}
         if passage.name_masked
         else None,
-        "display": words.display(f"passage-{passage.direction}", name=passage.name_masked or "")
-        if allowed
-        else words.refusal_display(passage.reason or "other", {}),
+        "display": _display(passage),
         "decided_at": passage.decided_at,
         "server_time": passage.decided_at,
         "reference": passage.reference,
     }
+
+
+def _display(passage: Passage) -> dict[str, str]:
+    if passage.decision is Decision.DENY:
+        return words.refusal_display(passage.reason or "other", passage.facts)
+    if passage.reason is not None:
+        return words.display("passage-emergency")
+    return words.display(f"passage-{passage.direction}", name=passage.name_masked or "")
 
 
 @blueprint.route("/<uuid:passage_id>", methods=["GET"])

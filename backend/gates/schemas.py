@@ -19,6 +19,8 @@ class PassageReply(ma.Schema):
     decision = Word(Decision, required=True)
     reason = ma.fields.String(required=True, allow_none=True)
     direction = Word(Direction, required=True)
+    hours_today = ma.fields.String(required=True, allow_none=True)
+    opens_at = Moment(required=True, allow_none=True)
     holder = ma.fields.Nested(HolderSeen, required=True, allow_none=True)
     display = ma.fields.Nested(DisplaySchema, required=True)
     decided_at = Moment(required=True)

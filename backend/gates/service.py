@@ -8,8 +8,12 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from backend.cards.codes import PresentedCode
+from backend.clock import SHANGHAI, rfc3339
 from backend.errors import IdReused, NotFound
+from backend.gates import emergencies
+from backend.gates.access import access_of
 from backend.gates.models import Decision, Direction, Passage
+from backend.gates.rules import Person, hours_on, next_opening, opening_hours
 from backend.holders.models import Holder
 from backend.holders.rules import masked_name
 from backend.ids import content_hash, new_reference
@@ -18,6 +22,7 @@ from backend.notices import service as notices
 from backend.terminals.models import TerminalKind
 from backend.terminals.service import TerminalCaller
 from qr import CodeError, Scope
+from qr.rules import Access, Reason
 
 LOCK = text("SELECT lock_id(:id)")
 SPEND = text("SELECT spend_code(:key, :alias, :scope, :issued_at, :sequence, :id, :now)")
@@ -37,8 +42,13 @@ def decide(
 ) -> tuple[Passage, bool]:
     """Decide whether the holder of a gate code may pass; say whether this call was the first.
 
+    The reasons, in order of precedence: the code's own, `code-revoked`, `code-stale`,
+    `code-spent`, the card's state, `access-not-allowed`, `access-outside-hours`, `passback`.  In an
+    emergency everybody may leave, and the reason tells what stood against it.
+
     Every decision is stored, also a denial: a retry gets the first one.  Locks the passage's id,
-    then the virtual card through its purse, so a loss report is before it or after it.
+    then the virtual card through its purse, so a loss report is before it or after it, and two
+    gates that read one person decide one after the other.
 
     Raises:
         TerminalNotAllowed: not a gate.
@@ -69,7 +79,10 @@ def decide(
         passage.reason = code.code
     else:
         _judge(session, passage, code, now=now)
-    if passage.reason is None:
+    if passage.reason is None or (
+        direction is Direction.OUT
+        and emergencies.may_leave(session, terminal_id=terminal.terminal_id, now=now)
+    ):
         passage.decision = Decision.ALLOW
     session.add(passage)
     if passage.holder_id is not None:
@@ -100,7 +113,7 @@ def _judge(session: Session, passage: Passage, code: PresentedCode, *, now: date
         select(Account.card_state, Holder)
         .join(Holder, Holder.id == Account.holder_id)
         .where(Account.card_alias == alias)
-        .with_for_update(of=Account, read=True)
+        .with_for_update(of=Account, key_share=True)
     ).one_or_none()
     if row is None:
         passage.reason = "code-stale"
@@ -125,6 +138,42 @@ def _judge(session: Session, passage: Passage, code: PresentedCode, *, now: date
         passage.reason = "code-spent"
     else:
         passage.reason = session.execute(REFUSAL, {"state": state}).scalar_one()
+        if passage.reason is None:
+            _judge_access(session, passage, holder, now=now)
+
+
+def _judge_access(session: Session, passage: Passage, holder: Holder, *, now: datetime) -> None:
+    """Fill in the version of the gate's rules and, where it is against it, the reason."""
+    settings, access = access_of(session, terminal_id=passage.terminal_id, holder_id=holder.id)
+    if settings is None:
+        return
+    passage.settings_id = settings.id
+    hours = opening_hours(access, Person(holder.id, holder.category, holder.unit))
+    local = now.astimezone(SHANGHAI)
+    passage.reason = Access(hours).refusal(local)
+    if passage.reason == Reason.ACCESS_OUTSIDE_HOURS:
+        passage.facts = {
+            "hours_today": hours_on(hours, local.isoweekday()),
+            "opens_at": rfc3339(next_opening(hours, local)),
+        }
+    elif passage.reason is None and access.passback:
+        last = _last_passage(session, passage)
+        if last and last.direction == passage.direction and now < last.decided_at + access.passback:
+            passage.reason = Reason.PASSBACK
+
+
+def _last_passage(session: Session, passage: Passage) -> Passage | None:
+    """Return the last time that this gate let the same person through, also without network."""
+    return session.scalars(
+        select(Passage)
+        .where(
+            Passage.holder_id == passage.holder_id,
+            Passage.terminal_id == passage.terminal_id,
+            Passage.decision == Decision.ALLOW,
+        )
+        .order_by(Passage.decided_at.desc())
+        .limit(1)
+    ).one_or_none()
 
 
 def find(session: Session, *, passage_id: UUID, terminal: TerminalCaller) -> Passage:

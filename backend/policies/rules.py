@@ -32,5 +32,6 @@ PRESETS: dict[str, dict[str, Any]] = {
     },
     "regulation": {"card.restore_channels": ["counter", "kiosk"]},
     "offline_money": {"offline.money": True},
+    "no_offline_money": {"offline.money": False},
 }
 """`standard` names every key; the others change some of it.  Money in fen, rates in permille."""

@@ -40,6 +40,11 @@ def policies_at(session: Session, now: datetime) -> Policies:
     )
 
 
+def document_of(session: Session, policy_id: UUID) -> str:
+    """Return the number of the paper that decided a policy (文号)."""
+    return session.get_one(Policy, policy_id).document_number
+
+
 def adopt_preset(session: Session, name: str, *, document_number: str, now: datetime) -> None:
     """Put a preset in force from `now` on, ending the rows that it replaces."""
     for key, value in PRESETS[name].items():

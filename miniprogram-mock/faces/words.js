@@ -54,6 +54,10 @@ const REFUSALS = {
     ["这个码已经用过", "请同学刷新后再扫"],
     ["This code was used already", "Ask for a fresh code"],
   ],
+  "code-online-only": [
+    ["离线时不收短码", "请同学出示二维码"],
+    ["Short codes need the network", "Ask for the QR code"],
+  ],
   "card-lost": [
     ["卡已挂失", "本人请在小程序解挂，或到卡务中心办理"],
     ["The card is reported lost", "Its holder can restore it in the mini program or at the card centre"],
@@ -101,6 +105,46 @@ const REFUSALS = {
   "reversal-too-large": [
     ["超过可冲正的金额", "请减少冲正金额"],
     ["More than can be reversed", "Enter a smaller amount"],
+  ],
+  "access-not-allowed": [
+    ["没有通行权限", "不在此处的名单内，请联系此处的管理部门"],
+    ["Not allowed here", "Not on this gate's list; ask the office that runs the place"],
+  ],
+  "access-outside-hours": [
+    ["不在开放时间", "请在开放时间内再来"],
+    ["Outside opening hours", "Please come again during opening hours"],
+  ],
+  passback: [
+    ["刚刚已同向通过", "请稍后再试；有疑问请联系值班人员"],
+    ["Went this way just now", "Try again later, or call the attendant"],
+  ],
+  "clock-behind": [
+    ["设备时间有误，不能核验", "请联系值班人员核对设备时间"],
+    ["The device's clock is wrong", "Call the attendant to set it right"],
+  ],
+  "bundle-missing": [
+    ["设备还没有取得数据", "请连接网络后再试"],
+    ["The device has no data yet", "Connect it to the network and try again"],
+  ],
+  "bundle-expired": [
+    ["设备离线太久，不能核验", "请连接网络，或联系值班人员"],
+    ["Offline for too long to check codes", "Connect it to the network, or call the attendant"],
+  ],
+  "bundle-stale": [
+    ["设备离线较久，只认名单内的人", "请连接网络，或联系值班人员"],
+    ["Offline for long: only those on its list pass", "Connect it to the network, or call the attendant"],
+  ],
+  "offline-closed": [
+    ["离线期间不放行", "请联系值班人员"],
+    ["Closed while offline", "Call the attendant"],
+  ],
+  "offline-not-allowed": [
+    ["离线期间不收款", "请等网络恢复，或用其他方式付款"],
+    ["No payment while offline", "Wait for the network, or pay another way"],
+  ],
+  "offline-cap-exceeded": [
+    ["超出离线限额 {limit_fen}", "请减小金额，或等网络恢复"],
+    ["Over the offline limit {limit_fen}", "Charge less, or wait for the network"],
   ],
 };
 
@@ -248,10 +292,10 @@ const fill = (text, facts) => text.replace(/\{(\w+)\}/g, (_, name) => facts[name
 /** The word of this key in the page's language. */
 export const word = (key, facts = {}) => fill(WORDS[key][index()], facts);
 
-/** Reason and next step of a refusal: ours by its code, else what the server wrote for people. */
+/** Reason and next step of a refusal: ours by its code, else what the server wrote for people; opening hours only it knows. */
 export function refusalWords(problem) {
   const { code, title, detail, display } = problem;
-  if (code in REFUSALS) {
+  if (code in REFUSALS && !(code === "access-outside-hours" && display?.line2)) {
     const facts = Object.fromEntries(
       Object.entries(problem).map(([name, value]) => [name, name.endsWith("_fen") ? yuan(value) : value]),
     );

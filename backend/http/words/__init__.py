@@ -4,12 +4,14 @@ import re
 import string
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from importlib import resources
 from typing import Any
 
 from flask import has_request_context, json, request
 
+from backend.clock import SHANGHAI
 from backend.money import yuan_text
 
 LANGUAGES = ("zh-CN", "en")
@@ -27,7 +29,11 @@ class Words:
 
 @cache
 def dictionary(language: str) -> dict[str, Any]:
-    """Return one language's dictionary."""
+    """Return one language's dictionary.
+
+    `problems` are what answers refuse with, `reasons` what stands in decisions alone, `displays`
+    what terminals show.
+    """
     text = resources.files(__name__).joinpath(f"{language}.json").read_text("utf-8")
     return dict(json.loads(text))
 
@@ -53,8 +59,15 @@ def preferred(accepted: Iterable[tuple[str, float]]) -> str:
 
 def of(code: str, facts: dict[str, Any]) -> Words:
     """Return title and detail of a code, with its facts filled in."""
-    known = dictionary(language())["problems"]
-    title, detail = known.get(code) or known["other"]
+    return said(language(), code, facts)
+
+
+def said(name: str, code: str, facts: dict[str, Any]) -> Words:
+    """Return the same in the language of this name."""
+    known = dictionary(name)
+    title, detail = (
+        known["problems"].get(code) or known["reasons"].get(code) or known["problems"]["other"]
+    )
     return Words(title, fill(detail, facts))
 
 
@@ -99,12 +112,14 @@ def _group(place: re.Match[str]) -> str:
 
 
 class _Lenient(string.Formatter):
-    """Fills `{short_fen}` as yuan; a fact that is missing leaves its place empty."""
+    """Fills `{short_fen}` as yuan, `{opens_at}` by the school's clock, a missing fact as ''."""
 
     def get_value(self, key: int | str, _: Any, kwargs: Any) -> Any:
         value = kwargs.get(key, "") if isinstance(key, str) else ""
         if isinstance(key, str) and key.endswith("_fen") and isinstance(value, int):
             return yuan_text(value)
+        if isinstance(key, str) and key.endswith("_at") and isinstance(value, str) and value:
+            return f"{datetime.fromisoformat(value).astimezone(SHANGHAI):%m-%d %H:%M}"
         return value
 
 

@@ -19,13 +19,18 @@ from backend import clock
 from backend.bundles.models import TerminalBundle
 from backend.charges.offline import exposure
 from backend.db import transaction
+from backend.gates import access, emergencies
+from backend.gates.models import Decision
+from backend.gates.rules import GateAccess, Rule
 from backend.http.parts import Parts
+from backend.operation_log.service import SYSTEM
 from backend.policies.service import adopt_preset
 from backend.settings import Settings
 from backend.terminals.models import Terminal, TerminalKind
 from qr import Scope
 from qr.bundle import BundleForeign, BundleOutdated
 from qr.jwks import read_jwks
+from qr.rules import OfflinePolicy
 from qr.scanner import Scanner
 from qr.store import ScannerStore
 
@@ -217,6 +222,56 @@ class TestBundle:
         device = alone(make_gate()).device
         headers = device.headers | {"If-None-Match": tag.encode().decode("latin-1")}
         assert client.get(PATH, headers=headers).status_code == 200
+
+
+class TestAccess:
+    def test_lets_in_whom_the_rules_of_the_gate_let_in(
+        self,
+        client: FlaskClient,
+        parts: Parts,
+        alone: Callable[[Device], Alone],
+        phone: DevicePhone,
+    ) -> None:
+        gate, resident = alone(make_gate()), make_holder(parts, unit="3号楼")
+        home = DevicePhone(Phone(client, token=resident.token), resident)
+        home.enrol()
+        decide(gate, GateAccess(default=Decision.DENY, rules=(Rule(True, unit="3号楼"),)))
+        gate.learn()
+        asked = [(home, None), (phone, "access-not-allowed")]
+        for who, reason in asked:
+            assert passed(gate, who.code(Scope.GATE)) == reason
+            signed = who.phone.call("POST", "/me/codes", {"scope": "gate"}).get_json()["codes"][0]
+            assert passed(gate, signed["text"]) == reason
+
+    def test_brings_settings_and_emergencies(
+        self, alone: Callable[[Device], Alone], phone: DevicePhone
+    ) -> None:
+        gate = alone(make_gate())
+        decide(gate, GateAccess(OfflinePolicy.CLOSED))
+        gate.learn()
+        assert passed(gate, phone.code(Scope.GATE)) == "offline-closed"
+        with transaction() as session:
+            made = emergencies.declare(
+                session, terminal_id=gate.device.id, reason="test", minutes=5, actor=SYSTEM,
+                now=clock.now(),
+            )  # fmt: skip
+        gate.learn()
+        left = gate.scanner.decide_passage("nonsense", direction="out", now=clock.now())
+        assert (left.accepted, left.reason) == (True, "offline-closed")
+        with transaction() as session:
+            emergencies.end(session, emergency_id=made.id, actor=SYSTEM, now=clock.now())
+        decide(gate, GateAccess(passback_minutes=5))
+        gate.learn()
+        again = (passed(gate, phone.code(Scope.GATE, later=n), later=n) for n in (1, 2))
+        assert list(again) == [None, "passback"]
+
+
+def decide(gate: Alone, wanted: GateAccess) -> None:
+    """Put a gate's settings and rules in force."""
+    with transaction() as session:
+        access.change(
+            session, terminal_id=gate.device.id, wanted=wanted, actor=SYSTEM, now=clock.now()
+        )
 
 
 class TestMoney:

@@ -13,6 +13,7 @@ MONEY = CENTRE | {Role.FINANCE, Role.AUDITOR}
 DEVICES = CENTRE | {Role.LOGISTICS, Role.AUDITOR}
 FEEDS = CENTRE | {Role.ACADEMIC, Role.PERSONNEL}
 READS_ALL = CENTRE | {Role.AUDITOR}
+RULES = CENTRE | {Role.LOGISTICS}
 ALLOWED = {
     "GET /console/": MONEY | DEVICES,
     "GET /console/search": MONEY,
@@ -24,6 +25,13 @@ ALLOWED = {
     "POST /console/terminals/<uuid:terminal_id>/enrolment-token": CENTRE,
     "GET /console/terminals/<uuid:terminal_id>/revoke": CENTRE,
     "POST /console/terminals/<uuid:terminal_id>/revoke": CENTRE,
+    "GET /console/gates": DEVICES,
+    "GET /console/gates/<uuid:terminal_id>": DEVICES,
+    "POST /console/gates/<uuid:terminal_id>": RULES,
+    "POST /console/gates/<uuid:terminal_id>/dry-run": DEVICES,
+    "POST /console/gates/emergencies": RULES,
+    "POST /console/gates/emergencies/<uuid:emergency_id>/end": RULES,
+    "GET /console/offline-money": MONEY,
     "GET /console/roster": FEEDS,
     "POST /console/roster/check": FEEDS,
     "POST /console/roster/import": FEEDS,

@@ -53,7 +53,7 @@ class TestPassage:
         said = first.get_json()
         assert set(said) == {
             *("id", "decision", "reason", "direction", "holder", "display"),
-            *("decided_at", "server_time", "reference"),
+            *("hours_today", "opens_at", "decided_at", "server_time", "reference"),
         }
         assert (said["decision"], said["reason"]) == ("allow", None)
         assert said["holder"] == {"name_masked": "王**", "category": "student"}

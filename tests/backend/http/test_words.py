@@ -13,10 +13,12 @@ from backend.errors import DomainError
 from backend.http import words
 from backend.http.problems import HTTP_CODES
 from qr import CodeError
+from qr.rules import Reason
 
 pytestmark = pytest.mark.usefixtures("app")  # every feature, and with it every code, is loaded
 CHINESE, ENGLISH = (words.dictionary(language) for language in words.LANGUAGES)
 OTHER = {"other", "internal-error"}
+PARTS = ("problems", "reasons", "displays")
 
 
 def facts_in(sentence: str) -> list[str]:
@@ -30,12 +32,12 @@ def subclasses(error: type[CodeError]) -> set[type[CodeError]]:
 
 
 class TestDictionaries:
-    @pytest.mark.parametrize("part", ["problems", "displays", "faults"])
+    @pytest.mark.parametrize("part", [*PARTS, "faults"])
     def test_have_the_same_keys(self, part: str) -> None:
-        assert CHINESE.keys() == ENGLISH.keys() == {"problems", "displays", "faults"}
+        assert CHINESE.keys() == ENGLISH.keys() == {*PARTS, "faults"}
         assert CHINESE[part].keys() == ENGLISH[part].keys()
 
-    @pytest.mark.parametrize("part", ["problems", "displays"])
+    @pytest.mark.parametrize("part", PARTS)
     def test_have_places_for_the_same_facts(self, part: str) -> None:
         for key, sentences in CHINESE[part].items():
             in_english = [facts_in(sentence) for sentence in ENGLISH[part][key]]
@@ -43,7 +45,7 @@ class TestDictionaries:
 
     @pytest.mark.parametrize("dictionary", [CHINESE, ENGLISH])
     def test_leave_nothing_empty(self, dictionary: dict[str, dict[str, list[str]]]) -> None:
-        for key, sentences in dictionary["problems"].items():
+        for key, sentences in (dictionary["problems"] | dictionary["reasons"]).items():
             assert len(sentences) == 2, key
             assert all(sentence.strip() for sentence in sentences), key
         for key, sentences in dictionary["displays"].items():
@@ -51,7 +53,7 @@ class TestDictionaries:
             assert all(sentence.strip() for sentence in sentences), key
 
     def test_chinese_is_chinese_and_english_is_not(self) -> None:
-        for part in ("problems", "displays"):
+        for part in PARTS:
             for key in CHINESE[part]:
                 assert re.search(r"[\u4e00-\u9fff]", "".join(CHINESE[part][key])), key
                 assert not re.search(r"[\u4e00-\u9fff]", "".join(ENGLISH[part][key])), key
@@ -71,6 +73,9 @@ class TestCodes:
     def test_there_are_no_words_for_what_cannot_happen(self) -> None:
         known = DomainError.by_code.keys() | set(HTTP_CODES.values()) | OTHER
         assert not CHINESE["problems"].keys() - known
+
+    def test_every_reason_of_a_scanner_has_words(self) -> None:
+        assert CHINESE["reasons"].keys() == set(Reason) - CHINESE["problems"].keys()
 
     def test_every_state_of_a_charge_has_a_display(self) -> None:
         assert {f"charge-{state}" for state in ChargeState} <= CHINESE["displays"].keys()
@@ -141,6 +146,11 @@ class TestFill:
     def test_writes_fen_as_yuan(self) -> None:
         said = words.of("insufficient-balance", {"balance_fen": 5, "short_fen": 1250})
         assert said.detail == "余额 0.05 元，还差 12.50 元，请充值。"
+
+    def test_writes_moments_by_the_schools_clock(self) -> None:
+        facts = {"hours_today": "06:00–23:00", "opens_at": "2026-09-20T22:00:00.000Z"}
+        said = words.of("access-outside-hours", facts)
+        assert said.detail == "今日开放时间 06:00–23:00，请于 09-21 06:00 再来。"
 
     def test_leaves_the_place_of_a_missing_fact_empty(self) -> None:
         assert "{" not in words.of("insufficient-balance", {}).detail

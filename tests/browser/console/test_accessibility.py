@@ -129,7 +129,9 @@ def assert_clean(page: Page) -> None:
 def walk(page: Page, number: str) -> None:
     """Open every page and look at it."""
     main = page.locator("main")
-    for path in ("", "search", "top-ups", "terminals", "roster", "log", "nowhere"):
+    for path in (
+        "", "search", "top-ups", "terminals", "gates", "offline-money", "roster", "log", "nowhere",
+    ):  # fmt: skip
         page.goto(f"/console/{path}")
         assert_clean(page)
     page.goto("/console/")
@@ -150,6 +152,23 @@ def walk(page: Page, number: str) -> None:
     assert_clean(page)
     page.goto("/console/terminals")
     main.get_by_role("button").first.click()
+    assert_clean(page)
+    page.goto("/console/gates")
+    declare = page.locator("form[action$=emergencies]")
+    declare.locator("input[name=reason]").fill("演练")
+    declare.get_by_role("button").click()
+    assert_clean(page)
+    page.locator("form[action$=end]").first.get_by_role("button").click()
+    main.get_by_role("table").first.get_by_role("link").first.click()
+    assert_clean(page)
+    page.locator("select[name=default]").select_option("deny")
+    page.locator("button[formaction]").click()
+    expect(page.locator("#tried")).to_be_visible()
+    assert_clean(page)
+    page.locator("select[name=rule-0-allow]").select_option("allow")
+    page.locator("input[name=rule-0-holder_numbers]").fill("nobody")
+    page.locator("button.primary").click()
+    expect(page.get_by_role("alert")).to_be_visible()
     assert_clean(page)
     page.goto("/console/roster")
     file = ",".join(COLUMNS.values()) + "\nX1,赵一,学生,班,110105194912310021,2029-07-01,否\n"
@@ -188,7 +207,7 @@ class TestAccessibility:
     def test_what_is_pressed_is_large_enough(self, page, parts) -> None:
         sign_in(page, parts)
         page.set_viewport_size({"width": 390, "height": 844})
-        for path in ("", "search", "terminals", "roster", "log"):
+        for path in ("", "search", "terminals", "gates", "offline-money", "roster", "log"):
             page.goto(f"/console/{path}")
             for pressed in page.locator("button, nav a, a.button, select, input:visible").all():
                 box = pressed.bounding_box()

@@ -13,6 +13,8 @@ REFUSALS = """
 terminal-not-allowed charge-voided id-reused code-malformed code-forged code-unknown-key
 code-not-yet-valid code-expired code-wrong-scope code-stale code-revoked code-spent
 card-lost card-frozen card-expired account-closed payment-paused limit-exceeded insufficient-balance
+access-not-allowed access-outside-hours passback clock-behind bundle-missing bundle-expired
+bundle-stale offline-closed offline-not-allowed offline-cap-exceeded code-online-only
 """.split()  # noqa: SIM905 - as the specification lists them
 
 
@@ -107,10 +109,33 @@ class TestGate:
         gate.locator("#drawer-open").click()
         expect(gate.locator("#log [data-decision=deny]")).to_have_count(1)
 
+    def test_says_the_opening_hours_that_the_server_knows(self, gate, script):
+        script.on(
+            "PUT /passages/(?P<passage_id>.*)",
+            lambda passage_id, body, **_: (
+                201,
+                {
+                    "id": passage_id,
+                    "decision": "deny",
+                    "reason": "access-outside-hours",
+                    "direction": body["direction"],
+                    "holder": None,
+                    "display": {
+                        "line1": "不在开放时间",
+                        "line2": "今日开放时间 06:00–23:00",
+                        "voice": "",
+                    },
+                    "reference": "EC-2M3PL",
+                },
+            ),
+        )
+        gate.keyboard.type(CODE)
+        expect(gate.locator("[data-field=next]")).to_have_text("今日开放时间 06:00–23:00")
+
 
 class TestWords:
     @pytest.mark.parametrize("language", ["zh-CN", "en"])
-    def test_know_every_refusal_of_a_charge(self, till, language):
+    def test_know_every_refusal_of_charges_and_passages(self, till, language):
         for code in REFUSALS:
             words = till.evaluate(
                 """async ([code, language]) => {

@@ -9,7 +9,6 @@ from datetime import datetime
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend.cards.models import Card, CardKind, CardState
 from backend.money import Fen
 from backend.policies.service import policies_at
 from backend.terminals.models import Terminal, TerminalKind
@@ -39,27 +38,22 @@ class Exposure:
 
     on: bool
     tills: int
-    cards: int
     rules: TillRules
 
     @property
     def worst_loss_fen(self) -> Fen:
-        """Every card is copied, carried to every till, and none of it is ever paid."""
-        if not self.on:
-            return Fen(0)
-        by_cards_fen = self.cards * min(
-            self.rules.per_card_fen, self.rules.per_card_count * self.rules.per_sale_fen
-        )
-        return Fen(self.tills * min(self.rules.terminal_fen, by_cards_fen))
+        """Every till takes all that it may, and none of it is ever paid.
+
+        The caps on a card bound what one person does by mistake, not what a fraud does: each new
+        alias and each new phone is another card to a till that cannot ask.
+        """
+        return Fen(self.tills * self.rules.terminal_fen if self.on else 0)
 
 
 def exposure(session: Session, *, now: datetime) -> Exposure:
     """Return what stands at risk on a day on which no till reaches the server."""
     rules = scanner_rules(session, now=now)
-    cards = session.scalar(
-        select(func.count()).where(Card.kind == CardKind.VIRTUAL, Card.state == CardState.ACTIVE)
-    )
-    return Exposure(on=rules.offline, tills=_tills(session), cards=cards or 0, rules=rules)
+    return Exposure(on=rules.offline, tills=_tills(session), rules=rules)
 
 
 def _tills(session: Session) -> int:

@@ -9,9 +9,15 @@ from backend import clock
 from backend.cards.codes import read_code
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
-from backend.gates import service
+from backend.gates import late, service
 from backend.gates.models import Decision, Passage
-from backend.gates.schemas import PassageList, PassageReply, PassageRequest
+from backend.gates.schemas import (
+    LatePassage,
+    LatePassagesRequest,
+    PassageList,
+    PassageReply,
+    PassageRequest,
+)
 from backend.holders import login
 from backend.holders.login import NotBound
 from backend.http import words
@@ -22,6 +28,8 @@ from backend.http.problems import raises
 from backend.terminals import service as terminals
 from backend.terminals.models import TerminalKind
 from backend.terminals.service import TerminalCaller, TerminalNotAllowed
+from backend.uploads import routes as uploads
+from backend.uploads.schemas import OutcomesReply
 from qr import CodeError, Scope
 
 blueprint = guard(
@@ -90,6 +98,35 @@ def _passage(passage: Passage) -> dict[str, Any]:
         "server_time": passage.decided_at,
         "reference": passage.reference,
     }
+
+
+@blueprint.route("/late", methods=["POST"])
+@blueprint.arguments(LatePassagesRequest)
+@raises(blueprint, Unauthenticated, TerminalNotAllowed)
+@blueprint.response(200, OutcomesReply)
+def upload_passages(request: dict[str, Any]) -> dict[str, Any]:
+    """Tell what was decided without network (脱机上送); it is recorded as it was.
+
+    Each item has an outcome of its own, in the same order; the same item again gets the same.
+    """
+    who: TerminalCaller = caller()
+    who.must_be(TerminalKind.GATE)
+    own = parts()
+    return uploads.work(
+        request["items"],
+        schema=LatePassage(),
+        accepted=Decision.ALLOW,
+        record=lambda session, claim, now: late.record(
+            session,
+            claim=claim,
+            terminal=who,
+            key_ring=own.code_keys,
+            issuer=own.settings.issuer,
+            now=now,
+        ),
+        terminal=who,
+        now=clock.now(),
+    )
 
 
 @blueprint.route("/<uuid:passage_id>", methods=["GET"])

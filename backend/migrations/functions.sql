@@ -257,7 +257,7 @@ DO $$
 DECLARE
     t text;
 BEGIN
-    FOREACH t IN ARRAY ARRAY['transfers', 'operation_log'] LOOP
+    FOREACH t IN ARRAY ARRAY['transfers', 'operation_log', 'resolutions'] LOOP
         EXECUTE format('DROP TRIGGER IF EXISTS append_only ON %I', t);
         EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %I'
                        ' FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', t);

@@ -61,10 +61,12 @@ def refusal_display(code: str, facts: dict[str, Any]) -> dict[str, str]:
 
 
 class _Lenient(string.Formatter):
-    """Fills `{short_fen}` as yuan; a fact that is missing leaves its place empty."""
+    """Fills `{short_fen}` as yuan; what is missing leaves its place empty."""
 
     def get_value(self, key: int | str, _: Any, kwargs: Any) -> Any:
-        value = kwargs.get(key, "") if isinstance(key, str) else ""
+        value = kwargs.get(key) if isinstance(key, str) else None
+        if value is None:
+            return ""
         if isinstance(key, str) and key.endswith("_fen") and isinstance(value, int):
             return yuan_text(value)
         return value

@@ -127,6 +127,12 @@ def find(session: Session, *, review_id: UUID, role: Role) -> Review:
     return Review(row.LateUpload, row.Resolution)
 
 
+def find_by_reference(session: Session, *, reference: str, role: Role) -> Sequence[Review]:
+    """Return the reviews of what a terminal was answered with this reference."""
+    rows = session.execute(_reviews(role).where(LateUpload.reference == reference))
+    return [Review(row.LateUpload, row.Resolution) for row in rows]
+
+
 def resolve(
     session: Session,
     *,

@@ -26,6 +26,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "search": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "holders": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "top-ups": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
+    "reviews": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "terminals": (Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR),
     "roster": (Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL),
     "log": (Role.CARD_CENTRE, Role.AUDITOR),

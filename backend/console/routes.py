@@ -16,6 +16,7 @@ from backend.console import (
     language,
     log,
     overview,
+    reviews,
     roster,
     search,
     sign_in,
@@ -34,7 +35,7 @@ POLICY = (
     " form-action 'self'; frame-ancestors 'none'"
 )
 LANGUAGE_AGE_SECONDS = 365 * 24 * 3600
-ROOMS = ("overview", "search", "top-ups", "terminals", "roster", "log")
+ROOMS = ("overview", "search", "top-ups", "reviews", "terminals", "roster", "log")
 """What the navigation offers, in this order, to whom it is for."""
 
 blueprint = Blueprint(
@@ -44,7 +45,7 @@ blueprint = Blueprint(
     template_folder="templates",
     static_folder="static",
 )
-for page in (overview, search, holders, top_ups, terminals, roster, log):
+for page in (overview, search, holders, top_ups, reviews, terminals, roster, log):
     blueprint.register_blueprint(page.blueprint)
 blueprint.register_blueprint(sign_in.public)
 blueprint.register_blueprint(sign_in.blueprint)

@@ -59,7 +59,8 @@ def work(
     that it let somebody pass, or took the money.
     """
     outcomes = list(_outcomes(items, schema=schema, accepted=accepted, record=record, now=now))
-    note_gaps(terminal.terminal_id)
+    with transaction() as session:
+        service.note_gaps(session, terminal.terminal_id, now=now)
     return {"items": outcomes}
 
 
@@ -118,17 +119,6 @@ def _id_in(said: Any) -> UUID | None:
         return UUID(said) if isinstance(said, str) else None
     except ValueError:
         return None
-
-
-def note_gaps(terminal_id: UUID) -> None:
-    """Look for numbers that are missing among what a terminal told so far.
-
-    The one place where a gap is noticed: whoever keeps alarms is told here.
-    """
-    with transaction() as session:
-        gaps = service.missing_sequences(session, terminal_id)
-    if gaps.count:
-        log.warning("terminal %s: %s numbers missing", terminal_id, gaps.count)
 
 
 @staff.route("/<uuid:terminal_id>/gaps", methods=["GET"])

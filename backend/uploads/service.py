@@ -18,6 +18,7 @@ from backend.errors import IdReused
 from backend.ids import content_hash, new_reference
 from backend.operation_log import service as operation_log
 from backend.policies.service import Policies, policies_at
+from backend.terminals import heartbeats
 from backend.terminals.models import Terminal
 from backend.terminals.service import TerminalCaller
 from backend.uploads.models import LateUpload
@@ -271,3 +272,13 @@ def missing_sequences(session: Session, terminal_id: UUID) -> Gaps:
     for numbers in ranges:
         missing += numbers[: MOST_MISSING - len(missing)]
     return Gaps(highest, sum(len(numbers) for numbers in ranges), missing)
+
+
+def note_gaps(session: Session, terminal_id: UUID, *, now: datetime) -> None:
+    """Note on the terminal which numbers are missing by now: a gap is an alarm (F3).
+
+    Locks the terminal first, so that of two uploaders the later one sees all that was told.
+    """
+    session.get_one(Terminal, terminal_id, with_for_update=True)
+    missing = missing_sequences(session, terminal_id).missing
+    heartbeats.note_gap(session, terminal_id, missing=missing, now=now)

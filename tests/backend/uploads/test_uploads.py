@@ -144,6 +144,10 @@ class TestGaps:
             uploads.send(gate, items[place])
             seen.add(place + 1)
             assert missing(gate) == sorted({*range(1, max(seen))} - seen)
+            with transaction() as session:
+                terminal = session.get_one(Terminal, gate.id)
+            assert (terminal.missing_sequences or []) == missing(gate)
+            assert (terminal.gap_since is None) == (missing(gate) == [])
         assert missing(gate) == []
 
     def test_are_none_before_the_first(self) -> None:

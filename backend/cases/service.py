@@ -15,8 +15,10 @@ from backend.errors import DomainError, Kind, NotFound
 from backend.operation_log import service as operation_log
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
+from backend.policies.service import policies_at
 from backend.terminals.models import Terminal
 from backend.terminals.service import caller_of
+from backend.uploads import service as uploads
 from backend.uploads.models import LateUpload
 from backend.uploads.rules import UploadKind
 
@@ -171,7 +173,9 @@ def resolve(
             upload,
             terminal=terminal,
             to_risk=ruling is Ruling.CHARGE_RISK,
-            policies=charges.policies_then(session, upload),
+            policies=charges.policies_then(
+                session, upload, window=uploads.window_of(policies_at(session, now))
+            ),
             content=None,
             now=now,
         )

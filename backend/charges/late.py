@@ -37,8 +37,8 @@ from backend.uploads.rules import (
     Outcome,
     UploadKind,
 )
-from backend.uploads.service import Claim, Seen
-from qr import DeviceCode, KeyRing, Scope
+from backend.uploads.service import Batch, Claim, Seen
+from qr import DeviceCode, Scope
 
 NOTE_LENGTH = 100
 FEN_A_YUAN = 100
@@ -75,15 +75,7 @@ class DeclinedOffline(DomainError, code="declined-offline", kind=Kind.CONFLICT):
     """The till has decided alone, and against it.  Fact: `offline_reason`."""
 
 
-def record(
-    session: Session,
-    *,
-    claim: Claim,
-    terminal: TerminalCaller,
-    key_ring: KeyRing,
-    issuer: str,
-    now: datetime,
-) -> LateUpload:
+def record(session: Session, claim: Claim, batch: Batch) -> LateUpload:
     """Record what a till decided alone, once, and post what it took.
 
     A charge that went through online under the same id is not charged again.  Locks the terminal's
@@ -94,22 +86,23 @@ def record(
         TerminalNotAllowed: not a till.
         IdReused: the id came before with other content, online or late.
     """
+    terminal = batch.terminal
     terminal.must_be(TerminalKind.TILL)
-    late, first = uploads.take(session, claim, kind=UploadKind.CHARGE, terminal=terminal, now=now)
+    late, first = uploads.take(session, claim, batch, kind=UploadKind.CHARGE)
     if not first:
         return late
     late.amount_fen, late.note = claim.said["amount_fen"], _printable(claim.said.get("note"))
     online = session.get(Charge, claim.id)
     if online is not None and not _is_same(online, claim, terminal):
         raise IdReused
-    seen = uploads.read(session, late, claim, need=Scope.PAY, key_ring=key_ring, issuer=issuer)
+    seen = uploads.read(session, late, claim, batch, need=Scope.PAY)
     if online is not None and online.state is ChargeState.APPROVED:
         conflicts = [] if claim.accepted else [Conflict.CHARGED_ONLINE]
         uploads.close(session, late, conflicts, outcome=Outcome.ALREADY_CHARGED, record_id=claim.id)
     elif claim.accepted:
-        _judge(session, late, seen, online, terminal=terminal, content=_content(claim, terminal))
+        _judge(session, late, seen, online, batch, content=_content(claim, terminal))
     else:
-        _decline(session, late, online, terminal=terminal, content=_content(claim, terminal))
+        _decline(session, late, online, batch, content=_content(claim, terminal))
     return late
 
 
@@ -137,13 +130,13 @@ def _decline(
     session: Session,
     late: LateUpload,
     online: Charge | None,
+    batch: Batch,
     *,
-    terminal: TerminalCaller,
     content: bytes,
 ) -> None:
     """Keep what the till declined; an original that is still on its way is declined too."""
     if online is None:
-        declined = _row(session, late, id_=late.id, terminal=terminal, policies=None)
+        declined = _row(session, late, id_=late.id, terminal=batch.terminal, policies=None)
         declined.content_hash = content
         declined.state = ChargeState.DECLINED
         declined.reason = DeclinedOffline.code
@@ -152,7 +145,7 @@ def _decline(
     uploads.close(
         session,
         late,
-        uploads.conflicts_of_clock(session, late),
+        uploads.conflicts_of_clock(late, batch),
         outcome=Outcome.RECORDED,
         record_id=late.id,
     )
@@ -163,17 +156,17 @@ def _judge(
     late: LateUpload,
     seen: Seen,
     online: Charge | None,
+    batch: Batch,
     *,
-    terminal: TerminalCaller,
     content: bytes,
 ) -> None:
     """Judge what the till took, and post it unless a person has to decide."""
-    policies = policies_then(session, late)
+    policies = policies_then(session, late, window=batch.window)
     late.caps = _caps(policies, seen)
     if late.holder_id is not None:
         ledger.lock_purse(session, holder_id=late.holder_id)
-    conflicts = uploads.conflicts_of_clock(session, late)
-    conflicts += uploads.conflicts_of(session, late, seen, scope=Scope.PAY, now=late.received_at)
+    conflicts = uploads.conflicts_of_clock(late, batch)
+    conflicts += uploads.conflicts_of(session, late, seen, scope=Scope.PAY)
     for stands, conflict in (
         (online is not None, Conflict.DECLINED_ONLINE),
         (not policies.values.get("offline.money"), Conflict.OFFLINE_NOT_ALLOWED),
@@ -187,7 +180,7 @@ def _judge(
         charged, owed_fen = post(
             session,
             late,
-            terminal=terminal,
+            terminal=batch.terminal,
             to_risk=to_risk,
             policies=policies,
             content=content,
@@ -203,10 +196,9 @@ def _judge(
     _flag_over_caps(session, late)
 
 
-def policies_then(session: Session, late: LateUpload) -> Policies:
+def policies_then(session: Session, late: LateUpload, *, window: timedelta) -> Policies:
     """Return the policies of the device's time, as far as we can believe it."""
-    known = policies_at(session, late.received_at)
-    earliest = late.received_at - uploads.window(known)
+    earliest = late.received_at - window
     return policies_at(session, min(max(late.decided_at, earliest), late.received_at))
 
 

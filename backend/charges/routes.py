@@ -151,21 +151,8 @@ def upload_charges(request: dict[str, Any]) -> dict[str, Any]:
     """
     who: TerminalCaller = caller()
     who.must_be(TerminalKind.TILL)
-    own = parts()
     return uploads.work(
-        request["items"],
-        schema=LateCharge(),
-        accepted=ChargeState.APPROVED,
-        record=lambda session, claim, now: late.record(
-            session,
-            claim=claim,
-            terminal=who,
-            key_ring=own.code_keys,
-            issuer=own.settings.issuer,
-            now=now,
-        ),
-        terminal=who,
-        now=clock.now(),
+        request["items"], schema=LateCharge(), accepted=ChargeState.APPROVED, record=late.record
     )
 
 

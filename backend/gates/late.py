@@ -4,7 +4,6 @@ A passage happened or it did not; nothing here judges it into nonexistence (F1).
 against it is written down for a person.
 """
 
-from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy.orm import Session
@@ -15,25 +14,16 @@ from backend.holders.models import Holder
 from backend.holders.rules import masked_name
 from backend.ids import content_hash, new_id
 from backend.terminals.models import TerminalKind
-from backend.terminals.service import TerminalCaller
 from backend.uploads import service as uploads
 from backend.uploads.models import LateUpload
 from backend.uploads.rules import Conflict, Outcome, UploadKind
-from backend.uploads.service import Claim
-from qr import KeyRing, Scope
+from backend.uploads.service import Batch, Claim
+from qr import Scope
 
 NEED = Scope.GATE | Scope.DOOR
 
 
-def record(
-    session: Session,
-    *,
-    claim: Claim,
-    terminal: TerminalCaller,
-    key_ring: KeyRing,
-    issuer: str,
-    now: datetime,
-) -> LateUpload:
+def record(session: Session, claim: Claim, batch: Batch) -> LateUpload:
     """Record what a gate decided alone, once, as it was decided.
 
     The same id that was decided online the same way is already there.  Where the gate decided
@@ -44,8 +34,9 @@ def record(
         TerminalNotAllowed: not a gate.
         IdReused: the id came before with other content, online or late.
     """
+    terminal = batch.terminal
     terminal.must_be(TerminalKind.GATE)
-    late, first = uploads.take(session, claim, kind=UploadKind.PASSAGE, terminal=terminal, now=now)
+    late, first = uploads.take(session, claim, batch, kind=UploadKind.PASSAGE)
     if not first:
         return late
     direction: Direction = claim.said["direction"]
@@ -56,12 +47,12 @@ def record(
         content,
     ):
         raise IdReused
-    seen = uploads.read(session, late, claim, need=NEED, key_ring=key_ring, issuer=issuer)
-    conflicts = uploads.conflicts_of_clock(session, late)
+    seen = uploads.read(session, late, claim, batch, need=NEED)
+    conflicts = uploads.conflicts_of_clock(late, batch)
     decision = Decision.ALLOW if claim.accepted else Decision.DENY
     if claim.accepted:
         scope = Scope.DOOR if seen.code and not seen.code.scope & Scope.GATE else Scope.GATE
-        conflicts += uploads.conflicts_of(session, late, seen, scope=scope, now=now)
+        conflicts += uploads.conflicts_of(session, late, seen, scope=scope)
         if online is not None and online.decision is Decision.DENY:
             conflicts.append(Conflict.DECLINED_ONLINE)
     outcome, record_id = Outcome.ALREADY_RECORDED, claim.id

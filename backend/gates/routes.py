@@ -111,21 +111,8 @@ def upload_passages(request: dict[str, Any]) -> dict[str, Any]:
     """
     who: TerminalCaller = caller()
     who.must_be(TerminalKind.GATE)
-    own = parts()
     return uploads.work(
-        request["items"],
-        schema=LatePassage(),
-        accepted=Decision.ALLOW,
-        record=lambda session, claim, now: late.record(
-            session,
-            claim=claim,
-            terminal=who,
-            key_ring=own.code_keys,
-            issuer=own.settings.issuer,
-            now=now,
-        ),
-        terminal=who,
-        now=clock.now(),
+        request["items"], schema=LatePassage(), accepted=Decision.ALLOW, record=late.record
     )
 
 

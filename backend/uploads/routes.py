@@ -1,8 +1,7 @@
 """HTTP for late uploads: working a batch item by item, and showing what is missing."""
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
@@ -10,24 +9,25 @@ import marshmallow as ma
 from flask_smorest import Blueprint
 from sqlalchemy.orm import Session
 
+from backend import clock
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.http.auth import Unauthenticated, caller, guard
+from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.ids import new_reference
 from backend.operators import service as operators
 from backend.operators.models import Role
 from backend.operators.service import RoleNotAllowed
 from backend.terminals import service as terminals
-from backend.terminals.service import TerminalCaller
 from backend.uploads import service
 from backend.uploads.models import LateUpload
 from backend.uploads.rules import Refused
 from backend.uploads.schemas import GapsReply
-from backend.uploads.service import Claim
+from backend.uploads.service import Batch, Claim
 
 MAY_LOOK = (Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR)
-Record = Callable[[Session, Claim, datetime], LateUpload]
+Record = Callable[[Session, Claim, Batch], LateUpload]
 """What a kind of item makes of a claim, within one transaction."""
 
 log = logging.getLogger(__name__)
@@ -44,48 +44,48 @@ staff = guard(
 
 
 def work(
-    items: list[dict[str, Any]],
-    *,
-    schema: ma.Schema,
-    accepted: str,
-    record: Record,
-    terminal: TerminalCaller,
-    now: datetime,
+    items: list[dict[str, Any]], *, schema: ma.Schema, accepted: str, record: Record
 ) -> dict[str, Any]:
-    """Work a batch and return an outcome for each item, in the same order.
+    """Work a batch of the calling terminal; return an outcome for each item, in the same order.
 
     Each item is a transaction of its own, so a cut in the middle loses nothing: what was answered
     or not, the same batch may be sent again.  `accepted` is the word by which the terminal says
     that it let somebody pass, or took the money.
     """
-    outcomes = list(_outcomes(items, schema=schema, accepted=accepted, record=record, now=now))
+    own, terminal, now = parts(), caller(), clock.now()
+    with transaction() as session:
+        batch = service.open_batch(
+            session,
+            terminal=terminal,
+            key_ring=own.code_keys,
+            issuer=own.settings.issuer,
+            now=now,
+        )
+    answer = {"items": [_outcome(item, schema, accepted, record, batch) for item in items]}
     with transaction() as session:
         service.note_gaps(session, terminal.terminal_id, now=now)
-    return {"items": outcomes}
+    return answer
 
 
-def _outcomes(
-    items: list[dict[str, Any]], *, schema: ma.Schema, accepted: str, record: Record, now: datetime
-) -> Iterator[dict[str, Any]]:
-    for item in items:
-        try:
-            claim = _read(schema.load(item), accepted=accepted)
-        except ma.ValidationError as error:
-            yield _refused(item, Refused.MALFORMED, field=_field(error, schema))
-            continue
-        try:
-            with transaction() as session:
-                late = record(session, claim, now)
-        except IdReused:
-            yield _refused(item, Refused.ID_REUSED)
-            continue
-        yield {
-            "id": late.id,
-            "sequence": claim.sequence,
-            "outcome": late.outcome.value,
-            "reason": service.reason_of(late),
-            "reference": late.reference,
-        }
+def _outcome(
+    item: dict[str, Any], schema: ma.Schema, accepted: str, record: Record, batch: Batch
+) -> dict[str, Any]:
+    try:
+        claim = _read(schema.load(item), accepted=accepted)
+    except ma.ValidationError as error:
+        return _refused(item, Refused.MALFORMED, field=_field(error, schema))
+    try:
+        with transaction() as session:
+            late = record(session, claim, batch)
+    except IdReused:
+        return _refused(item, Refused.ID_REUSED)
+    return {
+        "id": late.id,
+        "sequence": claim.sequence,
+        "outcome": late.outcome.value,
+        "reason": service.reason_of(late),
+        "reference": late.reference,
+    }
 
 
 def _read(said: Mapping[str, Any], *, accepted: str) -> Claim:

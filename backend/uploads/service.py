@@ -79,6 +79,18 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
+class Batch:
+    """One call of a terminal, and by what its items are judged."""
+
+    terminal: TerminalCaller
+    key_ring: KeyRing
+    issuer: str
+    received_at: datetime
+    window: timedelta
+    """How far a device's time may be from ours: as long as it may work on its own (脱机时限)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Seen:
     """What the code of an item turned out to be, read by our own keys."""
 
@@ -89,8 +101,20 @@ class Seen:
     """What was wrong with it at the device's time, as `CodeError.code`."""
 
 
+def open_batch(
+    session: Session, *, terminal: TerminalCaller, key_ring: KeyRing, issuer: str, now: datetime
+) -> Batch:
+    """Return what the items of one call have in common."""
+    return Batch(terminal, key_ring, issuer, now, window_of(policies_at(session, now)))
+
+
+def window_of(policies: Policies) -> timedelta:
+    """Return how long a scanner may work on its own."""
+    return timedelta(hours=policies["offline.bundle_hours"])
+
+
 def take(
-    session: Session, claim: Claim, *, kind: UploadKind, terminal: TerminalCaller, now: datetime
+    session: Session, claim: Claim, batch: Batch, *, kind: UploadKind
 ) -> tuple[LateUpload, bool]:
     """Return the row of an item, and whether it is new: then the caller completes and adds it.
 
@@ -101,6 +125,7 @@ def take(
     Raises:
         IdReused: the id came before with other content, or from another terminal.
     """
+    terminal, now = batch.terminal, batch.received_at
     session.execute(LOCK, {"terminal_id": terminal.terminal_id, "id": claim.id})
     content = content_hash(terminal.terminal_id, kind.value, sorted(claim.said.items()))
     earlier = session.get(LateUpload, claim.id)
@@ -146,17 +171,9 @@ def take(
     return late, True
 
 
-def read(
-    session: Session,
-    late: LateUpload,
-    claim: Claim,
-    *,
-    need: Scope,
-    key_ring: KeyRing,
-    issuer: str,
-) -> Seen:
+def read(session: Session, late: LateUpload, claim: Claim, batch: Batch, *, need: Scope) -> Seen:
     """Read an item's code again, by keys and clock of the device's time; note whose it is."""
-    seen = _read(session, claim, need=need, key_ring=key_ring, issuer=issuer)
+    seen = _read(session, claim, batch, need=need)
     late.code_fault = seen.fault
     if seen.code is not None:
         late.code_key = seen.code.key
@@ -165,8 +182,9 @@ def read(
     return seen
 
 
-def _read(session: Session, claim: Claim, *, need: Scope, key_ring: KeyRing, issuer: str) -> Seen:
-    verifier = Verifier(key_ring.public_keys(claim.decided_at), issuer=issuer)
+def _read(session: Session, claim: Claim, batch: Batch, *, need: Scope) -> Seen:
+    keys = batch.key_ring.public_keys(claim.decided_at)
+    verifier = Verifier(keys, issuer=batch.issuer)
     fault = None
     try:
         code = verifier.verify(claim.code, need=need, now=claim.decided_at)
@@ -177,9 +195,7 @@ def _read(session: Session, claim: Claim, *, need: Scope, key_ring: KeyRing, iss
     return Seen(code, cards.bearer_of(session, code), fault)
 
 
-def conflicts_of(
-    session: Session, late: LateUpload, seen: Seen, *, scope: Scope, now: datetime
-) -> list[Conflict]:
+def conflicts_of(session: Session, late: LateUpload, seen: Seen, *, scope: Scope) -> list[Conflict]:
     """Use the code of an accepted item up, and return what stands against it and its card.
 
     What a scanner refused uses nothing up: no refusal may stand in the way of what happened.
@@ -192,7 +208,12 @@ def conflicts_of(
     if seen.bearer is None:
         return [*conflicts, Conflict.CARD_UNKNOWN]
     user = cards.use_up(
-        session, code=seen.code, bearer=seen.bearer, scope=scope, decision_id=late.id, now=now
+        session,
+        code=seen.code,
+        bearer=seen.bearer,
+        scope=scope,
+        decision_id=late.id,
+        now=late.received_at,
     )
     if user != late.id:
         conflicts.append(Conflict.DOUBLE_USE)
@@ -204,17 +225,10 @@ def conflicts_of(
     return conflicts
 
 
-def window(policies: Policies) -> timedelta:
-    """Return how long a scanner may work on its own (脱机时限)."""
-    return timedelta(hours=policies["offline.bundle_hours"])
-
-
-def conflicts_of_clock(session: Session, late: LateUpload) -> list[Conflict]:
+def conflicts_of_clock(late: LateUpload, batch: Batch) -> list[Conflict]:
     """Return what is wrong with the time that the device tells."""
     return clock_conflicts(
-        decided_at=late.decided_at,
-        received_at=late.received_at,
-        window=window(policies_at(session, late.received_at)),
+        decided_at=late.decided_at, received_at=late.received_at, window=batch.window
     )
 
 

@@ -43,7 +43,8 @@ from qr.sync import Server
 
 ITEMS = int(os.environ.get("LATE_ITEMS", "600"))
 HOLDERS, GATES, TILLS = 20, 4, 2
-BALANCE_FEN = 30_000
+BALANCE_FEN = max(5_000, 9 * ITEMS)
+"""Enough for most of what each will buy, not for all."""
 AWAY = timedelta(hours=2)
 """How long nobody had a network."""
 CHARGED = (Outcome.CHARGED, Outcome.CHARGED_WITH_ARREARS)

@@ -13,6 +13,7 @@ from backend import db, stage
 from backend.bundles import routes as bundles
 from backend.cards import delegation_routes as delegations
 from backend.cards import routes as cards
+from backend.cases import routes as cases
 from backend.charges import routes as charges
 from backend.console import routes as console
 from backend.console.access import PATH as CONSOLE
@@ -28,6 +29,7 @@ from backend.sealing import Sealer
 from backend.settings import Settings
 from backend.terminals import routes as terminals
 from backend.topups import routes as topups
+from backend.uploads import routes as uploads
 from payments import (
     AlipayConfig,
     AlipayMiniProgramConfig,
@@ -63,6 +65,8 @@ BLUEPRINTS = (
     (terminals.staff, API),
     (gate_access.gates, API),
     (gate_access.declared, API),
+    (uploads.staff, API),
+    (cases.blueprint, API),
     (topups.callbacks, ""),
 )
 

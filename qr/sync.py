@@ -17,6 +17,8 @@ from qr.store import ScannerStore
 ITEMS_AT_ONCE = 200
 TIMEOUT_SECONDS = 20
 NOT_MODIFIED = 304
+MALFORMED = "malformed"
+"""The server could not read an item, and keeps nothing of it: so it stays here."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,7 @@ def synchronise(
     while items := store.waiting(most=ITEMS_AT_ONCE):
         kind = "charges" if "amount_fen" in items[0] else "passages"
         answer = server.post(f"/{kind}/late", {"items": items})
-        told = {outcome["id"] for outcome in answer["items"]}
+        told = {said["id"] for said in answer["items"] if said.get("outcome") != MALFORMED}
         done = [item["sequence"] for item in items if item["id"] in told]
         store.confirmed(done)
         uploaded += len(done)

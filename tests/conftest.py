@@ -23,6 +23,7 @@ from werkzeug.serving import make_server
 
 from backend import app as wiring
 from backend import clock, db
+from backend.arrears import service as arrears
 from backend.embedded import EmbeddedPostgres, EmbeddedValkey
 from backend.http.parts import Parts
 from backend.ids import new_id
@@ -175,7 +176,9 @@ def app(settings: Settings) -> Iterator[Flask]:
     yield application
     with db.transaction() as session:
         proof = ledger.prove(session)
+        arrears_fen = arrears.difference(session)
     assert proof.holds, proof
+    assert arrears_fen == 0, "what holders owe is not what the school laid out"
 
 
 @pytest.fixture(scope="session")

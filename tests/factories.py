@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+import pyotp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.orm import Session
 
@@ -28,10 +29,13 @@ from backend.ledger.service import Movement
 from backend.merchants.service import open_merchant, open_stall
 from backend.money import Fen
 from backend.operation_log.service import SYSTEM
+from backend.operators import service as operators
+from backend.operators.models import Role
 from backend.sealing import token_hash
 from backend.terminals import service as terminals
 from backend.terminals.models import Reader, Terminal, TerminalKind
-from payments import PlatformAccount, RealNameResult
+from backend.topups import service as topups
+from payments import PlatformAccount, RealNameResult, Trade, TradeState
 
 WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
 
@@ -158,6 +162,35 @@ def give(
     )
 
 
+def top_up(holder_id: UUID, amount_fen: int) -> None:
+    """Let a holder's top-up arrive, as the channel tells it."""
+    now = clock.now()
+    with transaction() as session:
+        order, _ = topups.order(
+            session,
+            top_up_id=new_id(),
+            holder_id=holder_id,
+            channel="wechat",
+            amount_fen=Fen(amount_fen),
+            payer_sealed=None,
+            actor=SYSTEM,
+            now=now,
+        )
+        session.flush()
+        trade = Trade(
+            out_trade_no=order.out_trade_no,
+            state=TradeState.PAID,
+            amount_fen=amount_fen,
+            currency="CNY",
+            trade_no=f"test-{order.out_trade_no}",
+            merchant_id="",
+            app_id="",
+            paid_at=now,
+            payer=None,
+        )
+        topups.settle(session, channel="wechat", trade=trade, via="test", now=now)
+
+
 def balances(holder_id: UUID) -> tuple[int, int]:
     """Return what is in the main and in the subsidy purse."""
     with transaction() as session:
@@ -242,3 +275,28 @@ def make_till(*, is_canteen: bool = False, key: Ed25519PrivateKey | None = None)
 def make_gate(*, key: Ed25519PrivateKey | None = None) -> Device:
     """Make a gate."""
     return make_terminal(TerminalKind.GATE, key=key)
+
+
+def sign_in(parts: Parts, role: Role) -> dict[str, str]:
+    """Add a person of the staff, and return what their requests carry."""
+    username, secret, now = f"staff-{secrets.token_hex(4)}", pyotp.random_base32(), clock.now()
+    password = secrets.token_urlsafe(16)
+    with transaction() as session:
+        operators.add_operator(
+            session,
+            username=username,
+            role=role,
+            password=password,
+            totp_secret=secret,
+            sealer=parts.sealer,
+        )
+        session.flush()
+        token, _, _ = operators.log_in(
+            session,
+            username=username,
+            password=password,
+            totp=pyotp.TOTP(secret).at(now),
+            sealer=parts.sealer,
+            now=now,
+        )
+    return {"Authorization": f"Bearer {token}"}

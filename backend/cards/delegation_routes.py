@@ -6,6 +6,7 @@ from uuid import UUID
 from flask_smorest import Blueprint
 
 from backend import clock
+from backend.arrears.service import ArrearsOpen
 from backend.cards import delegations
 from backend.cards.delegations import ChallengeExpired, ProofWrong, WeakKey
 from backend.cards.models import Delegation
@@ -54,6 +55,7 @@ def make_challenge() -> delegations.Challenge:
     NotFound,
     IdReused,
     *CARD_REFUSALS,
+    ArrearsOpen,
     WeakKey,
     ChallengeExpired,
     ProofWrong,

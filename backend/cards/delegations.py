@@ -14,6 +14,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
+from backend.arrears import service as arrears
+from backend.arrears.service import ArrearsOpen
 from backend.cards.models import Card, CardAlias, Delegation, DelegationChallenge
 from backend.cards.service import usable_virtual_card
 from backend.errors import DomainError, IdReused, Kind, NotFound
@@ -101,6 +103,7 @@ def grant(
         NotFound: somebody else's delegation has this id.
         IdReused: `delegation_id` came before with other content.
         NotBound, CardLost, CardFrozen, CardExpired, AccountClosed: as for codes.
+        ArrearsOpen: what was bought without network is not paid yet.
         WeakKey: a point of small order.
         ChallengeExpired: none is open for this login.
         ProofWrong: the key did not sign the challenge of this login.
@@ -116,6 +119,8 @@ def grant(
         return earlier, False
     card = usable_virtual_card(session, holder_id=caller.holder_id)
     session.refresh(card, with_for_update=True)
+    if arrears_fen := arrears.open_fen(session, holder_id=caller.holder_id):
+        raise ArrearsOpen(arrears_fen=arrears_fen)
     _check_possession(session, caller=caller, public_key=public_key, proof=proof, now=now)
     policies = policies_at(session, now)
     current = find_current(session, card=card)

@@ -59,6 +59,7 @@ class MeReply(ma.Schema):
     physical_card = ma.fields.Nested(PhysicalCardReply, required=True, allow_none=True)
     virtual_card = ma.fields.Nested(VirtualCardReply, required=True, allow_none=True)
     purses = ma.fields.List(ma.fields.Nested(PurseReply), required=True)
+    arrears_fen = ma.fields.Integer(required=True)
     limits = ma.fields.Nested(LimitsReply, required=True, allow_none=True)
     spent_today_fen = ma.fields.Integer(required=True)
     restore_from_phone = ma.fields.Boolean(required=True)

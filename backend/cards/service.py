@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
+from backend.arrears import service as arrears
 from backend.cards.models import Card, CardAlias, CardKind, CardState, Delegation
 from backend.cards.rules import CardEvent, next_state
 from backend.clock import business_date
@@ -226,6 +227,7 @@ def overview(
             "physical_card": None,
             "virtual_card": None,
             "purses": [],
+            "arrears_fen": 0,
             "limits": None,
             "spent_today_fen": 0,
             "restore_from_phone": False,
@@ -256,6 +258,7 @@ def overview(
                 ("subsidy", AccountKind.SUBSIDY_PURSE),
             )
         ],
+        "arrears_fen": arrears.open_fen(session, holder_id=holder_id),
         "limits": limits_of(holder, now=now),
         "spent_today_fen": ledger.spent_on(session, holder_id=holder_id, day=business_date(now)),
         "restore_from_phone": "mini_program" in policies_at(session, now)["card.restore_channels"],

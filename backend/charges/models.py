@@ -26,8 +26,9 @@ class ChargeState(StrEnum):
 class Charge(Base):
     """One sale, under the id that the till made before it first sent it.
 
-    The row is the answer: every retry reads it back.  Written by `post_charge` alone, and by the
-    void and reversals for the columns that they own.
+    The row is the answer: every retry reads it back.  Written by `post_charge`, by
+    `late.post` for what was taken without network, and by the void and reversals for the columns
+    that they own.
     """
 
     __tablename__ = "charges"
@@ -54,8 +55,9 @@ class Charge(Base):
     reason: Mapped[str | None]
     """The code of the refusal when declined."""
     facts: Mapped[dict[str, Any]]
-    """The facts of the refusal."""
+    """The facts of the refusal; of a late charge, when the till decided."""
     holder_id: Mapped[UUID | None] = mapped_column(ForeignKey("holders.id"))
+    """Who pays.  Null: nobody is known, or the school's risk account bears it."""
     name_masked: Mapped[str | None]
     category: Mapped[str | None]
     amount_fen: Mapped[Fen | None]

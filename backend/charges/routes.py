@@ -8,9 +8,17 @@ from flask_smorest import Blueprint
 from backend import clock
 from backend.cards.codes import CODE_REFUSALS, PresentedCode, read_code
 from backend.cards.service import AccountClosed, CardExpired, CardFrozen, CardLost
-from backend.charges import service
+from backend.charges import late, service
+from backend.charges.late import DeclinedOffline
 from backend.charges.models import Charge, ChargeReversal, ChargeState
-from backend.charges.schemas import ChargeReply, ChargeRequest, ReversalReply, ReversalRequest
+from backend.charges.schemas import (
+    ChargeReply,
+    ChargeRequest,
+    LateCharge,
+    LateChargesRequest,
+    ReversalReply,
+    ReversalRequest,
+)
 from backend.charges.service import ChargeVoided, NotCharged, ReversalTooLarge
 from backend.db import transaction
 from backend.errors import DomainError, IdReused, NotFound, ServiceUnavailable
@@ -22,7 +30,10 @@ from backend.http.problems import raises
 from backend.http.rates import TooManyRequests
 from backend.ledger.service import InsufficientBalance
 from backend.terminals import service as terminals
+from backend.terminals.models import TerminalKind
 from backend.terminals.service import TerminalCaller, TerminalNotAllowed
+from backend.uploads import routes as uploads
+from backend.uploads.schemas import OutcomesReply
 from qr import CodeError, Scope
 
 blueprint = guard(
@@ -50,6 +61,7 @@ blueprint = guard(
     PaymentPaused,
     LimitExceeded,
     InsufficientBalance,
+    DeclinedOffline,
     TooManyRequests,
     ServiceUnavailable,
 )
@@ -127,6 +139,22 @@ def _charge(charged: Charge) -> dict[str, Any]:
         "server_time": charged.charged_at,
         "reference": charged.reference,
     }
+
+
+@blueprint.route("/late", methods=["POST"])
+@blueprint.arguments(LateChargesRequest)
+@raises(blueprint, Unauthenticated, TerminalNotAllowed)
+@blueprint.response(200, OutcomesReply)
+def upload_charges(request: dict[str, Any]) -> dict[str, Any]:
+    """Tell what was taken or declined without network (脱机上送); what was taken is posted.
+
+    Each item has an outcome of its own, in the same order; the same item again gets the same.
+    """
+    who: TerminalCaller = caller()
+    who.must_be(TerminalKind.TILL)
+    return uploads.work(
+        request["items"], schema=LateCharge(), accepted=ChargeState.APPROVED, record=late.record
+    )
 
 
 @blueprint.route("/<uuid:charge_id>", methods=["GET"])

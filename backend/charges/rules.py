@@ -1,5 +1,7 @@
 """What a charge costs, and what comes back of it.  Pure."""
 
+from typing import NamedTuple
+
 from backend.money import Fen, share_half_up
 
 
@@ -14,6 +16,38 @@ def meal_surcharge(price_fen: Fen, *, permille: int) -> Fen:
     Source: regulation 三(七): a share of what is spent, on top of it.
     """
     return share_half_up(price_fen, part=permille, whole=1000)
+
+
+class Shares(NamedTuple):
+    """Who pays how much of one amount."""
+
+    main_fen: Fen
+    subsidy_fen: Fen
+    owed_fen: Fen
+    """What both purses lack (欠费)."""
+
+
+def split_charge(
+    *, price_fen: Fen, surcharge_fen: Fen, subsidy_fen: Fen, main_fen: Fen
+) -> tuple[Shares, Shares]:
+    """Return who pays the price and the surcharge: the subsidy first, on the price before all.
+
+    What the two purses hold is all that they pay; the rest is owed.
+
+    >>> price, surcharge = split_charge(
+    ...     price_fen=Fen(1000), surcharge_fen=Fen(100), subsidy_fen=Fen(1050), main_fen=Fen(20)
+    ... )
+    >>> tuple(price), tuple(surcharge)
+    ((0, 1000, 0), (20, 50, 30))
+    """
+    shares = []
+    for due_fen in (price_fen, surcharge_fen):
+        from_subsidy = Fen(min(subsidy_fen, due_fen))
+        from_main = Fen(min(main_fen, due_fen - from_subsidy))
+        subsidy_fen, main_fen = Fen(subsidy_fen - from_subsidy), Fen(main_fen - from_main)
+        shares.append(Shares(from_main, from_subsidy, Fen(due_fen - from_subsidy - from_main)))
+    price, surcharge = shares
+    return price, surcharge
 
 
 def surcharge_to_return(

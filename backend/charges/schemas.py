@@ -6,6 +6,7 @@ from backend.charges.models import ChargeState
 from backend.holders.schemas import HolderSeen
 from backend.http.fields import FenField, Moment, Text, Word
 from backend.http.problems import DisplaySchema
+from backend.uploads.schemas import MOST_ITEMS, MOST_WHOLE, LateItem, Unread
 
 MOST_CHARGE_FEN = 10_000_000
 
@@ -31,6 +32,20 @@ class ChargeReply(ma.Schema):
     charged_at = Moment(required=True)
     server_time = Moment(required=True)
     reference = ma.fields.String(required=True)
+
+
+class LateCharge(LateItem):
+    """A charge that a till decided alone.  Whatever its amount, it is heard."""
+
+    amount_fen = FenField(required=True, validate=ma.validate.Range(1, MOST_WHOLE))
+    note = ma.fields.String(allow_none=True)
+    state = Word(("approved", "declined"), required=True)
+
+
+class LateChargesRequest(ma.Schema):
+    items = ma.fields.List(
+        Unread(LateCharge), required=True, validate=ma.validate.Length(max=MOST_ITEMS)
+    )
 
 
 class ReversalRequest(ma.Schema):

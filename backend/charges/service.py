@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, select, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
+from backend.arrears import service as arrears
 from backend.cards.codes import PresentedCode
 from backend.charges.models import Charge, ChargeReversal, ChargeState
 from backend.charges.rules import meal_surcharge, split_return, surcharge_to_return
@@ -184,15 +185,16 @@ def void(
             session, charged, subject_id=new_id(), amount_fen=amount_fen, now=now
         )
         charged.state = ChargeState.VOIDED
-        notices.tell(
-            session,
-            holder_id=_holder(charged),
-            kind="charge-voided",
-            now=now,
-            charge_id=str(charged.id),
-            total_fen=total_fen,
-            place=charged.place,
-        )
+        if charged.holder_id is not None:
+            notices.tell(
+                session,
+                holder_id=charged.holder_id,
+                kind="charge-voided",
+                now=now,
+                charge_id=str(charged.id),
+                total_fen=total_fen,
+                place=charged.place,
+            )
     operation_log.record(
         session,
         actor=terminal.actor,
@@ -252,17 +254,18 @@ def reverse(
         reference=new_reference(),
     )
     session.add(reversal)
-    notices.tell(
-        session,
-        holder_id=_holder(charged),
-        kind="charge-reversed",
-        now=now,
-        charge_id=str(charge_id),
-        amount_fen=amount_fen,
-        surcharge_fen=reversal.surcharge_fen,
-        total_fen=total_fen,
-        place=charged.place,
-    )
+    if charged.holder_id is not None:
+        notices.tell(
+            session,
+            holder_id=charged.holder_id,
+            kind="charge-reversed",
+            now=now,
+            charge_id=str(charge_id),
+            amount_fen=amount_fen,
+            surcharge_fen=reversal.surcharge_fen,
+            total_fen=total_fen,
+            place=charged.place,
+        )
     operation_log.record(
         session,
         actor=terminal.actor,
@@ -291,7 +294,10 @@ def find_by_reference(
 def _give_back(
     session: Session, charged: Charge, *, subject_id: UUID, amount_fen: Fen, now: datetime
 ) -> Fen:
-    """Post what undoes `amount_fen` of a charge's price and the surcharge on it; return the sum."""
+    """Post what undoes `amount_fen` of a charge's price and the surcharge on it; return the sum.
+
+    It goes to where it came from: the holder's purses, or the school's risk account.
+    """
     price_fen = charged.amount_fen or Fen(0)
     returned_before_fen = Fen(charged.reversed_fen + charged.surcharge_reversed_fen)
     charged.reversed_fen = Fen(charged.reversed_fen + amount_fen)
@@ -303,19 +309,24 @@ def _give_back(
     )
     charged.surcharge_reversed_fen = Fen(charged.surcharge_reversed_fen + surcharge_fen)
     total_fen = Fen(amount_fen + surcharge_fen)
+    facts = {"place": charged.place, "reference": charged.reference}
+    merchant = ledger.merchant_account(session, merchant_id=charged.merchant_id)
+    if charged.holder_id is None:
+        risk = ledger.school_account(session, AccountKind.RISK)
+        back = Movement(TransferKind.CHARGE_REVERSAL, subject_id, merchant, risk, amount_fen, facts)
+        ledger.post(session, [back], now=now)
+        return total_fen
     to_main_fen, _ = split_return(
         total_fen=Fen(price_fen + charged.surcharge_fen),
         from_subsidy_fen=charged.from_subsidy_fen,
         returned_before_fen=returned_before_fen,
         return_fen=total_fen,
     )
-    main = ledger.lock_purse(session, holder_id=_holder(charged))
-    subsidy = ledger.purses_of(session, holder_id=_holder(charged))[AccountKind.SUBSIDY_PURSE]
-    merchant = ledger.merchant_account(session, merchant_id=charged.merchant_id)
+    main = ledger.lock_purse(session, holder_id=charged.holder_id)
+    subsidy = ledger.purses_of(session, holder_id=charged.holder_id)[AccountKind.SUBSIDY_PURSE]
     surcharge = ledger.school_account(session, AccountKind.SURCHARGE)
     price_to_main = Fen(min(to_main_fen, amount_fen))
     surcharge_to_main = Fen(to_main_fen - price_to_main)
-    facts = {"place": charged.place, "reference": charged.reference}
     reversal, surcharge_reversal = TransferKind.CHARGE_REVERSAL, TransferKind.SURCHARGE_REVERSAL
     ledger.post(
         session,
@@ -330,10 +341,5 @@ def _give_back(
         ],
         now=now,
     )
+    arrears.collect(session, holder_id=charged.holder_id, now=now)
     return total_fen
-
-
-def _holder(charged: Charge) -> UUID:
-    if charged.holder_id is None:
-        raise NotCharged(state=charged.state.value)
-    return charged.holder_id

@@ -27,6 +27,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "search": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "holders": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "top-ups": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
+    "reviews": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "terminals": (Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR),
     "gates": MAY_LOOK,
     "offline-money": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),

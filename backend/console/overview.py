@@ -3,8 +3,10 @@
 from flask import Blueprint, render_template
 
 from backend import clock
+from backend.cases import service as cases
 from backend.charges import figures
 from backend.clock import business_date, start_of_day
+from backend.console import access
 from backend.db import transaction
 from backend.terminals import heartbeats
 from backend.topups import service as topups
@@ -28,4 +30,7 @@ def show() -> str:
             days=figures.totals_by_day(session, days=DAYS, now=now),
             top_ups=topups.figures_by_state(session, since=start_of_day(today)),
             alarms=heartbeats.list_alarms(session, now=now),
+            reviews=cases.count_open(session, role=access.operator().role)
+            if access.may_open("reviews")
+            else None,
         )

@@ -18,6 +18,7 @@ from backend.console import (
     log,
     offline_money,
     overview,
+    reviews,
     roster,
     search,
     sign_in,
@@ -40,6 +41,7 @@ ROOMS = (
     "overview",
     "search",
     "top-ups",
+    "reviews",
     "terminals",
     "gates",
     "offline-money",
@@ -55,7 +57,18 @@ blueprint = Blueprint(
     template_folder="templates",
     static_folder="static",
 )
-for page in (overview, search, holders, top_ups, terminals, gates, offline_money, roster, log):
+for page in (
+    overview,
+    search,
+    holders,
+    top_ups,
+    reviews,
+    terminals,
+    gates,
+    offline_money,
+    roster,
+    log,
+):
     blueprint.register_blueprint(page.blueprint)
 blueprint.register_blueprint(sign_in.public)
 blueprint.register_blueprint(sign_in.blueprint)

@@ -5,6 +5,7 @@ What is searched for may be a name, so it travels in the form, never in an addre
 
 from flask import Blueprint, render_template, request
 
+from backend.cases import service as cases
 from backend.charges import service as charges
 from backend.console import access
 from backend.db import transaction
@@ -46,6 +47,11 @@ def search() -> str:
             most=MOST,
             charges=charged,
             reversals=reversals,
+            reviews=cases.find_by_reference(
+                session, reference=reference, role=access.operator().role
+            )
+            if named
+            else (),
             passages=gates.find_by_reference(session, reference=reference)
             if named and see_passages
             else (),

@@ -54,6 +54,9 @@ class Passage(Base):
     name_masked: Mapped[str | None]
     category: Mapped[str | None]
     decided_at: Mapped[datetime]
+    """By our clock; of a late upload, when it was received."""
+    device_at: Mapped[datetime | None]
+    """When the gate says that it decided, without network: a claim."""
     reference: Mapped[str] = mapped_column(index=True)
 
 

@@ -10,9 +10,15 @@ from backend import clock
 from backend.cards.codes import read_code
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
-from backend.gates import service
+from backend.gates import late, service
 from backend.gates.models import Decision, Passage
-from backend.gates.schemas import PassageList, PassageReply, PassageRequest
+from backend.gates.schemas import (
+    LatePassage,
+    LatePassagesRequest,
+    PassageList,
+    PassageReply,
+    PassageRequest,
+)
 from backend.holders import login
 from backend.holders.login import NotBound
 from backend.http import words
@@ -23,6 +29,8 @@ from backend.http.problems import raises
 from backend.terminals import service as terminals
 from backend.terminals.models import TerminalKind
 from backend.terminals.service import TerminalCaller, TerminalNotAllowed
+from backend.uploads import routes as uploads
+from backend.uploads.schemas import OutcomesReply
 from qr import CodeError, Scope
 
 blueprint = guard(
@@ -99,6 +107,22 @@ def _display(passage: Passage) -> dict[str, str]:
     if passage.reason is not None:
         return words.display("passage-emergency")
     return words.display(f"passage-{passage.direction}", name=passage.name_masked or "")
+
+
+@blueprint.route("/late", methods=["POST"])
+@blueprint.arguments(LatePassagesRequest)
+@raises(blueprint, Unauthenticated, TerminalNotAllowed)
+@blueprint.response(200, OutcomesReply)
+def upload_passages(request: dict[str, Any]) -> dict[str, Any]:
+    """Tell what was decided without network (脱机上送); it is recorded as it was.
+
+    Each item has an outcome of its own, in the same order; the same item again gets the same.
+    """
+    who: TerminalCaller = caller()
+    who.must_be(TerminalKind.GATE)
+    return uploads.work(
+        request["items"], schema=LatePassage(), accepted=Decision.ALLOW, record=late.record
+    )
 
 
 @blueprint.route("/<uuid:passage_id>", methods=["GET"])

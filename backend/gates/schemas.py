@@ -6,6 +6,7 @@ from backend.gates.models import Decision, Direction
 from backend.holders.schemas import HolderSeen
 from backend.http.fields import Moment, Word
 from backend.http.problems import DisplaySchema
+from backend.uploads.schemas import MOST_ITEMS, LateItem, Unread
 
 
 class PassageRequest(ma.Schema):
@@ -28,6 +29,19 @@ class PassageReply(ma.Schema):
     reference = ma.fields.String(required=True)
 
 
+class LatePassage(LateItem):
+    """A passage that a gate decided alone."""
+
+    direction = ma.fields.Enum(Direction, by_value=True, required=True)
+    decision = Word(Decision, required=True)
+
+
+class LatePassagesRequest(ma.Schema):
+    items = ma.fields.List(
+        Unread(LatePassage), required=True, validate=ma.validate.Length(max=MOST_ITEMS)
+    )
+
+
 class PassageItem(ma.Schema):
     id = ma.fields.UUID(required=True)
     place = ma.fields.String(required=True)
@@ -35,6 +49,7 @@ class PassageItem(ma.Schema):
     decision = Word(Decision, required=True)
     reason = ma.fields.String(required=True, allow_none=True)
     at = Moment(required=True, attribute="decided_at")
+    device_at = Moment(required=True, allow_none=True)
 
 
 class PassageList(ma.Schema):

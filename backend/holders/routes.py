@@ -137,6 +137,7 @@ def _line(line: StatementLine) -> dict[str, Any]:
         "channel": line.facts.get("channel"),
         "at": line.at,
         "business_date": line.business_date,
+        "decided_at": line.facts.get("decided_at"),
         "reference": line.facts.get("reference"),
         "amount_parts": {
             "price_fen": abs(line.amount_fen) - line.surcharge_fen,

@@ -9,7 +9,7 @@ from backend.http.paging import PageQuery
 MOST_LIMIT_FEN = 10_000_000
 PLATFORMS = ("wechat", "alipay")
 BINDINGS = ("none", "identity_verified", "active")
-LINE_KINDS = ("charge", "reversal", "top_up", "subsidy")
+LINE_KINDS = ("charge", "reversal", "top_up", "subsidy", "arrears")
 
 
 class SessionRequest(ma.Schema):
@@ -41,6 +41,7 @@ class StatementItem(ma.Schema):
     channel = Word(PLATFORMS, required=True, allow_none=True)
     at = Moment(required=True)
     business_date = ma.fields.Date(required=True)
+    decided_at = ma.fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
     reference = ma.fields.String(required=True, allow_none=True)
     amount_parts = ma.fields.Nested(AmountParts, required=True, allow_none=True)
 

@@ -34,6 +34,10 @@ class AccountKind(StrEnum):
     """What a payment channel (渠道) has brought in and still holds; runs negative by design."""
     SUBSIDY_FUND = "subsidy_fund"
     """Where subsidies (补贴) come from; runs negative by design."""
+    ARREARS = "arrears"
+    """What holders owe (欠费) for charges that their purses could not pay; runs negative."""
+    RISK = "risk"
+    """What the school bears (风险金), as charges after a loss report; runs negative by design."""
 
 
 class Account(Base):
@@ -92,6 +96,8 @@ class TransferKind(StrEnum):
     """充值"""
     SUBSIDY = "subsidy"
     """补贴"""
+    ARREARS = "arrears"
+    """补缴欠费: out of a main purse, for what the school had laid out"""
 
 
 class Transfer(Base):
@@ -114,7 +120,8 @@ class Transfer(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     kind: Mapped[TransferKind]
     subject_id: Mapped[UUID]
-    """The charge, reversal, top-up or subsidy that this belongs to."""
+    """The charge, reversal, top-up or subsidy that this belongs to; a payment of arrears stands
+    for itself."""
     debit_account_id: Mapped[UUID]
     credit_account_id: Mapped[UUID]
     amount_fen: Mapped[Fen]

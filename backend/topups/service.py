@@ -9,6 +9,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select, text, true
 from sqlalchemy.orm import Session
 
+from backend.arrears import service as arrears
 from backend.cards.models import CardKind, CardState
 from backend.cards.service import STANDS_AGAINST, find_card
 from backend.errors import DomainError, IdReused, Kind, NotFound
@@ -163,7 +164,7 @@ def settle(
     The only writer of PAID: notices, the query job, the phone's question and the bill all come
     here.  Locks the order, then the purse.  A payment of a closed order is credited too: the money
     came.  A wrong amount or currency, money that already went back, or a payment that another order
-    was credited for, freezes the order for a person.
+    was credited for, freezes the order for a person.  What is credited pays arrears first.
     """
     top_up = _find_order(session, channel=channel, out_trade_no=trade.out_trade_no)
     if top_up is None:
@@ -203,6 +204,7 @@ def settle(
         ],
         now=now,
     )
+    arrears.collect(session, holder_id=top_up.holder_id, now=now)
     notices.tell(
         session,
         holder_id=top_up.holder_id,

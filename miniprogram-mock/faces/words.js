@@ -86,6 +86,10 @@ const REFUSALS = {
     ["超过消费限额 {limit_fen}", "请在小程序调整限额，或改用其他方式"],
     ["Over the spending limit {limit_fen}", "Change the limit in the mini program or pay another way"],
   ],
+  "declined-offline": [
+    ["脱机时已拒绝，没有扣款", "请同学刷新后再扫"],
+    ["Declined while offline; nothing was charged", "Ask for a fresh code and scan again"],
+  ],
   "insufficient-balance": [
     ["余额不足，还差 {short_fen}", "请充值后再扫，当前余额 {balance_fen}"],
     ["Balance too low by {short_fen}", "Top up and scan again; the balance is {balance_fen}"],

@@ -56,6 +56,8 @@ CHECKS = [
     response_schema_conformance,
     negative_data_rejection,
 ]
+ANSWERS_EACH_ITEM = {"uploadCharges", "uploadPassages"}
+"""A bad item among good ones is answered as `malformed`, in a 200."""
 ENDS_THE_TOKEN = {"deleteSession", "unbind", "reportLost", "roll", "deleteOperatorSession"}
 SCOPES = {"/charges/": Scope.PAY, "/passages/": Scope.GATE}
 SECOND = timedelta(seconds=1)
@@ -210,7 +212,9 @@ def test_answers_as_published(case: Case[Any], app: Flask, callers: Callers) -> 
     callers.steer(case)
     answer = case.call(app=app, base_url="http://localhost", headers=callers.headers_for(case))
     assert answer.status_code < 500 or answer.status_code == 503, answer.text
-    case.validate_response(answer, checks=CHECKS)
+    each = case.operation.definition.raw["operationId"] in ANSWERS_EACH_ITEM
+    checks = [check for check in CHECKS if not each or check is not negative_data_rejection]
+    case.validate_response(answer, checks=checks)
     callers.remember(case, answer.status_code)
 
 

@@ -43,6 +43,9 @@ BUILT = [
     "搭伙费",
     "补贴",
     "限额",
+    "脱机上送",
+    "欠费",
+    "复核",
 ]
 """Terms of the glossary whose concept is in the code."""
 NAIVE = {"utcnow", "utcfromtimestamp", "today"}

@@ -112,10 +112,12 @@ def _group(place: re.Match[str]) -> str:
 
 
 class _Lenient(string.Formatter):
-    """Fills `{short_fen}` as yuan, `{opens_at}` by the school's clock, a missing fact as ''."""
+    """Fills `{short_fen}` as yuan, `{opens_at}` by the school's clock; a missing fact as ''."""
 
     def get_value(self, key: int | str, _: Any, kwargs: Any) -> Any:
-        value = kwargs.get(key, "") if isinstance(key, str) else ""
+        value = kwargs.get(key) if isinstance(key, str) else None
+        if value is None:
+            return ""
         if isinstance(key, str) and key.endswith("_fen") and isinstance(value, int):
             return yuan_text(value)
         if isinstance(key, str) and key.endswith("_at") and isinstance(value, str) and value:

@@ -75,6 +75,9 @@ module.exports = {
     'top-up-paid': 'Top-up received',
     'card-lost': 'Reported lost',
     'card-restored': 'Restored',
+    'charge-late': 'Offline payment booked',
+    'arrears-opened': 'Arrears opened',
+    'arrears-settled': 'Arrears paid',
     in: 'In',
     out: 'Out',
     price: 'Amount',
@@ -138,7 +141,7 @@ module.exports = {
     failed: ['Bills cannot be opened', 'Check the network and try again.', 'Try again'],
   },
 
-  kinds: { charge: 'Payment', void: 'Void', reversal: 'Reversal', top_up: 'Top-up', subsidy: 'Subsidy', correction: 'Correction', refund: 'Refund', surcharge: 'Meal surcharge' },
+  kinds: { charge: 'Payment', void: 'Void', reversal: 'Reversal', top_up: 'Top-up', subsidy: 'Subsidy', correction: 'Correction', refund: 'Refund', surcharge: 'Meal surcharge', arrears: 'Arrears paid' },
   purses: { main: 'Main purse', subsidy: 'Subsidy purse', both: 'Subsidy + main' },
   channels: { wechat: 'WeChat Pay', alipay: 'Alipay', cash: 'Cash', counter: 'Card centre' },
   categories: {
@@ -317,6 +320,7 @@ module.exports = {
     'channel-off': ['This channel is off', 'Please use the other one.'],
     'transition-not-possible': ['Not possible now', 'Refresh, or ask the card centre.'],
     'not-charged': ['Nothing was taken', 'Please pay again.'],
+    'arrears-open': ['You owe {arrears} from a time without network', 'Top up: it is paid first. Then your code works offline again.'],
     'already-bound': ['Bound to another account', 'Unbind it there, or ask the card centre.'],
     'payment-identity-mismatch': ['The payment account is not yours', 'Use an account in your own name, or confirm at the card centre.'],
     'payment-identity-unavailable': ['The account cannot be checked now', 'Try again later, or confirm at the card centre.'],

@@ -75,6 +75,9 @@ module.exports = {
     'top-up-paid': '充值到账',
     'card-lost': '挂失已生效',
     'card-restored': '已解除挂失',
+    'charge-late': '脱机消费已入账',
+    'arrears-opened': '产生欠费',
+    'arrears-settled': '欠费已补缴',
     in: '进入',
     out: '离开',
     price: '金额',
@@ -138,7 +141,7 @@ module.exports = {
     failed: ['账单暂时打不开', '请检查网络后重试。', '重试'],
   },
 
-  kinds: { charge: '消费', void: '撤销', reversal: '冲正', top_up: '充值', subsidy: '补助', correction: '更正', refund: '退款', surcharge: '搭伙费' },
+  kinds: { charge: '消费', void: '撤销', reversal: '冲正', top_up: '充值', subsidy: '补助', correction: '更正', refund: '退款', surcharge: '搭伙费', arrears: '补缴欠费' },
   purses: { main: '主钱包', subsidy: '补助钱包', both: '补助 + 主钱包' },
   channels: { wechat: '微信支付', alipay: '支付宝', cash: '现金', counter: '卡务中心' },
   categories: {
@@ -317,6 +320,7 @@ module.exports = {
     'channel-off': ['该支付方式暂停使用', '请换一种支付方式。'],
     'transition-not-possible': ['当前状态不能办理', '请刷新后再看，或到卡务中心办理。'],
     'not-charged': ['没有扣款', '请重新付款。'],
+    'arrears-open': ['脱机消费欠费 {arrears}', '充值后自动补缴，之后校园码可继续脱机使用。'],
     'already-bound': ['该学工号已绑定其他账户', '请在原账户解除绑定，或到卡务中心办理。'],
     'payment-identity-mismatch': ['支付账户不是本人实名', '请换用本人实名的账户，或到卡务中心现场确认。'],
     'payment-identity-unavailable': ['暂时无法核验支付账户', '请稍后再试，或到卡务中心现场确认。'],

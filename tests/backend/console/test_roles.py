@@ -21,6 +21,9 @@ ALLOWED = {
     "GET /console/holders/<uuid:holder_id>": MONEY,
     "POST /console/holders/<uuid:holder_id>/reveal": READS_ALL,
     "GET /console/top-ups": MONEY,
+    "GET /console/reviews": MONEY,
+    "GET /console/reviews/<uuid:review_id>": MONEY,
+    "POST /console/reviews/<uuid:review_id>/resolution": CENTRE | {Role.FINANCE},
     "GET /console/terminals": DEVICES,
     "POST /console/terminals/<uuid:terminal_id>/enrolment-token": CENTRE,
     "GET /console/terminals/<uuid:terminal_id>/revoke": CENTRE,
@@ -94,7 +97,7 @@ class TestRoles:
     def test_the_navigation_offers_what_the_role_may_open(self, staff) -> None:
         page = staff(Role.LOGISTICS).get("/console/").text
         assert 'href="/console/terminals"' in page
-        for other in ("search", "top-ups", "roster", "log"):
+        for other in ("search", "top-ups", "reviews", "roster", "log"):
             assert f'href="/console/{other}"' not in page
 
     def test_a_role_without_pages_is_told_so(self, staff) -> None:

@@ -1,0 +1,37 @@
+"""Arrears (欠费): what a holder owes the school because a purse held too little."""
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import CheckConstraint, ForeignKey, Index, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from backend.db import Base
+from backend.money import Fen
+
+
+class Arrears(Base):
+    """What one charge left unpaid.  Money that comes in pays the oldest first."""
+
+    __tablename__ = "arrears"
+    __table_args__ = (
+        CheckConstraint("paid_fen BETWEEN 0 AND amount_fen AND amount_fen > 0", name="paid_within"),
+        CheckConstraint("(paid_fen = amount_fen) = (settled_at IS NOT NULL)", name="settled_when"),
+        Index(
+            "ix_arrears_open",
+            "holder_id",
+            "opened_at",
+            postgresql_where=text("settled_at IS NULL"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
+    charge_id: Mapped[UUID] = mapped_column(unique=True)
+    amount_fen: Mapped[Fen]
+    paid_fen: Mapped[Fen]
+    facts: Mapped[dict[str, Any]]
+    """Of the charge, for the statement: place, reference, when the till decided."""
+    opened_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]

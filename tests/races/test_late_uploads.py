@@ -1,7 +1,10 @@
 """Late uploads at the same moment as what they may collide with."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -181,6 +184,24 @@ class TestALateCharge:
             after = late.charge(pay_code(known, sequence=1), 500)
             assert upload(late.device, after) == "charged-to-risk"
             assert balances(known.holder.id) == (500, 0)
+
+    def test_waits_for_a_loss_report_that_is_under_way(
+        self, phone: Callable[[int], DevicePhone], upload: Callable[..., str]
+    ) -> None:
+        known, till = phone(1000), make_till()
+        with ThreadPoolExecutor(1) as threads:
+            with transaction() as session:
+                report_lost(
+                    session, report_id=new_id(), holder_id=known.holder.id, credential="phone",
+                    stop_virtual_card=False, actor=SYSTEM, now=clock.now(),
+                )  # fmt: skip
+                after = clock.now() + timedelta(seconds=1)
+                item = Told(till).charge(pay_code(known, now=after), 500, at=after)
+                uploading = threads.submit(upload, till, item)
+                time.sleep(0.5)
+                assert not uploading.done()
+            assert uploading.result() == "charged-to-risk"
+        assert balances(known.holder.id) == (1000, 0)
 
     def test_and_others_on_one_purse_owe_what_it_lacks_and_no_more(
         self, phone: Callable[[int], DevicePhone], at_once: AtOnce, upload: Callable[..., str]

@@ -438,7 +438,7 @@ EXAMPLES: dict[str, Any] = {
     "highest": 118,
     "missing": [17],
     "missing_count": 1,
-    "operator": "kazhongxin",
+    "operator": "li.na",
     "outcome": "charged",
     "LateCharge.state": "approved",
     "ResolutionReply.decision": "accept",

@@ -13,7 +13,8 @@ from uuid import UUID
 
 from factories import Device
 from phones import DevicePhone
-from sqlalchemy import update
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session as SessionType
 
 from backend import clock
 from backend.bundles import service as bundles
@@ -66,20 +67,23 @@ def known_since(alias: bytes, moment: datetime) -> None:
 
 @contextmanager
 def policies(**values: Any) -> Iterator[None]:
-    """Let the policies `offline.*` have had other values for years, and put them back."""
+    """Let the policies `offline.*` have had other values for ever, and put them back."""
     with transaction() as session:
-        before = {name: _set(session, f"offline.{name}", value) for name, value in values.items()}
+        before = [row for name, value in values.items() for row in _set(session, name, value)]
     try:
         yield
     finally:
         with transaction() as session:
-            for name, value in before.items():
-                _set(session, f"offline.{name}", value)
+            for id_, value in before:
+                session.get_one(Policy, id_).value = value
 
 
-def _set(session: Any, key: str, value: Any) -> Any:
-    row = session.query(Policy).filter(Policy.key == key, Policy.valid_until.is_(None)).one()
-    before, row.value = row.value, value
+def _set(session: SessionType, name: str, value: Any) -> list[tuple[UUID, Any]]:
+    """Give every row of a policy a value, also those of the past; return what they had."""
+    rows = session.scalars(select(Policy).where(Policy.key == f"offline.{name}")).all()
+    before = [(row.id, row.value) for row in rows]
+    for row in rows:
+        row.value = value
     return before
 
 

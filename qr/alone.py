@@ -34,7 +34,7 @@ from qr.keys import KeyRing
 from qr.rules import Access, GateRules, Hours, OfflinePolicy, TillRules
 from qr.scanner import Decision, Scanner
 from qr.store import ScannerStore
-from qr.sync import Server, synchronise
+from qr.sync import Credential, Server, bearer, signed_by, synchronise
 from qr.verifier import EARLY, LATE
 
 LONGEST_LINE = 512
@@ -228,11 +228,22 @@ def _scanner(options: argparse.Namespace, store: ScannerStore) -> Scanner:
 
 def _sync(options: argparse.Namespace) -> int:
     store = ScannerStore(options.store)
-    server = Server(options.server, token=options.token.read_text("ascii").strip())
-    done = synchronise(_scanner(options, store), store, server, now=lambda: datetime.now(UTC))
+    done = synchronise(
+        _scanner(options, store), store, Server(options.server, _credential(options)), now=_now
+    )
     store.close()
     print(f"bundle {done.bundle_sequence}, {done.uploaded} told, {done.waiting} waiting")
     return 0 if done.waiting == 0 else 1
+
+
+def _credential(options: argparse.Namespace) -> Credential:
+    if options.token:
+        return bearer(options.token.read_text("ascii").strip())
+    return signed_by(Ed25519PrivateKey.from_private_bytes(options.key.read_bytes()), now=_now)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _queue(options: argparse.Namespace) -> int:
@@ -318,7 +329,9 @@ def _add_scanner(command: Any, name: str) -> None:
     command.add_argument("--terminal", metavar="ID", help="refuse bundles for any other one")
     if name == "sync":
         command.add_argument("--server", required=True, metavar="URL")
-        command.add_argument("--token", type=Path, required=True, metavar="FILE")
+        credential = command.add_mutually_exclusive_group(required=True)
+        credential.add_argument("--token", type=Path, metavar="FILE", help="the terminal's token")
+        credential.add_argument("--key", type=Path, metavar="FILE", help="or its device key")
         return
     command.add_argument("--bundle", type=Path, metavar="FILE", help="read again when changed")
     command.add_argument(

@@ -3,6 +3,8 @@
 May be cut at any point and run again: the server knows each decision by its id.
 """
 
+import base64
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,6 +13,10 @@ from typing import Any
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from qr.epoch import to_epoch
+from qr.jose import b64url
 from qr.scanner import Scanner
 from qr.store import ScannerStore
 
@@ -30,13 +36,51 @@ class Synchronised:
     waiting: int
 
 
-class Server:
-    """The published API as a terminal with a token calls it."""
+Credential = Callable[[str, str, bytes], Mapping[str, str]]
+"""From method, path with query, and body to the headers that say who calls."""
 
-    def __init__(self, base_url: str, *, token: str) -> None:
-        """Hold an address such as https://card.example.edu.cn and a terminal's token."""
-        self._base = f"{base_url.rstrip('/')}/api/v1"
-        self._token = token
+
+def bearer(token: str) -> Credential:
+    """Return how a terminal with a token calls."""
+    return lambda *_: {"Authorization": f"Bearer {token}"}
+
+
+def signed_by(key: Ed25519PrivateKey, *, now: Callable[[], datetime]) -> Credential:
+    """Return how a terminal with a device key (设备密钥) calls: each request is signed.
+
+    Source: RFC 9421, the digest RFC 9530, the key's name RFC 7638.
+    """
+    public = b64url(key.public_key().public_bytes_raw())
+    named = f'{{"crv":"Ed25519","kty":"OKP","x":"{public}"}}'
+    key_name = b64url(hashlib.sha256(named.encode()).digest())
+
+    def sign(method: str, address: str, body: bytes) -> Mapping[str, str]:
+        path, _, query = address.partition("?")
+        covered = {"@method": method, "@path": path, "@query": f"?{query}"}
+        headers = {}
+        if body:
+            digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+            covered["content-digest"] = headers["Content-Digest"] = f"sha-256=:{digest}:"
+        names = " ".join(f'"{name}"' for name in covered)
+        parameters = f'({names});created={to_epoch(now())};keyid="{key_name}";alg="ed25519"'
+        lines = [f'"{name}": {value}' for name, value in covered.items()]
+        text = "\n".join([*lines, f'"@signature-params": {parameters}'])
+        signature = base64.b64encode(key.sign(text.encode("ascii"))).decode()
+        return headers | {
+            "Signature-Input": f"sig1={parameters}",
+            "Signature": f"sig1=:{signature}:",
+        }
+
+    return sign
+
+
+class Server:
+    """The published API as a terminal calls it."""
+
+    def __init__(self, base_url: str, credential: Credential) -> None:
+        """Hold an address such as https://card.example.edu.cn, and how a terminal calls."""
+        self._base = base_url.rstrip("/")
+        self._credential = credential
 
     def post(self, path: str, content: Mapping[str, Any]) -> dict[str, Any]:
         """Send JSON and return the JSON that answers.
@@ -44,10 +88,7 @@ class Server:
         Raises:
             OSError: no answer, or one that is no success.
         """
-        url, body = self._base + path, json.dumps(content).encode()
-        answer = self._send(Request(url, body, method="POST"))  # noqa: S310 - as configured
-        said: dict[str, Any] = json.loads(answer)
-        return said
+        return self._send("POST", path, json.dumps(content).encode())
 
     def bundle(self, *, after: int | None) -> str | None:
         """Return a newer bundle than the one with this sequence, or None when there is none.
@@ -55,23 +96,26 @@ class Server:
         Raises:
             OSError: no answer, or one that is no success.
         """
-        request = Request(f"{self._base}/terminals/current/bundle")  # noqa: S310 - as configured
-        if after is not None:
-            request.full_url += f"?after={after}"
-            request.add_header("If-None-Match", f'"{after}"')
+        query = "" if after is None else f"?after={after}"
         try:
-            token: str = json.loads(self._send(request))["bundle"]
+            token: str = self._send("GET", f"/terminals/current/bundle{query}")["bundle"]
         except HTTPError as answer:
             if answer.code == NOT_MODIFIED:
                 return None
             raise
         return token
 
-    def _send(self, request: Request) -> bytes:
-        request.add_header("Authorization", f"Bearer {self._token}")
-        request.add_header("Content-Type", "application/json")
+    def _send(self, method: str, path: str, body: bytes = b"") -> dict[str, Any]:
+        address = f"/api/v1{path}"
+        headers = {"Content-Type": "application/json"} if body else {}
+        request = Request(  # noqa: S310 - as configured
+            self._base + address,
+            body or None,
+            {**headers, **self._credential(method, address, body)},
+            method=method,
+        )
         with urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310 - as configured
-            said: bytes = answer.read()
+            said: dict[str, Any] = json.load(answer)
             return said
 
 

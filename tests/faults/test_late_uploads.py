@@ -18,6 +18,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from factories import Device, balances, make_gate, make_holder, make_till, virtual_card
 from flask import Flask, json
 from phones import DevicePhone, Phone
@@ -39,7 +40,7 @@ from backend.uploads.service import missing_sequences
 from qr import Scope
 from qr.jwks import write_jwks
 from qr.scanner import Scanner
-from qr.sync import Server
+from qr.sync import Server, bearer
 
 ITEMS = int(os.environ.get("LATE_ITEMS", "600"))
 HOLDERS, GATES, TILLS = 20, 4, 2
@@ -134,7 +135,7 @@ class Uploader:
     def __init__(
         self, base_url: str, device: Device, queue: list[dict[str, Any]], *, seed: int
     ) -> None:
-        self.server = Server(base_url, token=device.token)
+        self.server = Server(base_url, bearer(device.token))
         self.path = "/charges/late" if device.caller.kind == "till" else "/passages/late"
         self.queue, self.chance = [*queue], random.Random(seed)
         self.chance.shuffle(self.queue)
@@ -306,17 +307,37 @@ class TestSync:
         """Run `python -m qr sync` for a terminal whose store is at `store`."""
         (tmp_path / "roots.json").write_text(json.dumps(write_jwks(root_keys(parts.sealer))))
 
-        def sync(device: Device) -> tuple[int, str]:
-            (tmp_path / "token").write_text(device.token)
+        def sync(device: Device, key: Ed25519PrivateKey | None = None) -> tuple[int, str]:
+            secret = tmp_path / "secret"
+            secret.write_bytes(key.private_bytes_raw() if key else device.token.encode())
             done = subprocess.run(
                 [sys.executable, "-m", "qr", "sync", "--store", tmp_path / "store",
                  "--roots", tmp_path / "roots.json", "--issuer", parts.settings.issuer,
-                 "--terminal", str(device.id), "--server", server, "--token", tmp_path / "token"],
+                 "--terminal", str(device.id), "--server", server,
+                 "--key" if key else "--token", secret],
                 check=False, capture_output=True, text=True, timeout=60,
             )  # fmt: skip
             return done.returncode, done.stdout + done.stderr
 
         return sync
+
+    def test_a_device_with_a_key_signs_all_of_it(
+        self,
+        kit: Callable[..., Any],
+        parts: Parts,
+        phone: Callable[..., DevicePhone],
+        tmp_path: Path,
+    ) -> None:
+        key, now = Ed25519PrivateKey.generate(), clock.now()
+        gate, known = make_gate(key=key), phone()
+        scanner = scanner_on(gate, parts, tmp_path / "store", now=now)
+        assert scanner.decide_passage(
+            known.code(Scope.GATE, now=now), direction="in", now=now
+        ).accepted
+        scanner._store.close()
+        assert kit(gate, Ed25519PrivateKey.generate())[0] == 1
+        status, said = kit(gate, key)
+        assert (status, said.split(", ")[1:]) == (0, ["1 told", "0 waiting\n"])
 
     def test_the_kit_uploads_a_queue_and_learns_a_bundle(
         self,

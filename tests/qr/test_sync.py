@@ -6,7 +6,7 @@ from urllib.error import HTTPError
 
 import pytest
 
-from qr.sync import Server, synchronise
+from qr.sync import Server, bearer, synchronise
 
 PATIENCE = 5
 """How many uploads the server below lets itself be told."""
@@ -56,7 +56,7 @@ class TestSynchronise:
         scanner = school.scanner(store)
         scanner.learn(school.gate_bundle(issued_at=now))
         assert scanner.decide_passage(school.card(now), direction="in", now=now).accepted
-        server = Server(f"http://127.0.0.1:{stranger.server_port}", token="secret")
+        server = Server(f"http://127.0.0.1:{stranger.server_port}", bearer("secret"))
         done = synchronise(scanner, store, server, now=lambda: datetime.now(UTC))
         assert (done.uploaded, done.waiting) == (0, 1)
         assert stranger.uploads == 1
@@ -67,7 +67,7 @@ class TestSynchronise:
         scanner.learn(school.gate_bundle(issued_at=now))
         assert scanner.decide_passage(school.card(now), direction="in", now=now).accepted
         stranger.uploads = PATIENCE
-        server = Server(f"http://127.0.0.1:{stranger.server_port}", token="secret")
+        server = Server(f"http://127.0.0.1:{stranger.server_port}", bearer("secret"))
         with pytest.raises(HTTPError) as failure:
             synchronise(scanner, store, server, now=lambda: datetime.now(UTC))
         failure.value.close()

@@ -424,6 +424,10 @@ def phone_page(
     page = context.new_page()
     page.goto(f"{server}/stage/phone/?login={login_code}")
     page.locator(SHOWN).wait_for(timeout=15_000)
+    page.wait_for_function(
+        "key => JSON.parse(localStorage.getItem(key) ?? '{}').delegation",
+        arg=f"phone/wechat/{login_code}/encrypted/delegation",
+    )
     yield page, person
     context.close()
 
@@ -436,10 +440,17 @@ class TestPhoneAndTill:
         till.cut()
         page.context.set_offline(True)
         page.locator("[data-chip=offline]").wait_for()
-        till.sell(page.locator(SHOWN).get_attribute("data-code-text"), "7.5")
+        codes = [page.locator(SHOWN).get_attribute("data-code-text")]
+        till.sell(codes[0], "7.5")
         till.ends("recorded")
-        [item] = till.rows("queue")
-        assert (item["state"], item["amount_fen"]) == ("approved", 750)
+        page.wait_for_timeout(3_100)  # the phone refuses a hammering pace
+        page.locator('[data-action="renew"]').click()
+        expect(page.locator(SHOWN)).not_to_have_attribute("data-code-text", codes[0])
+        codes.append(page.locator(SHOWN).get_attribute("data-code-text"))
+        till.sell(codes[1])
+        till.ends("recorded")
+        assert [code[:3] for code in codes] == ["961", "962"]
+        assert [item["code"] for item in till.rows("queue")] == codes
         assert sum(balances(person.id)) == 10_000
 
 
@@ -481,6 +492,18 @@ class TestReconnect:
         expect(till.page.locator("#queue")).to_be_hidden(timeout=15_000)
         expect(till.page.locator("#recent [data-alone=already-charged]")).to_have_count(1)
         assert balance_fen(phone.holder) == 9_400
+
+    def test_of_phone_and_till_brings_the_money(self, open_face, phone_page):
+        page, person = phone_page
+        till = open_face(make_till())
+        till.cut()
+        page.context.set_offline(True)
+        till.sell(page.locator(SHOWN).get_attribute("data-code-text"), "7.5")
+        till.ends("recorded")
+        till.mend()
+        page.context.set_offline(False)
+        expect(till.page.locator("#queue")).to_be_hidden(timeout=15_000)
+        assert sum(balances(person.id)) == 10_000 - 750
 
     def test_says_when_the_money_did_not_reach(self, open_face, phone, parts, app):
         poor = make_holder(parts, balance_fen=500)

@@ -57,13 +57,6 @@ def _money_offline(app: Flask) -> Iterator[None]:
 
 
 @pytest.fixture
-def _late_uploads(app: Flask) -> None:
-    """The server takes what was decided without it."""
-    if "/api/v1/charges/late" not in {rule.rule for rule in app.url_map.iter_rules()}:
-        pytest.skip("this server takes no late uploads yet")
-
-
-@pytest.fixture
 def phone(app: Flask, parts: Parts) -> DevicePhone:
     """The phone of somebody with 100 yuan, which may show codes without network."""
     holder = make_holder(parts, balance_fen=10_000)
@@ -454,7 +447,7 @@ class TestPhoneAndTill:
         assert sum(balances(person.id)) == 10_000
 
 
-@pytest.mark.usefixtures("_money_offline", "_late_uploads")
+@pytest.mark.usefixtures("_money_offline")
 class TestReconnect:
     def test_tells_the_server_and_the_ledger_agrees(self, open_face, phone):
         till = open_face(make_till())

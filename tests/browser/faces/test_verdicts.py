@@ -6,6 +6,8 @@ import re
 import pytest
 from playwright.sync_api import expect
 
+from backend.uploads.rules import Outcome, Refused
+
 pytestmark = pytest.mark.browser
 
 CODE = "961" + "1618033988" * 19 + "74989484"
@@ -186,6 +188,13 @@ class TestWords:
             chinese = bool(re.search(r"[\u4e00-\u9fff]", "".join(words.values())))
             assert chinese is (language == "zh-CN")
             assert "{" not in "".join(words.values())
+
+    def test_know_every_unusual_outcome_of_an_upload(self, faces):
+        usual = re.search(r"ORDINARY = \[(.*)\]", (faces / "faces" / "alone.js").read_text())[1]
+        later = (faces / "faces" / "alone-words.js").read_text()
+        later = later.partition("const OUTCOMES")[2].partition("};")[0]
+        known = set(re.findall(r"^  \"?([a-z-]+)\"?: \[\"", later, re.MULTILINE))
+        assert {*Outcome, *Refused} - known == set(re.findall(r"\"([a-z-]+)\"", usual))
 
     def test_exist_for_every_key_that_a_page_uses(self, faces):
         dictionaries = ("words.js", "alone-words.js", "first-use.js")

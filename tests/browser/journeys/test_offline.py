@@ -8,6 +8,13 @@ pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("demo")]
 CODE = '.wx-page:not([hidden]) [data-code-text]:not([data-code-text=""])'
 
 
+def mend(phone: Page, terminal: Page) -> None:
+    """Give it back, and wait until the terminal has told everything."""
+    phone.context.set_offline(False)
+    terminal.context.set_offline(False)
+    expect(terminal.locator("#queue")).to_be_hidden()
+
+
 def cut(phone: Page, terminal: Page) -> None:
     """Take the network away from both, once the terminal knows what it needs."""
     expect(terminal.locator("#facts [data-fact=keys]")).to_have_count(1)
@@ -18,7 +25,8 @@ def cut(phone: Page, terminal: Page) -> None:
 
 
 class TestPay:
-    def test_without_network(self, open_phone, open_terminal, read_screen):
+    def test_without_network(self, open_phone, open_terminal, read_screen, demo):
+        before = demo.holder("20240201").balance_fen
         phone, till = open_phone("20240201"), open_terminal("第一食堂 2号窗")
         phone.locator(CODE).first.wait_for()
         cut(phone, till)
@@ -29,6 +37,11 @@ class TestPay:
         expect(till.locator("body")).to_have_attribute("data-state", "recorded")
         expect(till.locator("#panel-view")).to_contain_text("已记账，联网后入账")
         expect(till.locator("#queue")).to_have_text("待上送 1 笔")
+        mend(phone, till)
+        expect(till.locator("#recent [data-alone]").first).to_have_attribute(
+            "data-alone", "charged"
+        )
+        assert demo.holder("20240201").balance_fen == before - 1_250
 
 
 class TestPass:
@@ -45,3 +58,4 @@ class TestPass:
         expect(gate.locator("body")).to_have_attribute("data-state", "allow")
         expect(gate.locator("[data-field=next]")).to_have_text("已放行 · 脱机")
         expect(gate.locator("#queue")).to_have_text("待上送 1 笔")
+        mend(phone, gate)

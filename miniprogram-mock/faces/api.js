@@ -23,6 +23,8 @@ export class Api {
   token = null;
   /** Told `true` after every definite answer and `false` after every missing one. */
   onReach = () => {};
+  /** Whether the last request had an answer. */
+  reached = true;
 
   constructor({ base = "/api/v1", timeoutMs = 6000 } = {}) {
     this.base = base;
@@ -33,8 +35,9 @@ export class Api {
     return this.#ask("GET", path);
   }
 
-  put(path, body) {
-    return this.#ask("PUT", path, body);
+  /** `timeoutMs` where this one request shall wait less than the others. */
+  put(path, body, { timeoutMs } = {}) {
+    return this.#ask("PUT", path, body, timeoutMs);
   }
 
   post(path, body) {
@@ -42,19 +45,24 @@ export class Api {
   }
 
   /** One request: `{ok, status, body}`, where a refusal's body is its problem document. */
-  async #ask(method, path, body) {
+  async #ask(method, path, body, timeoutMs = this.timeoutMs) {
     const late = new AbortController();
-    const timer = setTimeout(() => late.abort(), this.timeoutMs);
+    const timer = setTimeout(() => late.abort(), timeoutMs);
     try {
       const answer = await this.#read(method, path, body, late.signal);
-      this.onReach(true);
+      this.#reach(true);
       return answer;
     } catch (error) {
-      this.onReach(false);
+      this.#reach(false);
       throw new NoAnswer(`${method} ${path}: ${error.message}`);
     } finally {
       clearTimeout(timer);
     }
+  }
+
+  #reach(yes) {
+    this.reached = yes;
+    this.onReach(yes);
   }
 
   async #read(method, path, body, signal) {

@@ -1,6 +1,9 @@
 /**
  * What was sent and has no definite answer yet, kept in this browser so that a reload, a crash or a
  * power cut forgets nothing. Written before the first byte leaves; never holds a card code.
+ *
+ * A charge is marked `alone` before the till decides it by itself, so that nobody voids it without having looked there,
+ * and `withdrawn` when the till has refused it: then it waits only to be voided.
  */
 export class Pending {
   constructor(terminalId) {

@@ -1,7 +1,8 @@
-/** Two patterns that nobody confuses, rising for yes and low and broken for no; a third for "not known". */
+/** Patterns that nobody confuses: rising for yes, in three steps for yes without network, low and broken for no, level for "not known". */
 
 const PATTERNS = {
   yes: [[880, 0, 0.09], [1320, 0.11, 0.18]],
+  alone: [[660, 0, 0.08], [880, 0.1, 0.08], [1100, 0.2, 0.2]],
   no: [[220, 0, 0.16], [220, 0.22, 0.16], [165, 0.44, 0.34]],
   doubt: [[523, 0, 0.12], [523, 0.3, 0.12]],
 };

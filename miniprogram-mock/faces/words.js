@@ -1,6 +1,7 @@
 /**
  * What people read: Simplified Chinese first, English second. Refusals are keyed by the API's `code`,
- * each with the reason and the next step; `{facts}` come from the problem document.
+ * each with the reason and the next step; `{facts}` come from the problem document. Words of what is loaded later are in
+ * `alone-words.js`, those of the stage beside it.
  */
 
 import { yuan } from "./money.js";
@@ -53,10 +54,6 @@ const REFUSALS = {
   "code-spent": [
     ["这个码已经用过", "请同学刷新后再扫"],
     ["This code was used already", "Ask for a fresh code"],
-  ],
-  "code-online-only": [
-    ["离线时不收短码", "请同学出示二维码"],
-    ["Short codes need the network", "Ask for the QR code"],
   ],
   "card-lost": [
     ["卡已挂失", "本人请在小程序解挂，或到卡务中心办理"],
@@ -122,34 +119,6 @@ const REFUSALS = {
     ["刚刚已同向通过", "请稍后再试；有疑问请联系值班人员"],
     ["Went this way just now", "Try again later, or call the attendant"],
   ],
-  "clock-behind": [
-    ["设备时间有误，不能核验", "请联系值班人员核对设备时间"],
-    ["The device's clock is wrong", "Call the attendant to set it right"],
-  ],
-  "bundle-missing": [
-    ["设备还没有取得数据", "请连接网络后再试"],
-    ["The device has no data yet", "Connect it to the network and try again"],
-  ],
-  "bundle-expired": [
-    ["设备离线太久，不能核验", "请连接网络，或联系值班人员"],
-    ["Offline for too long to check codes", "Connect it to the network, or call the attendant"],
-  ],
-  "bundle-stale": [
-    ["设备离线较久，只认名单内的人", "请连接网络，或联系值班人员"],
-    ["Offline for long: only those on its list pass", "Connect it to the network, or call the attendant"],
-  ],
-  "offline-closed": [
-    ["离线期间不放行", "请联系值班人员"],
-    ["Closed while offline", "Call the attendant"],
-  ],
-  "offline-not-allowed": [
-    ["离线期间不收款", "请等网络恢复，或用其他方式付款"],
-    ["No payment while offline", "Wait for the network, or pay another way"],
-  ],
-  "offline-cap-exceeded": [
-    ["超出离线限额 {limit_fen}", "请减小金额，或等网络恢复"],
-    ["Over the offline limit {limit_fen}", "Charge less, or wait for the network"],
-  ],
 };
 
 const WORDS = {
@@ -174,16 +143,6 @@ const WORDS = {
   back: ["返回", "Back"],
   reference: ["编号 {reference}", "Reference {reference}"],
 
-  firstUse: ["首次使用", "First use"],
-  firstUseTill: ["这台收银设备还没有登记。请输入卡务中心给的登记码或终端令牌。", "This till is not registered. Enter the enrolment code or terminal token from the card centre."],
-  firstUseGate: ["这台门禁设备还没有登记。请输入卡务中心给的登记码或终端令牌。", "This gate is not registered. Enter the enrolment code or terminal token from the card centre."],
-  enrolmentToken: ["登记码（15 分钟内有效，只能用一次）", "Enrolment code (15 minutes, once)"],
-  terminalToken: ["或：终端令牌", "Or: terminal token"],
-  register: ["登记这台设备", "Register this device"],
-  useDemo: ["使用演示终端", "Use a demo terminal"],
-  needToken: ["请填写其中一项", "Fill in one of the two"],
-  tokenRefused: ["令牌无效或已停用，请重新登记", "The token is not valid any more; register again"],
-  wrongKind: ["这个令牌属于另一种设备", "This token belongs to another kind of device"],
   noDemo: ["这里没有演示数据", "There is no demo data here"],
   unreachable: ["连不上服务器，正在重试…", "The server cannot be reached; trying again…"],
 
@@ -238,6 +197,9 @@ const WORDS = {
   reverseDone: ["已冲正 {total}", "{total} reversed"],
   reversing: ["正在冲正…", "Reversing…"],
   reverseDoubt: ["还没有得到答复，正在用同一单号重试。请勿重复冲正", "No answer yet; trying again under the same number. Do not reverse twice"],
+  offlineSale: ["脱机", "Offline"],
+  offlineWaiting: ["脱机 · 待上送，上送后可冲正", "Offline · to be uploaded, then it can be reversed"],
+  todayAlone: ["{today}（含脱机 {count} 笔）", "{today} ({count} offline)"],
   reversedPart: ["已冲正 {amount}", "{amount} reversed"],
   wrongAmount: ["金额不对", "Not a valid amount"],
 
@@ -260,30 +222,13 @@ const WORDS = {
   deny: ["拒绝", "Denied"],
   undecided: ["未定", "Undecided"],
 
-  stageTitle: ["校园卡演示台", "Campus card stage"],
-  stageLead: ["一部手机，一台收银机，一道门：全部走真实接口", "One phone, one till, one gate: all on the real API"],
-  phone: ["手机", "Phone"],
-  holder: ["持卡人", "Holder"],
-  toTill: ["把手机码给收银台", "Show to the till"],
-  toGate: ["把手机码给门禁", "Show to the gate"],
-  carried: ["手机码已递给{face}", "Code shown to: {face}"],
-  feed: ["发生了什么", "What happened"],
-  feedEmpty: ["在收银台输入金额，再把手机码递过去", "Key in an amount at the till, then show it the phone"],
-  phoneCode: ["手机换了新码", "A new code on the phone"],
-  phoneTold: ["手机收到通知", "The phone was told"],
-  toppedUp: ["充值到账", "Topped up"],
-  reportedLost: ["已挂失", "Reported lost"],
-  restored: ["已解挂", "Restored"],
-  noteExpired: ["卡已过期", "expired"],
-  noteLost: ["已挂失", "reported lost"],
-  noteShort: ["余额不足", "short of money"],
-  story: ["演示故事", "Play the story"],
-  storyStop: ["停止", "Stop"],
-  storyAmount: ["① 收银台输入 {amount}，请同学出示付款码", "① The till keys in {amount} and asks for the code"],
-  storyPay: ["② 手机出示付款码", "② The phone shows its pay code"],
-  storyGate: ["③ 付款码拿去开门：用途不对，应当被拒", "③ A pay code at the door: wrong purpose, must be refused"],
-  storyEnd: ["故事完。在手机上切到「通行」，再递给门禁试试", "The end. Switch the phone to Gate and show it to the gate"],
-  storyNoCode: ["手机上没有付款码，故事停在这里", "The phone shows no pay code, so the story stops here"],
+  emergency: ["应急疏散", "Emergency"],
+  emergencyOn: ["应急疏散：出口常开，请直接离开", "Emergency: the exit is open, please leave"],
+  emergencyHint: ["不用扫码", "No code is needed"],
+
+  device: ["设备", "Device"],
+  attention: ["上送后需要留意的", "Uploads to look at"],
+  deviceTitle: ["设备与上送", "Device and uploads"],
 };
 
 const LANGUAGES = ["zh-CN", "en"];
@@ -293,17 +238,27 @@ const index = () => LANGUAGES.indexOf(document.documentElement.lang);
 
 const fill = (text, facts) => text.replace(/\{(\w+)\}/g, (_, name) => facts[name] ?? "");
 
+/** Adds the words of a part that is loaded later, or of one page alone, in the shape of those here. */
+export function addWords({ refusals = {}, words = {} }) {
+  Object.assign(REFUSALS, refusals);
+  Object.assign(WORDS, words);
+}
+
+/** What the page's language says, of the two. */
+export const spoken = (both) => both[index()];
+
 /** The word of this key in the page's language. */
 export const word = (key, facts = {}) => fill(WORDS[key][index()], facts);
 
 /** Reason and next step of a refusal: ours by its code, else what the server wrote for people; opening hours only it knows. */
 export function refusalWords(problem) {
   const { code, title, detail, display } = problem;
-  if (code in REFUSALS && !(code === "access-outside-hours" && display?.line2)) {
+  const words = REFUSALS[`${code}/${problem.cap}`] ?? REFUSALS[code];
+  if (words && !(code === "access-outside-hours" && display?.line2)) {
     const facts = Object.fromEntries(
       Object.entries(problem).map(([name, value]) => [name, name.endsWith("_fen") ? yuan(value) : value]),
     );
-    const [reason, next] = REFUSALS[code][index()];
+    const [reason, next] = words[index()];
     return { reason: fill(reason, facts), next: fill(next, facts) };
   }
   return { reason: display?.line1 ?? title ?? code ?? "", next: display?.line2 ?? detail ?? "" };

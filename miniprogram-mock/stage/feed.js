@@ -10,10 +10,11 @@ const nameOf = ({ holder }) => holder?.name_masked ?? "";
 
 const LINES = {
   "charge-approved": ({ charge }) => ["yes", `${word("approved")} ${yuan(charge.total_fen)}`, `${nameOf(charge)} · ${word("balance", { balance: yuan(charge.balance_fen) })}`],
+  "charge-recorded": ({ charge }) => ["doubt", `${word("chargedAlone")} ${yuan(charge.amount_fen)}`, word("chargedAloneHint")],
   "charge-refused": ({ problem }) => ["no", word("refused"), refusalWords(problem).reason],
   "charge-voided": () => ["doubt", word("voided"), ""],
   "charge-reversed": ({ reversal }) => ["doubt", word("reverseDone", { total: yuan(reversal.total_fen) }), ""],
-  "passage-allow": ({ passage }) => ["yes", word("allow"), `${word(passage.direction)} · ${nameOf(passage)}`],
+  "passage-allow": ({ passage }) => ["yes", word("allow"), `${word(passage.direction)} · ${passage.alone ? word("passedAlone") : nameOf(passage)}`],
   "passage-deny": ({ words }) => ["no", word("deny"), words.reason],
   "passage-doubt": ({ words }) => ["doubt", word("undecided"), words.reason],
   "phone-charge-approved": ({ total_fen }) => ["phone", word("phoneTold"), `${word("approved")} ${yuan(total_fen)}`],

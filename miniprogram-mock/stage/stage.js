@@ -6,6 +6,7 @@ import { readDemo } from "../faces/identity.js";
 import { yuan } from "../faces/money.js";
 import { listenToLanguage, speakLanguage, word } from "../faces/words.js";
 import { Feed } from "./feed.js";
+import "./words.js";
 
 const STORY_FEN = 1250;
 

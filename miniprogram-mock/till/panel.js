@@ -35,19 +35,30 @@ function refused({ problem, earlier }) {
     small(word("refused"), { class: "hint verdict" }),
     big(reason, { "data-field": "reason" }),
     small(next, { "data-field": "next" }),
+    problem.alone ? small(word("refusedAlone"), { "data-field": "alone" }) : null,
     earlier ? small(word("earlier")) : null,
     referenceOf(problem),
+  ];
+}
+
+function recorded({ charge, earlier }) {
+  return [
+    glyph("yes"),
+    big(word("recorded")),
+    sum(charge.amount_fen, "asked"),
+    small(word("recordedHint")),
+    earlier ? small(word("earlier")) : null,
   ];
 }
 
 const VIEWS = {
   loading: () => [big(word("loading"))],
   amount: ({ held }) => (held ? [glyph("yes"), big(word("codeHeld")), small(word("codeHeldHint"))] : [big(word("enterAmount")), small(word("enterAmountHint"))]),
-  awaiting: ({ amountFen, offline }) => [
+  awaiting: ({ amountFen, offline, offlineLimitFen }) => [
     element("div", { class: "aim", "aria-hidden": "true" }, element("i")),
     big(word("showCode")),
     sum(amountFen, "asked"),
-    small(word(offline ? "offlineHint" : "showCodeHint")),
+    small(!offline ? word("showCodeHint") : offlineLimitFen ? word("offlineTakes", { limit: yuan(offlineLimitFen) }) : word("offlineHint")),
   ],
   sending: ({ amountFen }) => [element("div", { class: "spinner", "aria-hidden": "true" }), big(word("sending")), sum(amountFen, "asked")],
   doubt: ({ amountFen, stage }) => [
@@ -57,6 +68,7 @@ const VIEWS = {
     small(word({ retrying: "doubtRetrying", asking: "doubtAsking", voiding: "doubtVoiding" }[stage])),
   ],
   approved,
+  recorded,
   refused,
   voided: ({ charge, earlier }) => [
     glyph("doubt"),

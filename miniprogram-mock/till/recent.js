@@ -31,7 +31,7 @@ export class Recent {
 
   /** Opens the reversal of the newest charge that has something left: what F2 does. */
   openNewest() {
-    const row = this.today.read().recent.find((candidate) => leftOf(candidate) > 0);
+    const row = this.today.read().recent.find((candidate) => leftOf(candidate) > 0 && candidate.alone !== "waiting");
     if (row) this.#open(row);
   }
 
@@ -41,17 +41,20 @@ export class Recent {
   }
 
   #rowOf(row) {
-    const note = row.reversed_fen > 0 ? element("span", { class: "reversed" }, word("reversedPart", { amount: yuan(row.reversed_fen) })) : null;
+    const waiting = row.alone === "waiting"; // the server does not know it yet, so it has nothing to reverse
+    const reversed = row.reversed_fen > 0 ? word("reversedPart", { amount: yuan(row.reversed_fen) }) : "";
+    const offline = row.alone ? word(waiting ? "offlineWaiting" : "offlineSale") : "";
+    const notes = [offline, reversed].filter(Boolean).map((text) => element("span", { class: "remark" }, text));
     return element(
       "li",
-      { "data-charge": row.id },
+      { "data-charge": row.id, "data-alone": row.alone ?? null },
       element("time", { datetime: row.charged_at }, hourOf(row.charged_at)),
       element("span", { class: "name" }, row.name_masked),
-      note,
+      ...notes,
       element("strong", {}, yuan(row.total_fen)),
       element(
         "button",
-        { type: "button", "data-reverse": row.id, disabled: leftOf(row) === 0, onclick: () => this.#open(row), "aria-label": `${word("reverse")} ${yuan(row.total_fen)} ${row.name_masked}` },
+        { type: "button", "data-reverse": row.id, disabled: leftOf(row) === 0 || waiting, onclick: () => this.#open(row), "aria-label": `${word("reverse")} ${yuan(row.total_fen)} ${row.name_masked}` },
         word("reverse"),
       ),
     );

@@ -21,6 +21,7 @@ const api = new Api();
 const guard = new DoubleScanGuard();
 const wedge = find("#wedge");
 let pending, today, recent, charging;
+let alone = null; // what goes on without a server, once it is loaded
 
 let view = { state: "loading" };
 let entry = ""; // the amount as keyed
@@ -28,7 +29,7 @@ let held = null; // a code read before the amount was confirmed
 let clock = null; // the one timer: to drop a held code, or to leave an approved charge
 
 const isBusy = () => ["loading", "sending", "doubt"].includes(view.state);
-const isOver = () => ["approved", "refused", "voided"].includes(view.state);
+const isOver = () => ["approved", "recorded", "refused", "voided"].includes(view.state);
 const isOffline = () => find("#reach").dataset.reach === "offline";
 
 function show(next) {
@@ -40,9 +41,20 @@ function show(next) {
 function redraw() {
   draw(view);
   drawAmount();
-  const { count, sum_fen } = today?.read() ?? { count: 0, sum_fen: 0 };
-  find("#today").textContent = word("today", { count, sum: yuan(sum_fen) });
+  drawToday();
+  drawDevice();
   recent?.draw();
+}
+
+function drawToday() {
+  const { count, sum_fen, alone_count } = today?.read() ?? { count: 0, sum_fen: 0, alone_count: 0 };
+  const words = word("today", { count, sum: yuan(sum_fen) });
+  find("#today").textContent = alone_count > 0 ? word("todayAlone", { today: words, count: alone_count }) : words;
+}
+
+function drawDevice() {
+  alone?.drawDevice(drawDevice);
+  find("#device-open").toggleAttribute("data-attention", (alone?.status.attention.length ?? 0) > 0);
 }
 
 function drawAmount(typed = wedge.value) {
@@ -88,7 +100,7 @@ function confirm() {
   if (isAmount(entry + wedge.value)) entry += wedge.value;
   wedge.value = "";
   if (isOver()) {
-    const again = view.state !== "approved";
+    const again = ["refused", "voided"].includes(view.state);
     toAmount(again ? entry : "");
     if (!again) return;
   }
@@ -103,7 +115,8 @@ function confirm() {
     held = null;
     charge(code, amountFen);
   } else {
-    show({ state: "awaiting", amountFen, offline: isOffline() });
+    const offlineLimitFen = alone?.takesMoney ? alone.bundle.till.perSaleFen : 0;
+    show({ state: "awaiting", amountFen, offline: isOffline(), offlineLimitFen });
   }
 }
 
@@ -127,7 +140,7 @@ function onCode(code, before = "") {
     charge(code, view.amountFen);
     return;
   }
-  if (isOver()) toAmount(view.state === "approved" ? "" : entry);
+  if (isOver()) toAmount(["refused", "voided"].includes(view.state) ? entry : "");
   if (isAmount(entry + before)) entry += before;
   dropHeld();
   held = code;
@@ -175,18 +188,19 @@ function onStage(amountFen) {
 }
 
 function closeWith(code, { outcome, charge: made, problem }, earlier = false) {
-  if (outcome === "approved") today.record(made);
+  const taken = outcome === "approved" || outcome === "recorded";
+  if (taken) today.record(made);
   if (outcome === "voided" && code) guard.release(code);
-  if (outcome === "approved") entry = fixed.on ? amountText(made.amount_fen) : "";
+  if (taken) entry = fixed.on ? amountText(made.amount_fen) : "";
   wedge.value = "";
   show({ state: outcome, charge: made, problem, earlier });
-  if (sound.on) beep({ approved: "yes", refused: "no", voided: "doubt" }[outcome]);
-  if (voice.on) speak((made ?? problem).display?.voice);
+  if (sound.on) beep({ approved: "yes", recorded: "alone", refused: "no", voided: "doubt" }[outcome]);
+  if (voice.on) speak(outcome === "recorded" ? word("recordedVoice") : (made ?? problem).display?.voice);
   tellStage("till", { kind: `charge-${outcome}`, place: find("#place").textContent, charge: made, problem });
-  if (outcome === "approved" && !earlier) leaveApprovedLater();
+  if (taken && !earlier) leaveTakenLater();
 }
 
-function leaveApprovedLater() {
+function leaveTakenLater() {
   clock = setTimeout(
     () => {
       toAmount(entry);
@@ -201,8 +215,9 @@ async function recover() {
     if (left.kind === "reversal") {
       await recent.recover(left);
     } else {
-      show({ state: "doubt", amountFen: left.amount_fen, stage: "asking" });
-      closeWith(null, await charging.recover(left), true);
+      if (!left.withdrawn) show({ state: "doubt", amountFen: left.amount_fen, stage: "asking" });
+      const result = await charging.recover(left);
+      if (result) closeWith(null, result, true);
     }
   }
   if (!isOver()) toAmount();
@@ -257,7 +272,29 @@ function listen() {
   find("#again").addEventListener("click", confirm);
   find("#next").addEventListener("click", () => toAmount());
   find("#give-up").addEventListener("click", () => charging.giveUp());
+  find("#device-open").addEventListener("click", () => {
+    drawDevice();
+    find("#device").showModal();
+  });
+  find("#device [data-close]").addEventListener("click", () => find("#device").close());
   listenToLanguage(find("#language"), redraw);
+}
+
+/** Loads what goes on without a server; without it, in a browser that keeps nothing, the till waits for the network. */
+async function openAlone() {
+  try {
+    const { Alone } = await import("../faces/alone.js");
+    alone = await Alone.open(api, terminal, { beat, onChange: onAlone });
+    await onAlone();
+  } catch (error) {
+    console.warn("no work offline:", error.message);
+  }
+}
+
+async function onAlone() {
+  await today.settle(async (id) => (await alone.decision(id))?.outcome);
+  drawDevice();
+  recent.draw();
 }
 
 speakLanguage();
@@ -265,16 +302,25 @@ const sound = new Switch(find("#sound"), "sound", { on: true });
 const voice = new Switch(find("#voice"), "voice", { on: false });
 const fixed = new Switch(find("#fixed"), "till.fixed", { on: false });
 show({ state: "loading" });
-keepReach(api, find("#reach"), () => pending?.all().length ?? 0);
+const beat = keepReach(api, find("#reach"), () => alone?.told() ?? { queue_length: 0 });
 
 const terminal = await signIn("till", api);
 find("#place").textContent = terminal.place;
 pending = new Pending(terminal.terminal_id);
 today = new Today(terminal.terminal_id);
-charging = new Charging(api, pending, onStage(() => view.amountFen ?? fenOf(entry)));
+charging = new Charging(api, pending, onStage(() => view.amountFen ?? fenOf(entry)), {
+  alone: () => alone,
+  onLate: ({ charge: made }) => {
+    today.record(made);
+    redraw();
+    find("#notice").textContent = word("lateCharge", { amount: yuan(made.total_fen) });
+  },
+});
 recent = new Recent(api, pending, today, (reversal) => {
   redraw();
   tellStage("till", { kind: "charge-reversed", place: find("#place").textContent, reversal });
 });
 listen();
+const opening = openAlone();
+if (pending.all().length > 0) await opening; // what was left may stand in the till's own books
 await recover();

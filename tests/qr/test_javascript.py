@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import qr
+
 MINI_PROGRAM = Path(__file__).parents[2] / "miniprogram-mock"
 FACES = MINI_PROGRAM / "faces"
 NOON = 1_790_000_000
@@ -51,6 +53,11 @@ def run_script(node, vectors):
         return done.stdout.strip()
 
     return run
+
+
+@pytest.fixture(scope="module")
+def scenes():
+    return json.loads(Path(qr.__file__).with_name("scenes.json").read_text("utf-8"))
 
 
 @pytest.fixture
@@ -188,6 +195,28 @@ class TestVerifier:
             console.log([...Verifier.keysOf(published).keys()].join());
         """)
         assert found == "7"
+
+
+class TestScanner:
+    def test_ends_every_scene_as_written(self, node, scenes):
+        done = node(FACES / "qr" / "play-scenes.mjs")
+        assert done.stdout == f"{len(scenes['scenes'])} passed, 0 failed\n"
+        assert done.returncode == 0
+
+    def test_is_not_passed_by_a_scene_that_ends_otherwise(self, node, scenes, tmp_path):
+        first, *others = scenes["scenes"][:3]
+        steps = [*first["steps"][:-1], {**first["steps"][-1], "expect": "bundle-forged"}]
+        path = tmp_path / "scenes.json"
+        path.write_text(json.dumps({**scenes, "scenes": [{**first, "steps": steps}, *others]}))
+        done = node(FACES / "qr" / "play-scenes.mjs", path)
+        assert done.stdout.splitlines()[-1] == "2 passed, 1 failed"
+        assert done.stdout.startswith(f"{first['name']}: step {len(steps) - 1} is ")
+        assert done.returncode == 1
+
+    def test_does_not_pass_an_empty_file(self, node, scenes, tmp_path):
+        path = tmp_path / "scenes.json"
+        path.write_text(json.dumps({**scenes, "scenes": []}))
+        assert node(FACES / "qr" / "play-scenes.mjs", path).returncode == 1
 
 
 class TestChecker:

@@ -85,6 +85,14 @@ function readDevice(raw) {
   };
 }
 
+/** Whether a text is spelled like a short code (短码, type N): 20 digits that only the server can read. */
+export const isShortCode = (text) => /^960\d{17}$/.test(text) && luhnSum(text) % 10 === 0;
+
+function luhnSum(digits) {
+  const doubled = [0, 2, 4, 6, 8, 1, 3, 5, 7, 9];
+  return [...digits].reverse().reduce((sum, digit, place) => sum + (place % 2 ? doubled[digit] : Number(digit)), 0);
+}
+
 const numberAt = (bytes, offset) => new DataView(bytes.buffer, bytes.byteOffset).getUint32(offset);
 
 export const hexOf = (bytes) => Array.from(bytes, (byte) => byte.toString(16).padStart(2, "0")).join("");

@@ -10,6 +10,7 @@ import re
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,10 @@ class Script:
     def __init__(self) -> None:
         self.asked: list[tuple[str, str, dict[str, Any] | None]] = []
         self.routes: list[tuple[str, Answer]] = []
-        self.on("POST /terminals/current/heartbeat", lambda **_: (200, {"commands": []}))
+        self.on(
+            "POST /terminals/current/heartbeat",
+            lambda **_: (200, {"commands": [], "server_time": datetime.now(UTC).isoformat()}),
+        )
 
     def on(self, pattern: str, answer: Answer) -> None:
         self.routes.insert(0, (pattern, answer))
@@ -241,7 +245,10 @@ def script() -> Script:
 
 @pytest.fixture
 def page(chromium: Browser, origin: str, script: Script) -> Iterator[Page]:
-    context = chromium.new_context(permissions=["camera"], viewport={"width": 1280, "height": 800})
+    # A service worker's requests are out of the script's reach: its tests have a real server.
+    context = chromium.new_context(
+        permissions=["camera"], viewport={"width": 1280, "height": 800}, service_workers="block"
+    )
     page = context.new_page()
     troubles: list[str] = []
 
@@ -277,6 +284,18 @@ def open_face(page: Page, script: Script, address: str, terminal: dict[str, Any]
     page.goto(address)
     page.wait_for_selector("body:not([data-state=loading])")
     return page
+
+
+@pytest.fixture
+def open_alone(page: Page, origin: str, script: Script) -> Callable[[dict[str, Any]], Page]:
+    """Opens the face of a terminal and waits until it could do without the server."""
+
+    def open_(terminal: dict[str, Any]) -> Page:
+        open_face(page, script, f"{origin}/stage/{terminal['kind']}/?terminal=1", terminal)
+        page.wait_for_selector("#facts [data-fact=try]", state="attached")
+        return page
+
+    return open_
 
 
 @pytest.fixture

@@ -3,6 +3,9 @@
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
+from schools import TILL_RULES, School, gate_rules
+
+from qr import Scope
 
 pytestmark = pytest.mark.browser
 
@@ -20,10 +23,18 @@ def assert_clean(page: Page) -> None:
     assert [(v["id"], [n["target"] for n in v["nodes"]]) for v in found] == []
 
 
+def under_review(*, body, **_):
+    return 200, {"items": [{**item, "outcome": "under-review"} for item in body["items"]]}
+
+
 def scan(till: Page, state: str) -> None:
+    scan_code(till, CODE, state)
+
+
+def scan_code(till: Page, code: str, state: str) -> None:
     till.keyboard.type("6")
     till.keyboard.press("Enter")
-    till.keyboard.type(CODE)
+    till.keyboard.type(code)
     expect(till.locator("body")).to_have_attribute("data-state", state, timeout=15_000)
 
 
@@ -92,6 +103,67 @@ class TestGate:
         gate.keyboard.type(CODE)
         expect(gate.locator("body")).to_have_attribute("data-state", state, timeout=15_000)
         assert_clean(gate)
+
+
+@pytest.fixture
+def offline(script, terminals, open_alone):
+    """Opens a face that goes on by itself, while nobody answers its questions about codes."""
+
+    def open_(kind, **rules):
+        school = School(script, terminals[kind], **rules)
+        script.on("PUT /(charges|passages)/[^/]+", lambda **_: None)
+        script.on("POST /(charges|passages)/late", lambda **_: None)
+        return open_alone(terminals[kind]), school
+
+    return open_
+
+
+@pytest.mark.parametrize("language", ["zh-CN", "en"])
+class TestAlone:
+    def test_is_clean_at_a_till(self, offline, script, language):
+        till, school = offline("till", till=TILL_RULES)
+        if language == "en":
+            till.locator("#language").click()
+        for amount, state in (("6", "recorded"), ("60", "refused")):
+            till.keyboard.press("Escape")
+            till.keyboard.type(amount)
+            till.keyboard.press("Enter")
+            till.keyboard.type(school.device_code(Scope.PAY))
+            expect(till.locator("body")).to_have_attribute("data-state", state, timeout=15_000)
+            assert_clean(till)
+        script.on("POST /charges/late", under_review)
+        till.evaluate("dispatchEvent(new Event('online'))")
+        expect(till.locator("#device-open[data-attention]")).to_be_visible(timeout=15_000)
+        till.locator("#device-open").click()
+        assert_clean(till)
+
+    def test_is_clean_at_a_gate(self, offline, script, language):
+        gate, school = offline("gate", gate=gate_rules())
+        gate.locator("#drawer-open").click()
+        if language == "en":
+            gate.locator("#language").click()
+        assert_clean(gate)
+        gate.locator("#drawer-close").click()
+        gate.keyboard.type(school.device_code(Scope.GATE))
+        expect(gate.locator("body")).to_have_attribute("data-state", "allow", timeout=15_000)
+        assert_clean(gate)
+        gate.locator("#drawer-open").click()
+        gate.locator("#emergency").click()
+        gate.locator("#drawer-close").click()
+        gate.locator("#direction label").nth(1).click()
+        expect(gate.locator("body")).to_have_attribute("data-state", "idle", timeout=15_000)
+        assert_clean(gate)
+
+    def test_fits_a_narrow_screen(self, offline, script, language):
+        till, school = offline("till", till=TILL_RULES)
+        if language == "en":
+            till.locator("#language").click()
+        till.set_viewport_size({"width": 390, "height": 844})
+        scan_code(till, school.device_code(Scope.PAY), "recorded")
+        assert_clean(till)
+        assert till.evaluate("document.documentElement.scrollWidth") <= 390
+        till.locator("#device-open").click()
+        assert_clean(till)
 
 
 class TestFirstUse:

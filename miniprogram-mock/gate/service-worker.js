@@ -1,0 +1,1 @@
+importScripts("../faces/kept-files.js");

@@ -80,7 +80,6 @@ class TestSeededMonth:
             phone = demo.holder(person["holder_number"])
             if phone.binding != "active":
                 continue
-            bound += 1
             today = date.today()  # noqa: DTZ011 - the months around now, whichever zone
             months = {f"{today - timedelta(days=days):%Y-%m}" for days in (-1, 15, 36)}
             items = [
@@ -88,6 +87,9 @@ class TestSeededMonth:
                 for month in months
                 for item in phone.get(f"/me/statement?month={month}&limit=100")["items"]
             ]
+            if not items:  # bound a moment ago, by another journey
+                continue
+            bound += 1
             kinds = {item["kind"] for item in items}
             assert "top_up" in kinds, person
             assert person["note"] == "short of money" or "charge" in kinds, person

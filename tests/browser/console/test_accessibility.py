@@ -14,7 +14,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from factories import make_gate, make_holder, make_till, present
 from flask import Flask
-from playwright.sync_api import Browser, ConsoleMessage, Page, Playwright, Request, expect
+from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Playwright, Request, expect
 from scanners import Told, Uploads
 
 from backend import clock
@@ -131,24 +131,30 @@ def assert_clean(page: Page) -> None:
     page.set_viewport_size({"width": WIDTHS[0][0], "height": WIDTHS[0][1]})
 
 
+def follow(page: Page, control: Locator) -> None:
+    """Press what leads to a page, and wait until it is there: axe cannot look at one that goes."""
+    with page.expect_navigation():
+        control.click()
+
+
 def walk_gates(page: Page) -> None:
     """Declare an emergency and try rules out."""
     main = page.locator("main")
     page.goto("/console/gates")
     declare = page.locator("form[action$=emergencies]")
     declare.locator("input[name=reason]").fill("演练")
-    declare.get_by_role("button").click()
+    follow(page, declare.get_by_role("button"))
     assert_clean(page)
-    page.locator("form[action$=end]").first.get_by_role("button").click()
-    main.get_by_role("table").first.get_by_role("link").first.click()
+    follow(page, page.locator("form[action$=end]").first.get_by_role("button"))
+    follow(page, main.get_by_role("table").first.get_by_role("link").first)
     assert_clean(page)
     page.locator("select[name=default]").select_option("deny")
-    page.locator("button[formaction]").click()
+    follow(page, page.locator("button[formaction]"))
     expect(page.locator("#tried")).to_be_visible()
     assert_clean(page)
     page.locator("select[name=rule-0-allow]").select_option("allow")
     page.locator("input[name=rule-0-holder_numbers]").fill("nobody")
-    page.locator("button.primary").click()
+    follow(page, page.locator("button.primary"))
     expect(page.get_by_role("alert")).to_be_visible()
     assert_clean(page)
 
@@ -168,25 +174,25 @@ def walk(page: Page, number: str) -> None:
     assert_clean(page)
     page.goto("/console/search")
     main.get_by_role("textbox").fill(number)
-    main.get_by_role("button").click()
+    follow(page, main.get_by_role("button"))
     assert_clean(page)
-    main.get_by_role("link", name=number).click()
+    follow(page, main.get_by_role("link", name=number))
     assert_clean(page)
     main.get_by_role("combobox").select_option("present")
-    main.locator("form").first.get_by_role("button").click()
+    follow(page, main.locator("form").first.get_by_role("button"))
     assert_clean(page)
     page.goto("/console/reviews")
-    main.locator("tbody a").first.click()
+    follow(page, main.locator("tbody a").first)
     assert_clean(page)
     main.get_by_role("combobox").select_option(index=1)
     main.get_by_role("textbox").fill("checked")
-    main.locator("form").get_by_role("button").click()
+    follow(page, main.locator("form").get_by_role("button"))
     assert_clean(page)
     page.goto("/console/terminals")
-    main.get_by_role("link").first.click()
+    follow(page, main.get_by_role("link").first)
     assert_clean(page)
     page.goto("/console/terminals")
-    main.get_by_role("button").first.click()
+    follow(page, main.get_by_role("button").first)
     assert_clean(page)
     walk_gates(page)
     page.goto("/console/roster")
@@ -194,7 +200,7 @@ def walk(page: Page, number: str) -> None:
     main.locator("input[type=file]").set_input_files(
         {"name": "roster.csv", "mimeType": "text/csv", "buffer": file.encode()}
     )
-    main.locator("form button").click()
+    follow(page, main.locator("form button"))
     assert_clean(page)
 
 
@@ -204,7 +210,7 @@ class TestAccessibility:
         page.get_by_label("用户名").fill("nobody")
         page.get_by_label("密码").fill("wrong")
         page.get_by_label("动态口令").fill("000000")
-        page.locator("main").get_by_role("button").click()
+        follow(page, page.locator("main").get_by_role("button"))
         expect(page.get_by_role("alert")).to_contain_text("登录失败")
         assert_clean(page)
 
@@ -212,7 +218,7 @@ class TestAccessibility:
         number = live(parts, app)
         sign_in(page, parts)
         walk(page, number)
-        page.get_by_role("button", name="English").click()
+        follow(page, page.get_by_role("button", name="English"))
         expect(page.locator("html")).to_have_attribute("lang", "en")
         walk(page, number)
 

@@ -78,6 +78,13 @@ def policies(**values: Any) -> Iterator[None]:
                 session.get_one(Policy, id_).value = value
 
 
+@contextmanager
+def money_without_network() -> Iterator[None]:
+    """Let tills take money without network, however many tills other tests have made."""
+    with policies(money=True, total_fen=10**8):
+        yield
+
+
 def _set(session: SessionType, name: str, value: Any) -> list[tuple[UUID, Any]]:
     """Give every row of a policy a value, also those of the past; return what they had."""
     rows = session.scalars(select(Policy).where(Policy.key == f"offline.{name}")).all()

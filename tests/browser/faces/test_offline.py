@@ -21,13 +21,13 @@ from factories import (
 from flask import Flask
 from phones import DevicePhone, Phone
 from playwright.sync_api import Browser, BrowserContext, Page, expect
+from scanners import money_without_network
 
 from backend import clock
 from backend.charges.models import Charge, ChargeState
 from backend.db import transaction
 from backend.gates.models import Decision, Passage
 from backend.http.parts import Parts
-from backend.policies.service import adopt_preset
 from backend.settings import Settings
 from qr import Scope
 
@@ -49,11 +49,8 @@ DOUBT = "() => Object.entries(localStorage).find(([key]) => key.includes('pendin
 @pytest.fixture
 def _money_offline(app: Flask) -> Iterator[None]:
     """Let tills take money without network."""
-    with transaction() as session:
-        adopt_preset(session, "offline_money", document_number="test", now=clock.now())
-    yield
-    with transaction() as session:
-        adopt_preset(session, "standard", document_number="test", now=clock.now())
+    with money_without_network():
+        yield
 
 
 @pytest.fixture

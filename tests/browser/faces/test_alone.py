@@ -47,6 +47,12 @@ def outcomes(outcome="recorded"):
     return answer
 
 
+def with_bundle(face: Page) -> Page:
+    """Wait until a page has its first bundle, and return it."""
+    expect(face.locator("[data-fact=bundle]")).to_contain_text("第 1 版")
+    return face
+
+
 @pytest.fixture
 def gate_with(open_alone, script, terminals):
     """Opens a gate whose bundle has these rules, while nobody answers its questions about codes."""
@@ -54,7 +60,7 @@ def gate_with(open_alone, script, terminals):
     def open_(**changed):
         school = School(script, terminals["gate"], gate=gate_rules(**changed))
         script.on(PASSAGE, no_answer)
-        return open_alone(terminals["gate"]), school
+        return with_bundle(open_alone(terminals["gate"])), school
 
     return open_
 
@@ -63,7 +69,7 @@ def gate_with(open_alone, script, terminals):
 def till_alone(open_alone, script, terminals):
     school = School(script, terminals["till"], till=TILL_RULES)
     script.on(CHARGE, no_answer)
-    return open_alone(terminals["till"]), school
+    return with_bundle(open_alone(terminals["till"])), school
 
 
 def show(gate: Page, code: str, state: str, reason: str | None = None) -> None:
@@ -197,7 +203,8 @@ class TestUpload:
         script.on(LATE, recorded)
         meet(gate)
         expect(gate.locator("#queue")).to_be_hidden()
-        assert [len(body["items"]) for _, body in script.sent(LATE)] == [200, 50, 50]
+        first, *others = [len(body["items"]) for _, body in script.sent(LATE)]
+        assert (first, set(others)) == (200, {50})
 
     def test_that_the_server_did_not_take_stays_and_lets_the_others_go(self, gate_with, script):
         gate, _ = gate_with()

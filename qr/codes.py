@@ -24,6 +24,7 @@ PUBLIC_KEY_SIZE = 32
 KEY_IDS = range(256)
 SERIALS = range(2**32)
 SEQUENCES = range(16)
+FEN_A_YUAN = 100
 PROOF_LIFETIME = timedelta(seconds=60)
 """How long after its moment a device code is good: the longest that the format knows."""
 
@@ -90,6 +91,11 @@ class Delegation:
     """What a till without network may take in one sale, 0 to 255 yuan."""
     cap_count: int
     """How many sales one till may take without network in a day, 0 to 255."""
+
+    @property
+    def cap_fen(self) -> int:
+        """Return the cap on one sale as ledgers and rules count it."""
+        return self.cap_yuan * FEN_A_YUAN
 
 
 @dataclass(frozen=True, slots=True)

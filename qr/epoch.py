@@ -1,4 +1,4 @@
-"""Whole seconds since 1970-01-01 UTC: the only time that a card code can say."""
+"""Whole seconds since 1970-01-01 UTC, the only time that a code can say; and RFC 3339 for JSON."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -17,3 +17,8 @@ def to_epoch(moment: datetime) -> int:
 def from_epoch(seconds: int) -> datetime:
     """Return the beginning of a second, aware UTC."""
     return _EPOCH + seconds * _SECOND
+
+
+def rfc3339(moment: datetime) -> str:
+    """Return an aware moment in UTC as the published API writes it: milliseconds, ending in Z."""
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

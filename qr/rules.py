@@ -13,7 +13,6 @@ from typing import Any
 from qr.codes import CardCode, DeviceCode, Scope, SignedCode
 
 MINUTES_A_DAY = 24 * 60
-FEN_A_YUAN = 100
 
 
 class OfflinePolicy(StrEnum):
@@ -187,7 +186,7 @@ class TillRules:
         """
         per_sale_fen, per_card_count = self.per_sale_fen, self.per_card_count
         if not isinstance(code, SignedCode):
-            per_sale_fen = min(per_sale_fen, code.delegation.cap_yuan * FEN_A_YUAN)
+            per_sale_fen = min(per_sale_fen, code.delegation.cap_fen)
             per_card_count = min(per_card_count, code.delegation.cap_count)
         if amount_fen > per_sale_fen:
             return _over("per_sale", limit_fen=per_sale_fen)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from qr.bundle import Bundle, BundleForeign, as_bundle, is_for, read_bundle
 from qr.codes import CardCode, CodeError, CodeMalformed, DeviceCode, Scope, SignedCode
-from qr.epoch import to_epoch
+from qr.epoch import rfc3339, to_epoch
 from qr.rules import OfflinePolicy, Reason
 from qr.short import is_short_code
 from qr.store import Deciding, Mark, ScannerStore
@@ -295,7 +295,7 @@ class Scanner:
             {
                 "id": str(decision.id),
                 "code": text if digits else "",
-                "decided_at": moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+                "decided_at": rfc3339(moment),
                 "reason": decision.reason,
                 "bundle_sequence": self._bundle.sequence if self._bundle else None,
                 **said,

@@ -15,7 +15,7 @@ from urllib.request import Request, urlopen
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from qr.epoch import to_epoch
+from qr.epoch import rfc3339, to_epoch
 from qr.jose import b64url
 from qr.scanner import Scanner
 from qr.store import ScannerStore
@@ -153,7 +153,7 @@ def _beat(
 ) -> None:
     sent_at = now()
     heartbeat = {
-        "clock": sent_at.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
+        "clock": rfc3339(sent_at),
         "queue_length": store.queue_length,
         "last_sequence": store.last_sequence,
         **({"bundle_sequence": scanner.bundle.sequence} if scanner.bundle else {}),

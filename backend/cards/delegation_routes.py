@@ -11,7 +11,7 @@ from backend.cards import delegations
 from backend.cards.delegations import ChallengeExpired, ProofWrong, WeakKey
 from backend.cards.models import Delegation
 from backend.cards.schemas import ChallengeReply, DelegationReply, DelegationRequest
-from backend.cards.service import AccountClosed, CardExpired, CardFrozen, CardLost
+from backend.cards.service import CARD_REFUSALS
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders import login
@@ -21,9 +21,6 @@ from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.http.rates import TooManyRequests
 from qr import read_delegation
-
-FEN_A_YUAN = 100
-CARD_REFUSALS = (CardLost, CardFrozen, CardExpired, AccountClosed)
 
 blueprint = guard(
     Blueprint(
@@ -92,7 +89,7 @@ def _delegation(made: Delegation) -> dict[str, Any]:
         "granted_at": made.granted_at,
         "expires_at": said.expires_at,
         "renew_at": made.renew_at,
-        "cap_fen": said.cap_yuan * FEN_A_YUAN,
+        "cap_fen": said.cap_fen,
         "cap_count": said.cap_count,
     }
 

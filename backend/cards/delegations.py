@@ -25,13 +25,13 @@ from backend.ids import content_hash
 from backend.operation_log import service as operation_log
 from backend.policies.service import Policies, policies_at
 from qr import EARLY, Issuer, KeyRing, Scope, is_weak_key
+from qr.codes import FEN_A_YUAN
 
 CHALLENGE_BYTES = 32
 CHALLENGE_LIFE = timedelta(minutes=5)
 PURPOSE = b"ecenrol1"
 """What the phone signs begins with this, so that the signature is good for nothing else."""
 SCOPE = Scope.PAY | Scope.GATE | Scope.DOOR
-FEN_A_YUAN = 100
 MOST_YUAN = 255
 POLICIES = (
     "offline.delegation_hours",

@@ -42,7 +42,7 @@ from backend.cards.schemas import (
     RosterQuery,
     RosterReply,
 )
-from backend.cards.service import AccountClosed, CardExpired, CardFrozen, CardLost
+from backend.cards.service import CARD_REFUSALS
 from backend.db import transaction
 from backend.errors import IdReused, NotFound, ServiceUnavailable
 from backend.holders import identity, login, roster
@@ -67,7 +67,6 @@ from payments import PlatformError, RealNameResult
 from qr import Scope
 from qr.image import draw_png, draw_svg
 
-CARD_REFUSALS = (CardLost, CardFrozen, CardExpired, AccountClosed)
 KIOSK_TRIES_A_DAY = 5
 """Per person named at a kiosk: nobody finds out a document number there."""
 SCOPES = {"pay": Scope.PAY, "gate": Scope.GATE}

@@ -54,6 +54,8 @@ STANDS_AGAINST: dict[CardState, type[DomainError]] = {
     CardState.CLOSED: AccountClosed,
 }
 """States that keep a card from being used.  `card_refusal` in the database says the same."""
+CARD_REFUSALS = (CardLost, CardFrozen, CardExpired, AccountClosed)
+"""What they are answered with, in order of precedence."""
 
 
 def open_account(session: Session, holder_id: UUID, *, actor: Actor, now: datetime) -> None:

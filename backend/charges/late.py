@@ -41,7 +41,6 @@ from backend.uploads.service import Batch, Claim, Seen
 from qr import DeviceCode, Scope
 
 NOTE_LENGTH = 100
-FEN_A_YUAN = 100
 ONE_DAY = timedelta(days=1)
 POLICIES = (
     "charge.surcharge_permille",
@@ -208,7 +207,7 @@ def _caps(policies: Policies, seen: Seen) -> dict[str, int]:
     caps = {name: int(policies.values.get(f"offline.{name}", 0)) for name in names}
     if isinstance(seen.code, DeviceCode):
         delegation = seen.code.delegation
-        caps["per_sale_fen"] = min(caps["per_sale_fen"], delegation.cap_yuan * FEN_A_YUAN)
+        caps["per_sale_fen"] = min(caps["per_sale_fen"], delegation.cap_fen)
         caps["per_card_count"] = min(caps["per_card_count"], delegation.cap_count)
     return caps
 

@@ -7,7 +7,7 @@ from flask_smorest import Blueprint
 
 from backend import clock
 from backend.cards.codes import CODE_REFUSALS, PresentedCode, read_code
-from backend.cards.service import AccountClosed, CardExpired, CardFrozen, CardLost
+from backend.cards.service import CARD_REFUSALS
 from backend.charges import late, service
 from backend.charges.late import DeclinedOffline
 from backend.charges.models import Charge, ChargeReversal, ChargeState
@@ -54,10 +54,7 @@ blueprint = guard(
     ChargeVoided,
     IdReused,
     *CODE_REFUSALS,
-    CardLost,
-    CardFrozen,
-    CardExpired,
-    AccountClosed,
+    *CARD_REFUSALS,
     PaymentPaused,
     LimitExceeded,
     InsufficientBalance,

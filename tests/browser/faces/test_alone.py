@@ -80,7 +80,7 @@ def show(gate: Page, code: str, state: str, reason: str | None = None) -> None:
 
 
 def fill(gate: Page, count: int) -> None:
-    """This function will put passages in the queue, as a long time without network does."""
+    """Put passages in the queue, as a long time without network does."""
     gate.evaluate(FILL, count)
 
 

@@ -157,6 +157,62 @@ class CloseOutcome(StrEnum):
     """The platform answered "not now": query, then try again later."""
 
 
+@dataclass(frozen=True, slots=True)
+class RefundOrder:
+    """A refund (退款) to be sent back to where a payment came from.
+
+    A retry must carry the very same values: the platform knows the refund by `out_refund_no`.
+
+    Attributes:
+        out_refund_no: our number of the refund, 32 hexadecimal digits, stored before it is sent.
+        out_trade_no: our number of the order that was paid.
+        trade_no: the platform's number of the payment that goes back; an order can have been paid
+            twice.
+        paid_fen: what that payment was.
+        amount_fen: what goes back, from 1 to `paid_fen`.
+        reason: what the payer reads.
+    """
+
+    out_refund_no: str
+    out_trade_no: str
+    trade_no: str
+    paid_fen: int
+    amount_fen: int
+    reason: str
+
+
+class RefundState(StrEnum):
+    """How a refund stands at the platform."""
+
+    UNKNOWN = "unknown"
+    """The platform does not know the number: it was never sent, or never arrived."""
+    PROCESSING = "processing"
+    """处理中"""
+    SUCCEEDED = "succeeded"
+    """已退回"""
+    CLOSED = "closed"
+    """已关闭: it did not go back and will not; the money is still with the merchant."""
+    ABNORMAL = "abnormal"
+    """异常: the payer's bank account does not take it; a person has to find another way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """A refund as the platform tells it, over a verified signature.
+
+    Attributes:
+        amount_fen: None when not told.
+        refund_no: the platform's number of the refund; None when it has none.
+    """
+
+    out_refund_no: str
+    out_trade_no: str
+    state: RefundState
+    amount_fen: int | None
+    refund_no: str | None
+    refunded_at: datetime | None
+
+
 class NoticeEvent(StrEnum):
     """What a notice (回调) tells."""
 

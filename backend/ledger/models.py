@@ -38,6 +38,14 @@ class AccountKind(StrEnum):
     """What holders owe (欠费) for charges that their purses could not pay; runs negative."""
     RISK = "risk"
     """What the school bears (风险金), as charges after a loss report; runs negative by design."""
+    REFUNDS_DUE = "refunds_due"
+    """Money on its way back (待退款): out of a purse, or never credited, and not yet sent."""
+    CASH = "cash"
+    """Cash in the drawers of open shifts (现金); runs negative, as what a channel holds does."""
+    CASH_DIFFERENCE = "cash_difference"
+    """What drawers held too much or too little (长短款) when they were counted."""
+    BANK = "bank"
+    """The school's bank account (银行存款): counted cash goes in, payouts by hand come out."""
 
 
 class Account(Base):
@@ -98,6 +106,24 @@ class TransferKind(StrEnum):
     """补贴"""
     ARREARS = "arrears"
     """补缴欠费: out of a main purse, for what the school had laid out"""
+    REFUND = "refund"
+    """退款: out of a main purse, to be sent back where it came from"""
+    REFUND_RETURNED = "refund_returned"
+    """退款退回: could not be sent, back into the purse"""
+    REFUND_SENT = "refund_sent"
+    """退款到账: the channel says that the payer has it"""
+    REFUND_PAYOUT = "refund_payout"
+    """线下退款: paid by hand, because the channel could not"""
+    STRAY_PAYMENT = "stray_payment"
+    """多付款: came in through a channel and belongs to no purse; it goes back"""
+    CASH_TOP_UP = "cash_top_up"
+    """现金充值"""
+    CASH_TOP_UP_REVERSAL = "cash_top_up_reversal"
+    """现金充值冲正"""
+    CASH_HANDED_IN = "cash_handed_in"
+    """交款: counted cash, from the drawer to the bank"""
+    CASH_DIFFERENCE = "cash_difference"
+    """长短款: what the count of a drawer was off by"""
 
 
 class Transfer(Base):

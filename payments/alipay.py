@@ -7,6 +7,7 @@ from urllib.parse import parse_qsl
 
 from payments._alipay_gateway import AlipayGateway, AlipayRefused
 from payments._plain import handle, in_utc
+from payments._refund import asked, believed_no, check, untold
 from payments._yuan import fen_from_yuan, yuan_from_fen
 from payments._zone import SHANGHAI
 from payments.channel import (
@@ -20,6 +21,9 @@ from payments.channel import (
     NoticeEvent,
     NoticeForged,
     Prepayment,
+    Refund,
+    RefundOrder,
+    RefundState,
     TopUpOrder,
     Trade,
     TradeState,
@@ -44,10 +48,22 @@ WRONG_STATE: Final = {
 # These answers to a create may mean that the number is taken by a trade that can be paid.
 MAY_EXIST: Final = WRONG_STATE | {"ACQ.CONTEXT_INCONSISTENT", "ACQ.INVALID_PARAMETER"}
 
+# These answers to a refund pass: money comes into the seller's account, a dispute ends.
+REFUND_NOT_NOW: Final = {
+    "ACQ.SELLER_BALANCE_NOT_ENOUGH",
+    "ACQ.REASON_TRADE_BEEN_FREEZEN",
+    "isv.app-call-limited",
+}
+REFUND_STATES: Final = {
+    "REFUND_SUCCESS": RefundState.SUCCEEDED,
+    "REFUND_PROCESSING": RefundState.PROCESSING,
+}
+
 # Alipay repeats a notice for 24 h 22 min, and does not say whether it dates it afresh.
 REPEATED_FOR: Final = timedelta(hours=25)
 CLOCK_SKEW: Final = timedelta(minutes=5)
 
+_MAX_REASON = 256
 _FORBIDDEN_IN_SUBJECT = str.maketrans("/=&", "   ")
 _TIME_FORMAT = "%Y-%m-%d %H:%M:%S"
 
@@ -135,6 +151,62 @@ class AlipayChannel:
             case _:
                 return CloseOutcome.RETRY
 
+    def refund(self, order: RefundOrder) -> Refund:
+        """Ask Alipay to send money back.
+
+        Its yes tells that the request was taken; only `fund_change` tells that money moved now.
+        A repetition moves none, so then the refund itself is asked for.
+        """
+        content = {
+            "trade_no": order.trade_no,
+            "refund_amount": yuan_from_fen(order.amount_fen),
+            "out_request_no": order.out_refund_no,
+            "refund_reason": order.reason[:_MAX_REASON],
+        }
+        try:
+            answer = self._gateway.call("alipay.trade.refund", content)
+        except AlipayRefused as refused:
+            if refused.code in REFUND_NOT_NOW:
+                raise ChannelRejected(refused.code, for_now=True) from None
+            return believed_no(self.query_refund, order, refused.code)
+        if answer.get("fund_change") == "Y":
+            return self._refunded(answer, order)
+        refund = asked(self.query_refund, order)
+        # Asked within seconds, Alipay may not know yet what it has just taken.
+        known = refund.state is not RefundState.UNKNOWN
+        return refund if known else untold(order, RefundState.PROCESSING)
+
+    def query_refund(self, order: RefundOrder) -> Refund:
+        """Ask Alipay for the refund by our number.
+
+        It says yes to a question about any number; what it does not know it leaves out.
+        """
+        content = {
+            "trade_no": order.trade_no,
+            "out_request_no": order.out_refund_no,
+            "query_options": ["gmt_refund_pay"],
+        }
+        try:
+            answer = self._gateway.call("alipay.trade.fastpay.refund.query", content)
+        except AlipayRefused as refused:
+            if refused.code == NOT_FOUND:
+                return untold(order, RefundState.UNKNOWN)
+            raise ChannelRejected(refused.code) from None
+        if not answer.get("refund_status"):
+            return untold(order, RefundState.UNKNOWN)
+        try:
+            refund = Refund(
+                out_refund_no=handle(answer["out_request_no"]),
+                out_trade_no=handle(answer["out_trade_no"]),
+                state=REFUND_STATES[answer["refund_status"]],
+                amount_fen=fen_from_yuan(answer["refund_amount"]),
+                refund_no=None,
+                refunded_at=_refund_moment(answer.get("gmt_refund_pay")),
+            )
+            return check(refund, order, trade_no=handle(answer["trade_no"]))
+        except (KeyError, TypeError, ValueError):
+            raise ChannelUnknown("content") from None
+
     def parse_notice(self, headers: Mapping[str, str], body: bytes, *, now: datetime) -> Notice:
         """Verify and read a notice.  Alipay signs the form's fields; the headers tell nothing."""
         del headers
@@ -162,6 +234,23 @@ class AlipayChannel:
         if not self._gateway.can_sign():
             raise ChannelMisconfigured(self.name, ["app_private_key cannot sign"])
 
+    def _refunded(self, answer: dict[str, Any], order: RefundOrder) -> Refund:
+        """Read a yes by which money moved; its `refund_fee` is the sum of all refunds so far."""
+        try:
+            refund = Refund(
+                out_refund_no=order.out_refund_no,
+                out_trade_no=handle(answer["out_trade_no"]),
+                state=RefundState.SUCCEEDED,
+                amount_fen=order.amount_fen,
+                refund_no=None,
+                refunded_at=_refund_moment(answer.get("gmt_refund_pay")),
+            )
+            if fen_from_yuan(answer["refund_fee"]) < order.amount_fen:
+                raise ValueError("less went back than was ordered")
+            return check(refund, order, trade_no=handle(answer["trade_no"]))
+        except (KeyError, TypeError, ValueError):
+            raise ChannelUnknown("content") from None
+
     def _open(self, method: str, content: dict[str, str]) -> dict[str, Any]:
         try:
             return self._gateway.call(method, content, notify_url=self._config.notify_url)
@@ -188,14 +277,22 @@ class AlipayChannel:
         return form
 
     def _read_notice(self, form: dict[str, str]) -> Notice:
+        notice_id = handle(form["notify_id"])
         if form["notify_type"] != "trade_status_sync":
-            trade, event = self._unknown_trade(""), NoticeEvent.IGNORED
-        else:
-            trade = self._read_trade(form, paid_at=form.get("gmt_payment"))
-            event = _event(trade.state)
-        return Notice(
-            channel=self.name, notice_id=handle(form["notify_id"]), event=event, trade=trade
-        )
+            return Notice(self.name, notice_id, NoticeEvent.IGNORED, self._unknown_trade(""))
+        trade = self._read_trade(form, paid_at=form.get("gmt_payment"))
+        event = _event(trade.state)
+        refund = None
+        if event is NoticeEvent.REFUND and form.get("out_biz_no"):
+            refund = Refund(
+                out_refund_no=handle(form["out_biz_no"]),
+                out_trade_no=trade.out_trade_no,
+                state=RefundState.SUCCEEDED,  # Alipay announces no other end of a refund
+                amount_fen=None,
+                refund_no=None,
+                refunded_at=_refund_moment(form.get("gmt_refund")),
+            )
+        return Notice(self.name, notice_id, event, trade, refund)
 
     def _read_trade(self, data: Mapping[str, Any], *, paid_at: str | None) -> Trade:
         """Read a trade, out of an answer or a notice.
@@ -250,6 +347,11 @@ def _answered(answer: Mapping[str, Any], name: str) -> str:
         return handle(answer.get(name))
     except ValueError:
         raise ChannelUnknown("content") from None
+
+
+def _refund_moment(text: str | None) -> datetime | None:
+    """Read the time of a refund, which Alipay writes with or without milliseconds."""
+    return _moment(text.partition(".")[0]) if text else None
 
 
 def _moment(text: str) -> datetime:

@@ -34,11 +34,17 @@ class ChannelMisconfigured(ChannelError):
 
 
 class ChannelRejected(ChannelError):
-    """The platform surely refused, and nothing was done.  `code` is the platform's own word."""
+    """The platform surely refused, and nothing was done.  `code` is the platform's own word.
 
-    def __init__(self, code: str) -> None:
+    `for_now` tells the two kinds of no apart: False, surely never, give it up; True, surely not
+    now, and the very same request may be taken later: the merchant's balance is too small, or we
+    ask too often.  A no for now speaks of this one request: an earlier one may have been taken.
+    """
+
+    def __init__(self, code: str, *, for_now: bool = False) -> None:
         super().__init__(code)
         self.code = code
+        self.for_now = for_now
 
 
 class ChannelUnknown(ChannelError):
@@ -218,7 +224,7 @@ class NoticeEvent(StrEnum):
 
     PAID = "paid"
     REFUND = "refund"
-    """Money went back, wholly or in part.  Never a payment, whatever its trade status says."""
+    """A refund came to its end.  Never a payment, whatever its trade status says."""
     CLOSED = "closed"
     IGNORED = "ignored"
     """Genuine, and of no interest: acknowledge it."""
@@ -231,12 +237,15 @@ class Notice:
     Attributes:
         channel: the name of the channel.
         notice_id: unique per channel; the same on every repetition.
+        refund: set only on `NoticeEvent.REFUND`, and None even there when Alipay does not name our
+            refund; its `amount_fen` is None on Alipay, which tells what all refunds come to.
     """
 
     channel: str
     notice_id: str
     event: NoticeEvent
     trade: Trade
+    refund: Refund | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -281,6 +290,29 @@ class Channel(Protocol):
         Raises:
             ChannelRejected: the platform refuses for another reason than the order's state.
             ChannelUnknown: no trustworthy answer: the order may be closed, or paid.
+        """
+
+    def refund(self, order: RefundOrder) -> Refund:
+        """Send money back to where it came from.  A retry with the same values is harmless.
+
+        Often `PROCESSING` at first: `query_refund` until it is another state.  A no for good is
+        given only after the platform said that it does not know the number either, so no earlier
+        attempt can have been taken.
+
+        Raises:
+            ChannelRejected: surely not refunded; with `for_now`, this attempt was not.
+            ChannelUnknown: it may be refunded: query, or repeat with the same values.
+        """
+
+    def query_refund(self, order: RefundOrder) -> Refund:
+        """Ask how the refund stands.
+
+        `UNKNOWN` says that the platform does not know the number, and is no promise while a
+        request may still be on its way: repeat it with the same values.
+
+        Raises:
+            ChannelRejected: the platform refuses to tell; says nothing of the refund.
+            ChannelUnknown: no trustworthy answer, or one about other values than ours.
         """
 
     def parse_notice(self, headers: Mapping[str, str], body: bytes, *, now: datetime) -> Notice:

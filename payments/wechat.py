@@ -13,8 +13,9 @@ import requests
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from payments import _keys, _wechat_signature
-from payments._plain import handle, in_utc
+from payments._refund import believed_no, check, untold
 from payments._sdk import WeChatPay, WeChatPayType, aes_decrypt
+from payments._wechat_words import fen, read_refund, read_trade, text
 from payments._zone import SHANGHAI
 from payments.channel import (
     Acknowledgement,
@@ -26,27 +27,25 @@ from payments.channel import (
     NoticeEvent,
     NoticeForged,
     Prepayment,
+    Refund,
+    RefundOrder,
+    RefundState,
     TopUpOrder,
     Trade,
     TradeState,
 )
 from payments.config import WeChatPayConfig
 
-STATES: Final = {
-    "SUCCESS": TradeState.PAID,
-    "REFUND": TradeState.REFUNDED,
-    "NOTPAY": TradeState.UNPAID,
-    "USERPAYING": TradeState.UNPAID,
-    "PAYERROR": TradeState.UNPAID,
-    "CLOSED": TradeState.CLOSED,
-    "REVOKED": TradeState.CLOSED,
-}
 NOT_FOUND: Final = {"ORDER_NOT_EXIST", "ORDERNOTEXIST", "RESOURCE_NOT_EXISTS"}
+REFUND_NOT_FOUND: Final = {"RESOURCE_NOT_EXISTS", "REFUND_NOT_EXISTS", "REFUNDNOTEXIST"}
+# These answers to a refund pass: money comes into the merchant's account, a minute goes by.
+REFUND_NOT_NOW: Final = {"NOT_ENOUGH", "FREQUENCY_LIMITED", "RATELIMIT_EXCEEDED"}
 NOT_NOW: Final = {"FREQUENCY_LIMITED", "RATELIMIT_EXCEEDED", "USERPAYING"}
 # These answers to a create may mean that the number is taken by an order that can be paid.
 MAY_EXIST: Final = {"INVALID_REQUEST", "PARAM_ERROR", "ORDERPAID", "OUT_TRADE_NO_USED"}
 
 _API_V3_KEY_LENGTH = 32
+_MAX_REASON = 80
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
 
@@ -98,7 +97,7 @@ class WeChatPayChannel:
         if status != HTTPStatus.OK:
             raise self._refusal_of_create(status, answer, order.out_trade_no)
         try:
-            prepared = _text(answer, "prepay_id" if payer else "code_url")
+            prepared = text(answer, "prepay_id" if payer else "code_url")
         except ValueError:
             raise ChannelUnknown("content") from None
         if payer is None:
@@ -114,7 +113,7 @@ class WeChatPayChannel:
         if status != HTTPStatus.OK:
             raise _refusal(status, code)
         try:
-            trade = _read_trade(answer)
+            trade = read_trade(answer)
         except (AttributeError, KeyError, TypeError, ValueError):
             raise ChannelUnknown("content") from None
         if trade.out_trade_no != out_trade_no:
@@ -138,6 +137,39 @@ class WeChatPayChannel:
         if status == HTTPStatus.TOO_MANY_REQUESTS or code in NOT_NOW:
             return CloseOutcome.RETRY
         raise _refusal(status, code)
+
+    def refund(self, order: RefundOrder) -> Refund:
+        """Ask WeChat to send money back; its yes means `PROCESSING`, not yet refunded."""
+        status, answer = self._ask(
+            lambda: self._sdk.refund(
+                out_refund_no=order.out_refund_no,
+                transaction_id=order.trade_no,
+                reason=order.reason[:_MAX_REASON],
+                amount={
+                    "refund": order.amount_fen,
+                    "total": order.paid_fen,
+                    "currency": "CNY",
+                },
+            )
+        )
+        if status == HTTPStatus.OK:
+            return _told_refund(answer, order)
+        code = _code(answer)
+        if status == HTTPStatus.TOO_MANY_REQUESTS or code in REFUND_NOT_NOW:
+            raise ChannelRejected(code, for_now=True)
+        return believed_no(self.query_refund, order, code)
+
+    def query_refund(self, order: RefundOrder) -> Refund:
+        """Ask WeChat for the refund by our number."""
+        status, answer = self._ask(
+            lambda: self._sdk.query_refund(out_refund_no=order.out_refund_no)
+        )
+        code = _code(answer)
+        if status == HTTPStatus.NOT_FOUND and code in REFUND_NOT_FOUND:
+            return untold(order, RefundState.UNKNOWN)
+        if status != HTTPStatus.OK:
+            raise _refusal(status, code)
+        return _told_refund(answer, order)
 
     def parse_notice(self, headers: Mapping[str, str], body: bytes, *, now: datetime) -> Notice:
         """Verify, decrypt and read a notice."""
@@ -175,7 +207,7 @@ class WeChatPayChannel:
             ChannelUnknown: no answer, a 5xx, or a 2xx whose signature does not hold.
         """
         try:
-            status, text = call()
+            status, content = call()
         except ChannelUnknown:
             raise
         except requests.Timeout:
@@ -185,7 +217,7 @@ class WeChatPayChannel:
         except Exception as error:  # noqa: BLE001 - wechatpayv3 raises bare Exception
             raise ChannelUnknown(type(error).__name__) from None
         try:
-            answer = json.loads(text) if text else {}
+            answer = json.loads(content) if content else {}
         except (ValueError, RecursionError):
             answer = {}
         if not isinstance(answer, dict):
@@ -245,25 +277,28 @@ class WeChatPayChannel:
 
     def _read_notice(self, envelope: dict[str, Any], resource: dict[str, Any]) -> Notice:
         event_type = envelope["event_type"]
+        refund = None
         if event_type == "TRANSACTION.SUCCESS":
-            trade = _read_trade(resource)
+            trade = read_trade(resource)
             paid = trade.state in {TradeState.PAID, TradeState.REFUNDED}
             event = NoticeEvent.PAID if paid else NoticeEvent.IGNORED
         elif event_type.startswith("REFUND."):
             event, trade = NoticeEvent.REFUND, self._read_refunded_trade(resource)
+            refund = read_refund(resource, "refund_status")
         else:
             event, trade = NoticeEvent.IGNORED, self._unknown_trade("")
-        return Notice(channel=self.name, notice_id=_text(envelope, "id"), event=event, trade=trade)
+        notice_id = text(envelope, "id")
+        return Notice(self.name, notice_id, event, trade, refund)
 
     def _read_refunded_trade(self, resource: dict[str, Any]) -> Trade:
         """Read a refund notice, which names the order and its total, but no app and no currency."""
         return Trade(
-            out_trade_no=_text(resource, "out_trade_no"),
+            out_trade_no=text(resource, "out_trade_no"),
             state=TradeState.REFUNDED,
-            amount_fen=_fen(resource["amount"]["total"]),
+            amount_fen=fen(resource["amount"]["total"]),
             currency="CNY",
-            trade_no=_text(resource, "transaction_id"),
-            merchant_id=_text(resource, "mchid"),
+            trade_no=text(resource, "transaction_id"),
+            merchant_id=text(resource, "mchid"),
             app_id=self._config.app_id,
             paid_at=None,
             payer=None,
@@ -309,44 +344,12 @@ def _read_keys(config: WeChatPayConfig) -> tuple[RSAPrivateKey, dict[str, RSAPub
     return private, publics
 
 
-def _read_trade(data: dict[str, Any]) -> Trade:
-    """Read WeChat's transaction, out of an answer or a notice.
-
-    Raises:
-        AttributeError, KeyError, TypeError, ValueError: it is not one.
-    """
-    state = STATES[data["trade_state"]]
-    amount = data.get("amount")
-    paid = state in {TradeState.PAID, TradeState.REFUNDED}
-    if paid and (amount is None or not data.get("transaction_id")):
-        raise ValueError("a payment without amount or number")
-    return Trade(
-        out_trade_no=_text(data, "out_trade_no"),
-        state=state,
-        amount_fen=None if amount is None else _fen(amount["total"]),
-        currency="CNY" if amount is None else amount.get("currency", "CNY"),
-        trade_no=_text(data, "transaction_id") if data.get("transaction_id") else None,
-        merchant_id=_text(data, "mchid"),
-        app_id=_text(data, "appid"),
-        paid_at=_moment(data.get("success_time")),
-        payer=(data.get("payer") or {}).get("openid"),
-    )
-
-
-def _fen(value: object) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-        raise ValueError("not an amount in fen")
-    return value
-
-
-def _moment(text: str | None) -> datetime | None:
-    if not text:
-        return None
-    return in_utc(datetime.fromisoformat(text))
-
-
-def _text(data: Mapping[str, Any], name: str) -> str:
-    return handle(data.get(name))
+def _told_refund(answer: dict[str, Any], order: RefundOrder) -> Refund:
+    try:
+        refund = read_refund(answer, "status")
+        return check(refund, order, trade_no=text(answer, "transaction_id"))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ChannelUnknown("content") from None
 
 
 def _code(answer: Mapping[str, Any]) -> str:

@@ -8,10 +8,16 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from payments._yuan import fen_from_yuan
+from payments._yuan import fen_from_yuan, yuan_from_fen
 from payments._zone import SHANGHAI
-from payments.sandbox.notices import alipay_trade, host_of
-from payments.sandbox.state import Order, OrderState, Temper, utc_text
+from payments.sandbox.notices import alipay_time, alipay_trade, host_of
+from payments.sandbox.state import (
+    Order,
+    OrderState,
+    RefundImpossible,
+    Temper,
+    utc_text,
+)
 from payments.sandbox.world import World, fingerprint
 
 _NUMBER = re.compile(r"[0-9A-Za-z_]{1,64}")
@@ -51,6 +57,8 @@ class _Gateway:
             "alipay.trade.precreate": self._precreate,
             "alipay.trade.query": self._query,
             "alipay.trade.close": self._close,
+            "alipay.trade.refund": self._refund,
+            "alipay.trade.fastpay.refund.query": self._query_refund,
             "alipay.system.oauth.token": self._redeem,
             "alipay.user.certdoc.certverify.preconsult": self._preconsult,
             "alipay.user.certdoc.certverify.consult": self._consult,
@@ -108,7 +116,9 @@ class _Gateway:
         return {"out_trade_no": order.out_trade_no, "qr_code": order.reference}
 
     def _query(self, _: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
-        return dict(alipay_trade(self._find(content), self._world.state.faults()))
+        order, state = self._find(content), self._world.state
+        refunded_fen = state.refunded_fen(order, now=datetime.now(UTC))
+        return dict(alipay_trade(order, state.faults(), refunded_fen=refunded_fen))
 
     def _close(self, _: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
         order = self._find(content)
@@ -118,9 +128,83 @@ class _Gateway:
             raise _Refused("ACQ.TRADE_STATUS_ERROR")
         return {"out_trade_no": order.out_trade_no, "trade_no": order.trade_no}
 
+    def _refund(self, _: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
+        """Refund at once; the same number moves money once, and says so by `fund_change`."""
+        order, state = self._find(content), self._world.state
+        out_request_no = content.get("out_request_no")
+        try:
+            amount_fen = fen_from_yuan(str(content.get("refund_amount")))
+        except ValueError:
+            amount_fen = 0
+        if (
+            amount_fen < 1
+            or not isinstance(out_request_no, str)
+            or not _NUMBER.fullmatch(out_request_no)
+        ):
+            raise _Refused("ACQ.INVALID_PARAMETER")
+        if order.state is not OrderState.PAID:
+            raise _Refused("ACQ.TRADE_STATUS_ERROR")
+        self._refuse_by_fault(known=state.refund("alipay", out_request_no) is not None)
+        try:
+            refund, fresh = self._world.refund(
+                order,
+                out_refund_no=out_request_no,
+                amount_fen=amount_fen,
+                reason=str(content.get("refund_reason", "")),
+                notify_url=order.notify_url,
+                content=content,
+            )
+        except RefundImpossible:
+            raise _Refused("ACQ.REFUND_AMT_NOT_EQUAL_TOTAL") from None
+        if refund.fingerprint != fingerprint(content):
+            raise _Refused("ACQ.DISCORDANT_REPEAT_REQUEST")
+        total_fen = state.refunded_fen(order, now=datetime.now(UTC))
+        return {
+            "trade_no": order.trade_no,
+            "out_trade_no": order.out_trade_no,
+            "buyer_open_id": order.payer,
+            "fund_change": "Y" if fresh else "N",
+            "refund_fee": yuan_from_fen(total_fen),
+            "send_back_fee": yuan_from_fen(amount_fen if fresh else 0),
+        }
+
+    def _refuse_by_fault(self, *, known: bool) -> None:
+        faults = self._world.state.faults()
+        if known:
+            return
+        if faults.not_enough:
+            raise _Refused("ACQ.SELLER_BALANCE_NOT_ENOUGH")
+        if faults.refund_abnormal:
+            raise _Refused("ACQ.BUYER_ENABLE_STATUS_FORBID")
+        if faults.refund_closed:
+            raise _Refused("ACQ.TRADE_HAS_FINISHED")
+
+    def _query_refund(self, _: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
+        """Tell a refund; of an unknown one Alipay says yes, and nothing."""
+        order = self._find(content)
+        refund = self._world.state.refund("alipay", str(content.get("out_request_no")))
+        if refund is None or refund.out_trade_no != order.out_trade_no:
+            return {}
+        told = {
+            "trade_no": order.trade_no,
+            "out_trade_no": order.out_trade_no,
+            "out_request_no": refund.out_refund_no,
+            "refund_reason": refund.reason,
+            "total_amount": yuan_from_fen(order.amount_fen),
+            "refund_amount": yuan_from_fen(refund.amount_fen),
+            "refund_status": "REFUND_SUCCESS",
+        }
+        if "gmt_refund_pay" in content.get("query_options", []):
+            told["gmt_refund_pay"] = alipay_time(refund.due_at)
+        return told
+
     def _find(self, content: dict[str, Any]) -> Order:
         """Find a trade.  An unscanned QR code is none yet; an expired trade closes by itself."""
-        order = self._world.state.order("alipay", str(content.get("out_trade_no")))
+        state = self._world.state
+        if "trade_no" in content:
+            order = state.order_of_trade("alipay", str(content["trade_no"]))
+        else:
+            order = state.order("alipay", str(content.get("out_trade_no")))
         if order is None or (order.kind == "precreate" and order.state is OrderState.UNPAID):
             raise _Refused("ACQ.TRADE_NOT_EXIST")
         if order.state is OrderState.UNPAID and order.expired(datetime.now(UTC)):

@@ -8,7 +8,7 @@ from flask import Blueprint, Response, request
 
 from payments.sandbox.faults import FaultRefused, parse
 from payments.sandbox.problems import Problem
-from payments.sandbox.state import NoticeState, Order, OrderState
+from payments.sandbox.state import NoticeState, Order, OrderState, Refund
 from payments.sandbox.world import World
 
 _PLATFORMS = ("wechat", "alipay")
@@ -118,7 +118,20 @@ def _told(world: World, order: Order) -> _Answer:
         "created_at": order.created_at,
         "expires_at": order.expires_at,
         "paid_at": order.paid_at,
+        "refunds": [_told_refund(refund) for refund in world.state.refunds(order)],
         "notices": world.state.notices(order),
+    }
+
+
+def _told_refund(refund: Refund) -> _Answer:
+    return {
+        "out_refund_no": refund.out_refund_no,
+        "refund_no": refund.refund_no,
+        "state": refund.standing(datetime.now(UTC)),
+        "amount_fen": refund.amount_fen,
+        "reason": refund.reason,
+        "created_at": refund.created_at,
+        "due_at": refund.due_at,
     }
 
 

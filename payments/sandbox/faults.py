@@ -28,6 +28,10 @@ class Faults:
         lose_answer: calls are carried out and answered with 500.
         hang_seconds: calls are carried out and answered so much later.
         close_race: the payer pays just before a close arrives.
+        not_enough: the merchant's balance is too small for a refund.
+        refund_abnormal: the payer's account takes no refund: WeChat Pay says so in the end, Alipay
+            at once.
+        refund_closed: refunds do not come about: WeChat Pay closes them in the end, Alipay refuses.
         refuse_login: every login code is refused.
     """
 
@@ -45,6 +49,9 @@ class Faults:
     lose_answer: bool = False
     hang_seconds: float = 0
     close_race: bool = False
+    not_enough: bool = False
+    refund_abnormal: bool = False
+    refund_closed: bool = False
     refuse_login: bool = False
 
 

@@ -14,7 +14,15 @@ from payments._yuan import yuan_from_fen
 from payments._zone import SHANGHAI
 from payments.sandbox.faults import Faults
 from payments.sandbox.signing import Signer
-from payments.sandbox.state import NoticeState, Order, OrderState, State
+from payments.sandbox.state import (
+    Due,
+    NoticeState,
+    Order,
+    OrderState,
+    Refund,
+    RefundOutcome,
+    State,
+)
 
 _MINUTE = 60
 _HOUR = 60 * _MINUTE
@@ -48,7 +56,7 @@ class Courier:
         """
         self._state = state
         self._signer = signer
-        self._time_scale = time_scale
+        self.time_scale = time_scale
         self._news = threading.Condition()
         self._stopped = False
         self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="notice")
@@ -66,16 +74,19 @@ class Courier:
         self._thread.join()
         self._senders.shutdown(cancel_futures=True)
 
-    def announce(self, order: Order) -> NoticeState:
-        """Have the merchant told how the order stands by now."""
+    def announce(self, order: Order, refund: Refund | None = None) -> NoticeState:
+        """Have the merchant told how the order stands by now, or what a refund came to."""
         faults = self._state.faults()
         now = time.time()
         standing = self._state.order(order.channel, order.out_trade_no) or order
         state = NoticeState.DROPPED if faults.drop else NoticeState.PENDING
-        if not _on_loopback(order.notify_url):
+        if not _on_loopback(order.notify_url if refund is None else refund.notify_url):
             state = NoticeState.NOT_LOOPBACK
         held = faults.delay_seconds + (_HELD_SECONDS if faults.reorder else 0)
-        self._state.add_notice(standing, state=state, now=now, due_at=now + held)
+        known_at = now
+        if refund is not None:
+            known_at = max(now, datetime.fromisoformat(refund.due_at).timestamp())
+        self._state.add_notice(standing, refund, state=state, now=now, due_at=known_at + held)
         with self._news:
             self._news.notify()
         return state
@@ -99,37 +110,36 @@ class Courier:
                 for notice in taken:
                     self._senders.submit(self._deliver, [notice])
 
-    def _deliver(self, notices: list[tuple[str, Order]]) -> None:
-        for notice_id, order in notices:
+    def _deliver(self, notices: list[Due]) -> None:
+        for due in notices:
+            channel = due.order.channel
             faults = self._state.faults()
             state = NoticeState.PENDING
             attempts = 0
             for _ in range(1 + faults.duplicate):
-                status, answer = self._send(notice_id, order, faults)
-                attempts = self._state.record_attempt(notice_id, status, answer)
-                if _accepted(order.channel, status, answer):
+                status, answer = self._send(due, faults)
+                attempts = self._state.record_attempt(due.notice_id, status, answer)
+                if _accepted(channel, status, answer):
                     state = NoticeState.ACCEPTED
-            ladder = LADDERS[order.channel]
+            ladder = LADDERS[channel]
             due_at = time.time()
             if state is NoticeState.PENDING and attempts > len(ladder):
                 state = NoticeState.GIVEN_UP
             elif state is NoticeState.PENDING:
-                due_at += ladder[attempts - 1] / self._time_scale
-            self._state.settle_notice(notice_id, state, due_at)
+                due_at += ladder[attempts - 1] / self.time_scale
+            self._state.settle_notice(due.notice_id, state, due_at)
             with self._news:
                 self._news.notify()
 
-    def _send(self, notice_id: str, order: Order, faults: Faults) -> tuple[int | None, str]:
+    def _send(self, due: Due, faults: Faults) -> tuple[int | None, str]:
         """Post the notice; return the status and the beginning of the answer's body."""
-        if order.channel == "wechat":
-            headers, body = wechat_notice(notice_id, order, self._signer, faults)
-        else:
-            headers, body = alipay_notice(notice_id, order, self._signer, faults)
+        write = wechat_notice if due.order.channel == "wechat" else alipay_notice
+        headers, body = write(due.notice_id, due.order, self._signer, faults, due.refund)
         with requests.Session() as session:
             session.trust_env = False  # no proxy between two programs of one machine
             try:
                 response = session.post(
-                    order.notify_url,
+                    due.notify_url,
                     data=body,
                     headers=headers,
                     timeout=ANSWER_WITHIN_SECONDS,
@@ -141,27 +151,74 @@ class Courier:
 
 
 def wechat_notice(
-    notice_id: str, order: Order, signer: Signer, faults: Faults
+    notice_id: str, order: Order, signer: Signer, faults: Faults, refund: Refund | None = None
 ) -> tuple[dict[str, str], bytes]:
-    """Write WeChat Pay's notice of a payment: headers and body."""
-    content = {
-        **wechat_transaction(order, signer, faults),
-        "mchid": "1900000001" if faults.foreign_merchant else signer.keys.wechat_merchant_id,
-        "appid": "wx0000000000000001" if faults.foreign_app else signer.keys.wechat_app_id,
-    }
+    """Write WeChat Pay's notice of a payment, or of what a refund came to: headers and body."""
+    merchant_id = "1900000001" if faults.foreign_merchant else signer.keys.wechat_merchant_id
+    content: dict[str, object]
+    if refund is None:
+        told_at, kind = order.paid_at, "transaction"
+        event, summary = "TRANSACTION.SUCCESS", "支付成功"
+        app_id = "wx0000000000000001" if faults.foreign_app else signer.keys.wechat_app_id
+        content = {**wechat_transaction(order, signer, faults), "appid": app_id}
+    else:
+        told_at, kind = refund.due_at, "refund"
+        event, summary = _WECHAT_REFUND_EVENTS[refund.outcome]
+        content = {
+            **wechat_refund(order, refund, str(refund.outcome)),
+            "refund_status": event.removeprefix("REFUND."),
+        }
+        del content["status"]
     envelope = {
         "id": notice_id,
-        "create_time": _shanghai(order.paid_at or order.created_at),
-        "event_type": "TRANSACTION.SUCCESS",
+        "create_time": _shanghai(told_at or order.created_at),
+        "event_type": event,
         "resource_type": "encrypt-resource",
-        "summary": "支付成功",
-        "resource": signer.wechat_resource("transaction", content),
+        "summary": summary,
+        "resource": signer.wechat_resource(kind, {**content, "mchid": merchant_id}),
     }
     body = json.dumps(envelope, ensure_ascii=False).encode()
     return {"Content-Type": "application/json", **signer.wechat_headers(body, faults)}, body
 
 
-def wechat_transaction(order: Order, signer: Signer, faults: Faults) -> dict[str, object]:
+_WECHAT_REFUND_EVENTS = {
+    RefundOutcome.SUCCEEDED: ("REFUND.SUCCESS", "退款成功"),
+    RefundOutcome.ABNORMAL: ("REFUND.ABNORMAL", "退款异常"),
+    RefundOutcome.CLOSED: ("REFUND.CLOSED", "退款关闭"),
+}
+
+
+def wechat_refund(order: Order, refund: Refund, standing: str) -> dict[str, object]:
+    """Tell how a refund stands, as WeChat Pay tells it in its answers."""
+    told: dict[str, object] = {
+        "refund_id": refund.refund_no,
+        "out_refund_no": refund.out_refund_no,
+        "transaction_id": order.trade_no,
+        "out_trade_no": order.out_trade_no,
+        "channel": "ORIGINAL",
+        "user_received_account": "支付用户零钱",
+        "create_time": _shanghai(refund.created_at),
+        "status": "SUCCESS" if standing == RefundOutcome.SUCCEEDED else standing.upper(),
+        "funds_account": "AVAILABLE",
+        "amount": {
+            "total": order.amount_fen,
+            "refund": refund.amount_fen,
+            "payer_total": order.amount_fen,
+            "payer_refund": refund.amount_fen,
+            "settlement_refund": refund.amount_fen,
+            "settlement_total": order.amount_fen,
+            "discount_refund": 0,
+            "currency": "CNY",
+        },
+    }
+    if standing == RefundOutcome.SUCCEEDED:
+        told["success_time"] = _shanghai(refund.due_at)
+    return told
+
+
+def wechat_transaction(
+    order: Order, signer: Signer, faults: Faults, *, refunded_fen: int = 0
+) -> dict[str, object]:
     """Tell how an order stands, as WeChat Pay tells it in a notice and in a query."""
     told: dict[str, object] = {
         "appid": signer.keys.wechat_app_id,
@@ -175,8 +232,8 @@ def wechat_transaction(order: Order, signer: Signer, faults: Faults) -> dict[str
         case OrderState.PAID:
             return {
                 **told,
-                "trade_state": "SUCCESS",
-                "trade_state_desc": "支付成功",
+                "trade_state": "REFUND" if refunded_fen else "SUCCESS",
+                "trade_state_desc": "转入退款" if refunded_fen else "支付成功",
                 "transaction_id": order.trade_no,
                 "bank_type": "OTHERS",
                 "success_time": _shanghai(order.paid_at or order.created_at),
@@ -200,13 +257,16 @@ def wechat_transaction(order: Order, signer: Signer, faults: Faults) -> dict[str
 
 
 def alipay_notice(
-    notice_id: str, order: Order, signer: Signer, faults: Faults
+    notice_id: str, order: Order, signer: Signer, faults: Faults, refund: Refund | None = None
 ) -> tuple[dict[str, str], bytes]:
-    """Write Alipay's notice of a trade's new status: headers and body."""
+    """Write Alipay's notice of a trade's new status, or of a refund: headers and body.
+
+    A partial refund comes with the status of a paid trade, a full one with that of a closed one.
+    """
     keys = signer.keys
     sent_at = datetime.now(UTC) - (timedelta(days=3) if faults.stale else timedelta())
     form = {
-        **alipay_trade(order, faults),
+        **alipay_trade(order, faults, refunded_fen=refund.refunded_fen if refund else 0),
         "notify_time": sent_at.astimezone(SHANGHAI).strftime(_ALIPAY_TIME),
         "notify_type": "trade_status_sync",
         "notify_id": notice_id,
@@ -214,20 +274,29 @@ def alipay_notice(
         "auth_app_id": keys.alipay_app_id,
         "seller_id": "2088000000000001" if faults.foreign_merchant else keys.alipay_seller_id,
         "subject": order.description,
-        "gmt_create": _alipay_time(order.created_at),
+        "gmt_create": alipay_time(order.created_at),
         "charset": "utf-8",
         "version": "1.0",
     }
     if paid_at := form.pop("send_pay_date", None):
         form["gmt_payment"] = paid_at
+    if refund is not None:
+        form |= {
+            "out_biz_no": refund.out_refund_no,
+            "gmt_refund": f"{alipay_time(refund.due_at)}.000",
+        }
     signed = "&".join(f"{name}={form[name]}" for name in sorted(form))
     form |= {"sign_type": "RSA2", "sign": signer.alipay_signature(signed, faults)}
     headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}
     return headers, urlencode(form).encode()
 
 
-def alipay_trade(order: Order, faults: Faults) -> dict[str, str]:
-    """Tell how a trade stands, as Alipay tells it in a notice and in a query."""
+def alipay_trade(order: Order, faults: Faults, *, refunded_fen: int = 0) -> dict[str, str]:
+    """Tell how a trade stands, as Alipay tells it in a notice and in a query.
+
+    Args:
+        refunded_fen: what has gone back of it; all of it closes the trade.
+    """
     status = {
         OrderState.UNPAID: "WAIT_BUYER_PAY",
         OrderState.PAID: "TRADE_SUCCESS",
@@ -242,7 +311,11 @@ def alipay_trade(order: Order, faults: Faults) -> dict[str, str]:
         "buyer_open_id": order.payer,
     }
     if order.paid_at:
-        told |= {"send_pay_date": _alipay_time(order.paid_at), "receipt_amount": total}
+        told |= {"send_pay_date": alipay_time(order.paid_at), "receipt_amount": total}
+    if refunded_fen:
+        told["refund_fee"] = yuan_from_fen(refunded_fen)
+    if refunded_fen == order.amount_fen:
+        told["trade_status"] = "TRADE_CLOSED"
     return told
 
 
@@ -275,5 +348,6 @@ def _shanghai(text: str) -> str:
     return datetime.fromisoformat(text).astimezone(SHANGHAI).isoformat(timespec="seconds")
 
 
-def _alipay_time(text: str) -> str:
+def alipay_time(text: str) -> str:
+    """Write a moment as Alipay does: Beijing time without a zone."""
     return datetime.fromisoformat(text).astimezone(SHANGHAI).strftime(_ALIPAY_TIME)

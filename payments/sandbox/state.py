@@ -7,7 +7,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -35,13 +35,31 @@ CREATE TABLE IF NOT EXISTS orders (
     paid_at TEXT,
     PRIMARY KEY (channel, out_trade_no)
 );
+CREATE INDEX IF NOT EXISTS orders_by_trade ON orders (trade_no);
+CREATE TABLE IF NOT EXISTS refunds (
+    channel TEXT NOT NULL,
+    out_refund_no TEXT NOT NULL,
+    out_trade_no TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    amount_fen INTEGER NOT NULL,
+    refunded_fen INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    notify_url TEXT NOT NULL,
+    refund_no TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    due_at TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    PRIMARY KEY (channel, out_refund_no)
+);
+CREATE INDEX IF NOT EXISTS refunds_of_order ON refunds (channel, out_trade_no);
 CREATE TABLE IF NOT EXISTS notices (
     notice_id TEXT PRIMARY KEY,
     channel TEXT NOT NULL,
     out_trade_no TEXT NOT NULL,
     state TEXT NOT NULL,
     created_at REAL NOT NULL,
-    due_at REAL NOT NULL
+    due_at REAL NOT NULL,
+    out_refund_no TEXT
 );
 CREATE INDEX IF NOT EXISTS notices_due ON notices (due_at) WHERE state = 'pending';
 CREATE TABLE IF NOT EXISTS attempts (
@@ -68,6 +86,14 @@ class OrderState(StrEnum):
     UNPAID = "unpaid"
     PAID = "paid"
     CLOSED = "closed"
+
+
+class RefundOutcome(StrEnum):
+    """What a refund comes to."""
+
+    SUCCEEDED = "succeeded"
+    CLOSED = "closed"
+    ABNORMAL = "abnormal"
 
 
 class NoticeState(StrEnum):
@@ -124,6 +150,56 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
+class Refund:
+    """A refund at a platform.
+
+    Attributes:
+        fingerprint: of the request that made it; a repetition must be the same.
+        refunded_fen: what went back of the order by then, this refund included.
+        due_at: until then it is processing, from then on it is its `outcome`.
+    """
+
+    channel: str
+    out_refund_no: str
+    out_trade_no: str
+    fingerprint: str
+    amount_fen: int
+    refunded_fen: int
+    reason: str
+    notify_url: str
+    refund_no: str
+    created_at: str
+    due_at: str
+    outcome: RefundOutcome
+
+    def standing(self, now: datetime) -> str:
+        """Tell how it stands: `processing`, or its outcome."""
+        return "processing" if now < datetime.fromisoformat(self.due_at) else str(self.outcome)
+
+    def holds_money(self, now: datetime) -> bool:
+        """Tell whether its amount has gone back, or may yet."""
+        return self.standing(now) != RefundOutcome.CLOSED
+
+
+class RefundImpossible(Exception):
+    """More than was paid, or too many refunds of one order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A notice to be sent now, of the order or of a refund of it."""
+
+    notice_id: str
+    order: Order
+    refund: Refund | None
+
+    @property
+    def notify_url(self) -> str:
+        """Where it goes."""
+        return self.order.notify_url if self.refund is None else self.refund.notify_url
+
+
+@dataclass(frozen=True, slots=True)
 class Account:
     """An account on a platform; `person` is a digest of its real name, never the name."""
 
@@ -146,6 +222,9 @@ class State:
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
         self._connection.executescript(_SCHEMA)
+        columns = self._rows("SELECT name FROM pragma_table_info('notices')")
+        if "out_refund_no" not in {column["name"] for column in columns}:  # of an older sandbox
+            self._connection.execute("ALTER TABLE notices ADD COLUMN out_refund_no TEXT")
 
     def close(self) -> None:
         """Close the file."""
@@ -161,6 +240,13 @@ class State:
         """Find an order."""
         rows = self._rows(
             "SELECT * FROM orders WHERE channel = ? AND out_trade_no = ?", channel, out_trade_no
+        )
+        return _order(rows[0]) if rows else None
+
+    def order_of_trade(self, channel: str, trade_no: str) -> Order | None:
+        """Find an order by the platform's own number of its payment."""
+        rows = self._rows(
+            "SELECT * FROM orders WHERE channel = ? AND trade_no = ?", channel, trade_no
         )
         return _order(rows[0]) if rows else None
 
@@ -219,17 +305,76 @@ class State:
             utc_text(now),
         )
 
-    def add_notice(self, order: Order, *, state: NoticeState, now: float, due_at: float) -> None:
-        """Remember to send a notice of the order as it will stand."""
-        notice_id = self.derive("notice", order.channel, order.out_trade_no, str(order.state))
+    def refund(self, channel: str, out_refund_no: str) -> Refund | None:
+        """Find a refund."""
+        rows = self._rows(
+            "SELECT * FROM refunds WHERE channel = ? AND out_refund_no = ?", channel, out_refund_no
+        )
+        return _refund(rows[0]) if rows else None
+
+    def refunds(self, order: Order) -> list[Refund]:
+        """List the order's refunds, oldest first."""
+        rows = self._rows(
+            "SELECT * FROM refunds WHERE channel = ? AND out_trade_no = ? ORDER BY rowid",
+            order.channel,
+            order.out_trade_no,
+        )
+        return [_refund(row) for row in rows]
+
+    def refunded_fen(self, order: Order, *, now: datetime) -> int:
+        """Tell how much of the order has gone back, or may yet."""
+        return sum(refund.amount_fen for refund in self.refunds(order) if refund.holds_money(now))
+
+    def open_refund(
+        self, order: Order, wanted: Refund, *, most: int, now: datetime
+    ) -> tuple[Refund, bool]:
+        """Store the refund unless its number is taken.
+
+        Returns what stands under the number, and whether this call stored it.
+
+        Raises:
+            RefundImpossible: it is more than is left of the order, or there are `most` already.
+        """
+        with self._transaction():
+            stored = self.refund(wanted.channel, wanted.out_refund_no)
+            if stored is not None:
+                return stored, False
+            held = [refund for refund in self.refunds(order) if refund.holds_money(now)]
+            total = sum(refund.amount_fen for refund in held) + wanted.amount_fen
+            if total > order.amount_fen or len(held) >= most:
+                raise RefundImpossible
+            opened = replace(wanted, refunded_fen=total)
+            values = asdict(opened)
+            names, marks = ", ".join(values), ", ".join("?" * len(values))
+            self._rows(
+                f"INSERT INTO refunds ({names}) VALUES ({marks})",  # noqa: S608 - our own names
+                *values.values(),
+            )
+        return opened, True
+
+    def add_notice(
+        self,
+        order: Order,
+        refund: Refund | None,
+        *,
+        state: NoticeState,
+        now: float,
+        due_at: float,
+    ) -> None:
+        """Remember to send a notice of the order as it will stand, or of a refund of it."""
+        if refund is None:
+            notice_id = self.derive("notice", order.channel, order.out_trade_no, order.state)
+        else:
+            notice_id = self.derive("refund notice", order.channel, refund.out_refund_no)
         self._change(
-            "INSERT OR IGNORE INTO notices VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR IGNORE INTO notices VALUES (?, ?, ?, ?, ?, ?, ?)",
             notice_id[:32],
             order.channel,
             order.out_trade_no,
             state,
             now,
             due_at,
+            None if refund is None else refund.out_refund_no,
         )
 
     def next_due(self) -> float | None:
@@ -238,7 +383,7 @@ class State:
         due_at: float | None = rows[0]["due_at"]
         return due_at
 
-    def take_due(self, *, due_by: float, until: float) -> list[tuple[str, Order]]:
+    def take_due(self, *, due_by: float, until: float) -> list[Due]:
         """Take the due notices, newest first, for their sender, who has until `until`."""
         with self._transaction():
             rows = self._rows(
@@ -251,11 +396,13 @@ class State:
                 until,
                 due_by,
             )
-            found = [
-                (str(row["notice_id"]), self.order(row["channel"], row["out_trade_no"]))
-                for row in rows
-            ]
-        return [(notice_id, order) for notice_id, order in found if order is not None]
+            return [due for due in map(self._due, rows) if due is not None]
+
+    def _due(self, row: sqlite3.Row) -> Due | None:
+        order = self.order(row["channel"], row["out_trade_no"])
+        number = row["out_refund_no"]
+        refund = None if number is None else self.refund(row["channel"], number)
+        return None if order is None else Due(str(row["notice_id"]), order, refund)
 
     def record_attempt(self, notice_id: str, status: int | None, answer: str) -> int:
         """Write down one sending and its answer; return how many there have been."""
@@ -284,8 +431,8 @@ class State:
     def notices(self, order: Order) -> list[dict[str, Any]]:
         """List the order's notices with every sending and its answer."""
         rows = self._rows(
-            "SELECT notice_id, state FROM notices WHERE channel = ? AND out_trade_no = ?"
-            " ORDER BY created_at",
+            "SELECT notice_id, out_refund_no, state FROM notices"
+            " WHERE channel = ? AND out_trade_no = ? ORDER BY created_at",
             order.channel,
             order.out_trade_no,
         )
@@ -387,3 +534,7 @@ def utc_text(moment: datetime) -> str:
 
 def _order(row: sqlite3.Row) -> Order:
     return Order(**{**dict(row), "state": OrderState(row["state"])})
+
+
+def _refund(row: sqlite3.Row) -> Refund:
+    return Refund(**{**dict(row), "outcome": RefundOutcome(row["outcome"])})

@@ -8,15 +8,23 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
-from payments.sandbox.notices import host_of, wechat_transaction
-from payments.sandbox.state import Order, OrderState, utc_text
+from payments.sandbox.notices import host_of, wechat_refund, wechat_transaction
+from payments.sandbox.state import (
+    Order,
+    OrderState,
+    Refund,
+    RefundImpossible,
+    utc_text,
+)
 from payments.sandbox.world import World, fingerprint
 
 _AUTHORIZATION = re.compile(r"WECHATPAY2-SHA256-RSA2048 (.+)")
 _FIELD = re.compile(r'(\w+)="([^"]*)"')
 _NUMBER = re.compile(r"[0-9A-Za-z_\-|*]{6,32}")
 _SKEW_SECONDS = 300
+_REFUND_NUMBER = re.compile(r"[0-9A-Za-z_\-|*@]{1,64}")
 _MAX_DESCRIPTION = 127
+_MAX_REASON = 80
 _MAX_AMOUNT_FEN = 1_000_000_000
 
 
@@ -29,31 +37,48 @@ class _Refused(Exception):
 
 
 def blueprint(world: World) -> Blueprint:
-    """Serve WeChat Pay's payment interfaces."""
-    routes = Blueprint("wechat_pay", __name__, url_prefix="/v3/pay/transactions")
+    """Serve WeChat Pay's interfaces for payments and refunds."""
+    routes = Blueprint("wechat_pay", __name__, url_prefix="/v3")
     desk = _Desk(world)
 
     @routes.before_request
     def authenticate() -> None:
         desk.authenticate()
 
-    @routes.post("/jsapi")
+    @routes.errorhandler(_Refused)
+    def refuse(refused: _Refused) -> Response:
+        # As on WeChat's side, a refusal carries no signature.
+        body = json.dumps({"code": refused.code, "message": refused.message}, ensure_ascii=False)
+        return Response(body, refused.status, content_type="application/json; charset=utf-8")
+
+    _serve_payments(routes, world, desk)
+    _serve_refunds(routes, world, desk)
+    return routes
+
+
+def _serve_payments(routes: Blueprint, world: World, desk: "_Desk") -> None:
+
+    @routes.post("/pay/transactions/jsapi")
     def jsapi() -> Response:
         order = desk.open_order("jsapi")
         return desk.answer({"prepay_id": order.reference})
 
-    @routes.post("/native")
+    @routes.post("/pay/transactions/native")
     def native() -> Response:
         order = desk.open_order("native")
         return desk.answer({"code_url": order.reference})
 
-    @routes.get("/out-trade-no/<out_trade_no>")
+    @routes.get("/pay/transactions/out-trade-no/<out_trade_no>")
     def query(out_trade_no: str) -> Response:
         desk.require_merchant(request.args.get("mchid"))
         order = desk.find(out_trade_no)
-        return desk.answer(wechat_transaction(order, world.signer, world.state.faults()))
+        refunded_fen = world.state.refunded_fen(order, now=datetime.now(UTC))
+        faults = world.state.faults()
+        return desk.answer(
+            wechat_transaction(order, world.signer, faults, refunded_fen=refunded_fen)
+        )
 
-    @routes.post("/out-trade-no/<out_trade_no>/close")
+    @routes.post("/pay/transactions/out-trade-no/<out_trade_no>/close")
     def close(out_trade_no: str) -> Response:
         desk.require_merchant(desk.content().get("mchid"))
         order = desk.find(out_trade_no)
@@ -63,13 +88,18 @@ def blueprint(world: World) -> Blueprint:
             raise _order_refusal(desk.find(out_trade_no).state)
         return desk.answer(None)
 
-    @routes.errorhandler(_Refused)
-    def refuse(refused: _Refused) -> Response:
-        # As on WeChat's side, a refusal carries no signature.
-        body = json.dumps({"code": refused.code, "message": refused.message}, ensure_ascii=False)
-        return Response(body, refused.status, content_type="application/json; charset=utf-8")
 
-    return routes
+def _serve_refunds(routes: Blueprint, world: World, desk: "_Desk") -> None:
+    @routes.post("/refund/domestic/refunds")
+    def refund() -> Response:
+        return desk.answer_refund(desk.refund())
+
+    @routes.get("/refund/domestic/refunds/<out_refund_no>")
+    def query_refund(out_refund_no: str) -> Response:
+        stored = world.state.refund("wechat", out_refund_no)
+        if stored is None:
+            raise _Refused(404, "RESOURCE_NOT_EXISTS", "退款单不存在")
+        return desk.answer_refund(stored)
 
 
 class _Desk:
@@ -122,6 +152,53 @@ class _Desk:
             raise _Refused(400, "INVALID_REQUEST", "201 商户订单号重复")
         return stored
 
+    def refund(self) -> Refund:
+        """Refund, or find the refund again if everything in the request is the same."""
+        content = self.content()
+        out_refund_no, reason = content.get("out_refund_no"), content.get("reason", "")
+        if not isinstance(out_refund_no, str) or not _REFUND_NUMBER.fullmatch(out_refund_no):
+            raise _Refused(400, "PARAM_ERROR", "商户退款单号错误")
+        if not isinstance(reason, str) or len(reason) > _MAX_REASON:
+            raise _Refused(400, "PARAM_ERROR", "退款原因错误")
+        order = self._paid_order(content)
+        notify_url = content.get("notify_url", order.notify_url)
+        if not isinstance(notify_url, str) or not host_of(notify_url):
+            raise _Refused(400, "PARAM_ERROR", "通知地址错误")
+        amount_fen = _refund_fen(content.get("amount"), order)
+        known = self._world.state.refund("wechat", out_refund_no) is not None
+        if self._world.state.faults().not_enough and not known:
+            raise _Refused(403, "NOT_ENOUGH", "基本账户余额不足，请充值后重新发起")
+        try:
+            stored, _ = self._world.refund(
+                order,
+                out_refund_no=out_refund_no,
+                amount_fen=amount_fen,
+                reason=reason,
+                notify_url=notify_url,
+                content=content,
+            )
+        except RefundImpossible:
+            raise _Refused(400, "INVALID_REQUEST", "退款金额大于可退金额，或退款次数过多") from None
+        if stored.fingerprint != fingerprint(content):
+            raise _Refused(400, "INVALID_REQUEST", "退款单号已存在，且参数不一致")
+        return stored
+
+    def _paid_order(self, content: dict[str, Any]) -> Order:
+        state = self._world.state
+        if "transaction_id" in content:
+            order = state.order_of_trade("wechat", str(content["transaction_id"]))
+        else:
+            order = state.order("wechat", str(content.get("out_trade_no")))
+        if order is None or order.state is not OrderState.PAID:
+            raise _Refused(404, "RESOURCE_NOT_EXISTS", "订单不存在")
+        return order
+
+    def answer_refund(self, refund: Refund) -> Response:
+        """Tell how the refund stands."""
+        order = self.find(refund.out_trade_no)
+        standing = refund.standing(datetime.now(UTC))
+        return self.answer(wechat_refund(order, refund, standing))
+
     def answer(self, content: dict[str, Any] | None) -> Response:
         """Sign and send a 200, or a 204 if there is nothing to say."""
         faults = replace(self._world.state.faults(), stale=False)  # only notices are
@@ -170,6 +247,16 @@ def _amount_fen(amount: object) -> int:
         if isinstance(total, int) and total is not True and 0 < total <= _MAX_AMOUNT_FEN:
             return total
     raise _Refused(400, "PARAM_ERROR", "订单金额错误")
+
+
+def _refund_fen(amount: object, order: Order) -> int:
+    if isinstance(amount, dict) and amount.get("currency") == "CNY":
+        refund, total = amount.get("refund"), amount.get("total")
+        if isinstance(refund, int) and refund is not True and refund > 0:
+            if total == order.amount_fen and total is not True:
+                return refund
+            raise _Refused(400, "INVALID_REQUEST", "订单金额与原订单不一致")
+    raise _Refused(400, "PARAM_ERROR", "退款金额错误")
 
 
 def _payer(kind: str, content: dict[str, Any], *, scanner: str) -> str:

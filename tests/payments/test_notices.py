@@ -213,10 +213,22 @@ class TestWeChatNotice:
             "mchid": signer.keys.wechat_merchant_id,
             "out_trade_no": "0" * 32,
             "transaction_id": "42",
+            "out_refund_no": "1" * 32,
+            "refund_id": "50",
             "refund_status": "SUCCESS",
+            "success_time": "2026-09-01T12:00:00+08:00",
             "amount": {"total": 1990, "refund": 990},
         }
         assert self.notice(wechat, signer, "REFUND.SUCCESS", refund) == "refund"
+        for change in (
+            {"refund_status": "LOST"},
+            {"out_refund_no": "1\x00"},
+            {"refund_id": 5},
+            {"amount": {"total": 1990, "refund": "990"}},
+            {"success_time": "9999-12-31T23:59:59+00:00"},
+        ):
+            with pytest.raises(NoticeForged, match="content"):
+                self.notice(wechat, signer, "REFUND.SUCCESS", refund | change)
 
     @pytest.mark.parametrize(
         "resource", [{}, {"trade_state": "SUCCESS"}, {"trade_state": "?"}, [], "text"]
@@ -358,6 +370,8 @@ class TestAlipayNotice:
             {"trade_no": "2026\x00"},
             {"notify_id": "n\x00"},
             {"notify_id": ""},
+            {"refund_fee": "0.01", "out_biz_no": "1\x00"},
+            {"refund_fee": "0.01", "out_biz_no": "1", "gmt_refund": "yesterday"},
             {"notify_time": "2026-13-01 00:00:00"},
             {"out_trade_no": ""},
         ],

@@ -4,7 +4,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import payments
-from payments import CloseOutcome, TradeState
+from payments import CloseOutcome, RefundState, TradeState
 from payments.sandbox.faults import Faults
 
 README = Path(payments.__file__).with_name("README.md").read_text()
@@ -16,6 +16,7 @@ class TestReadme:
 
     def test_names_every_state_and_outcome(self):
         assert [s.name for s in TradeState if f"`TradeState.{s.name}`" not in README] == []
+        assert [s.name for s in RefundState if f"`RefundState.{s.name}`" not in README] == []
         assert [o.name for o in CloseOutcome if o.name not in README] == []
 
     def test_names_every_module(self):

@@ -83,6 +83,7 @@ def prove_ledger() -> None:
     from backend.arrears import service as arrears
     from backend.ledger import service as ledger
     from backend.money import yuan_text
+    from backend.refunds import service as refunds
 
     engine = db.connect(_settings().database_url)
     with db.transaction() as session:
@@ -90,6 +91,7 @@ def prove_ledger() -> None:
         session.execute(text("SET LOCAL statement_timeout = 0"))
         proof = ledger.prove(session)
         arrears_fen = arrears.difference(session)
+        refunds_fen = refunds.difference(session)
     engine.dispose()
     click.echo(f"transfers            {proof.transfers}")
     click.echo(f"purses               {proof.purses}")
@@ -99,7 +101,8 @@ def prove_ledger() -> None:
     click.echo(f"unknown accounts     {proof.strange_accounts}")
     click.echo(f"difference           {yuan_text(proof.difference_fen)}")
     click.echo(f"arrears that differ  {yuan_text(arrears_fen)}")
-    holds = proof.holds and not arrears_fen
+    click.echo(f"refunds that differ  {yuan_text(refunds_fen)}")
+    holds = proof.holds and not arrears_fen and not refunds_fen
     click.echo("the ledger holds" if holds else "THE LEDGER DOES NOT HOLD")
     sys.exit(0 if holds else 1)
 

@@ -31,6 +31,7 @@ from backend.ledger import service as ledger
 from backend.ledger.models import Account, AccountKind
 from backend.migrations import upgrade
 from backend.policies.service import adopt_preset
+from backend.refunds import service as refunds
 from backend.settings import Settings
 from payments.sandbox.keys import prepare
 from qr import KeyRing
@@ -177,8 +178,10 @@ def app(settings: Settings) -> Iterator[Flask]:
     with db.transaction() as session:
         proof = ledger.prove(session)
         arrears_fen = arrears.difference(session)
+        refunds_fen = refunds.difference(session)
     assert proof.holds, proof
     assert arrears_fen == 0, "what holders owe is not what the school laid out"
+    assert refunds_fen == 0, "what is to go back is not what was put aside for it"
 
 
 @pytest.fixture(scope="session")

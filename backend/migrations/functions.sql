@@ -247,6 +247,38 @@ RETURNS bigint STABLE LANGUAGE sql AS $$
     END;
 $$;
 
+-- What goes back of a payment (退款): counted in one row of each payment, whose CHECK refuses more than
+-- was paid (P5).  Only a refund's return makes room again.
+CREATE OR REPLACE FUNCTION count_refund() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        INSERT INTO refunded_payments AS payment (channel, trade_no, paid_fen, refunded_fen, refunds)
+        VALUES (NEW.channel, NEW.trade_no, NEW.paid_fen, NEW.amount_fen, 1)
+        ON CONFLICT (channel, trade_no) DO UPDATE
+           SET refunded_fen = payment.refunded_fen + excluded.refunded_fen,
+               refunds = payment.refunds + 1;
+    ELSIF TG_OP = 'DELETE' OR OLD.state = 'returned'
+          OR (NEW.channel, NEW.trade_no, NEW.amount_fen) <> (OLD.channel, OLD.trade_no, OLD.amount_fen)
+    THEN
+        RAISE EXCEPTION 'a refund stays what it was' USING ERRCODE = 'check_violation';
+    ELSIF NEW.state = 'returned' THEN
+        UPDATE refunded_payments SET refunded_fen = refunded_fen - NEW.amount_fen
+         WHERE channel = NEW.channel AND trade_no = NEW.trade_no;
+    END IF;
+    RETURN NEW;
+END $$;
+
+DO $$
+BEGIN
+    IF to_regclass('channel_refunds') IS NOT NULL THEN  -- made by a later migration
+        DROP TRIGGER IF EXISTS count_refund ON channel_refunds;
+        CREATE TRIGGER count_refund BEFORE INSERT OR DELETE OR UPDATE
+            OF state, channel, trade_no, paid_fen, amount_fen ON channel_refunds
+            FOR EACH ROW EXECUTE FUNCTION count_refund();
+        ALTER TABLE channel_refunds ENABLE ALWAYS TRIGGER count_refund;
+    END IF;
+END $$;
+
 -- Rows that are evidence are appended and never changed, not even by their owner.
 CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

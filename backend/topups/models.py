@@ -70,6 +70,22 @@ class TopUp(Base):
         return self.id.hex
 
 
+class HolderRefund(Base):
+    """What a holder asked to have back (退款), under the id that the phone made.
+
+    It is split over top-ups: each part is a refund at a channel whose subject this is.
+    """
+
+    __tablename__ = "holder_refunds"
+    __table_args__ = (Index(None, "holder_id", "requested_at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
+    amount_fen: Mapped[Fen]
+    requested_at: Mapped[datetime]
+    policy_ids: Mapped[list[Any]]
+
+
 class NoticeOutcome(StrEnum):
     """What became of a channel's notice."""
 
@@ -79,6 +95,10 @@ class NoticeOutcome(StrEnum):
     MISMATCH = "mismatch"
     """Well signed, but not what was ordered: recorded, not credited."""
     UNKNOWN_ORDER = "unknown_order"
+    REFUND_NOTED = "refund_noted"
+    """What it tells of a refund is noted."""
+    UNKNOWN_REFUND = "unknown_refund"
+    """Of a refund that nobody here asked for: kept for staff."""
     FORGED = "forged"
 
 

@@ -28,6 +28,7 @@ from backend.operators import routes as operators
 from backend.sealing import Sealer
 from backend.settings import Settings
 from backend.terminals import routes as terminals
+from backend.topups import refunding_routes as refunding
 from backend.topups import routes as topups
 from backend.uploads import routes as uploads
 from payments import (
@@ -52,6 +53,7 @@ BLUEPRINTS = (
     (delegations.blueprint, API),
     (holders.blueprint, API),
     (topups.blueprint, API),
+    (refunding.blueprint, API),
     (gates.own, API),
     (terminals.public, API),
     (terminals.blueprint, API),

@@ -13,6 +13,7 @@ from backend.cards.service import expire_cards
 from backend.db import transaction
 from backend.holders.identity import forget_old_identity_steps
 from backend.http.parts import Parts
+from backend.refunds import asking as refunds
 from backend.topups.asking import ask_due
 
 log = logging.getLogger(__name__)
@@ -21,6 +22,11 @@ log = logging.getLogger(__name__)
 def ask_channels(parts: Parts) -> int:
     """Ask the channels about top-ups that are due."""
     return ask_due(channels=parts.channels, sealer=parts.sealer, now=clock.now())
+
+
+def send_refunds(parts: Parts) -> int:
+    """Send the refunds that are due, and ask the channels how others stand."""
+    return refunds.ask_due(channels=parts.channels, now=clock.now())
 
 
 def expire(_: Parts) -> int:
@@ -43,6 +49,7 @@ def rotate_code_keys(parts: Parts) -> int:
 
 TIMETABLE: tuple[tuple[str, str, Callable[[Parts], int]], ...] = (
     ("ask-channels", "* * * * * */5", ask_channels),
+    ("send-refunds", "* * * * * */5", send_refunds),
     ("expire-cards", "* * * * *", expire),
     ("forget-identity-steps", "*/5 * * * *", forget),
     ("rotate-code-keys", "0 18 1 * *", rotate_code_keys),  # 02:00 in Shanghai, monthly

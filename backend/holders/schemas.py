@@ -9,7 +9,7 @@ from backend.http.paging import PageQuery
 MOST_LIMIT_FEN = 10_000_000
 PLATFORMS = ("wechat", "alipay")
 BINDINGS = ("none", "identity_verified", "active")
-LINE_KINDS = ("charge", "reversal", "top_up", "subsidy", "arrears")
+LINE_KINDS = ("charge", "reversal", "top_up", "subsidy", "arrears", "refund", "refund_returned")
 
 
 class SessionRequest(ma.Schema):

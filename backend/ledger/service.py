@@ -8,14 +8,14 @@ from typing import Any
 from uuid import UUID
 
 from psycopg.errors import CheckViolation
-from sqlalchemy import func, select, text
+from sqlalchemy import ColumnElement, func, select, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date
 from backend.errors import DomainError, Kind
 from backend.ids import new_id
-from backend.ledger.models import Account, AccountKind, TransferKind
+from backend.ledger.models import Account, AccountKind, Transfer, TransferKind
 from backend.money import Fen
 
 
@@ -126,6 +126,21 @@ def spent_on(session: Session, *, holder_id: UUID, day: date) -> Fen:
         {"holder_id": holder_id, "day": day},
     ).scalar_one()
     return Fen(spent)
+
+
+def came_in(session: Session, *, account_id: UUID, kind: TransferKind) -> Fen:
+    """Return all that ever came into an account by one kind of transfer."""
+    return _sum_of(session, Transfer.credit_account_id == account_id, kind)
+
+
+def went_out(session: Session, *, account_id: UUID, kind: TransferKind) -> Fen:
+    """Return all that ever went out of an account by one kind of transfer."""
+    return _sum_of(session, Transfer.debit_account_id == account_id, kind)
+
+
+def _sum_of(session: Session, side: ColumnElement[bool], kind: TransferKind) -> Fen:
+    total = select(func.coalesce(func.sum(Transfer.amount_fen), 0))
+    return Fen(int(session.scalar(total.where(side, Transfer.kind == kind)) or 0))
 
 
 def school_account(session: Session, kind: AccountKind, name: str | None = None) -> UUID:

@@ -5,7 +5,7 @@ The account `refunds_due` holds exactly what has not ended: `difference` is zero
 refund, then the holder's main purse, then the payment's row.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -430,3 +430,17 @@ def difference(session: Session) -> Fen:
         ChannelRefund.state.in_(UNSETTLED)
     )
     return Fen(int(session.scalar(held) or 0) - int(session.scalar(unsettled) or 0))
+
+
+def of_subjects(
+    session: Session, subject_ids: Collection[UUID]
+) -> dict[UUID, Sequence[ChannelRefund]]:
+    """Return the refunds of each subject, in the order in which they were stored."""
+    found: dict[UUID, list[ChannelRefund]] = {subject_id: [] for subject_id in subject_ids}
+    for refund in session.scalars(
+        select(ChannelRefund)
+        .where(ChannelRefund.subject_id.in_(subject_ids))
+        .order_by(ChannelRefund.id)
+    ):
+        found[refund.subject_id].append(refund)
+    return dict(found)

@@ -1,12 +1,14 @@
 """HTTP for top-ups: the phone's orders, and the channels' callbacks."""
 
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from flask import Response, request
 from flask_smorest import Blueprint
+from sqlalchemy.orm import Session
 
 from backend import clock
 from backend.cards.service import AccountClosed, CardExpired
@@ -20,7 +22,7 @@ from backend.http.paging import CursorUnknown, PageQuery, page, place_of
 from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.http.rates import TooManyRequests
-from backend.topups import asking, service
+from backend.topups import asking, refunding, service
 from backend.topups.models import TopUp, TopUpState
 from backend.topups.schemas import TopUpList, TopUpReply, TopUpRequest
 from backend.topups.service import ChannelOff, Question, TooManyUnpaid
@@ -89,9 +91,19 @@ def create_top_up(body: dict[str, Any], top_up_id: UUID) -> Any:
 def _as_ordered(top_up: TopUp) -> Any:
     """Return an order as it stood when the channel took it; one that it never took, as it is."""
     if top_up.client_params is None:
-        return top_up
-    now = {name: getattr(top_up, name) for name in TopUpReply().fields}
-    return now | {"state": TopUpState.PENDING, "paid_at": None}
+        return _reply(top_up)
+    return _reply(top_up) | {"state": TopUpState.PENDING, "paid_at": None}
+
+
+def _reply(top_up: TopUp, refunded_fen: int = 0) -> dict[str, Any]:
+    fields = {name: getattr(top_up, name, None) for name in TopUpReply().fields}
+    return fields | {"refunded_fen": refunded_fen}
+
+
+def _replies(session: Session, top_ups: Sequence[TopUp]) -> list[dict[str, Any]]:
+    """Return top-ups with what of them has gone back or is on its way."""
+    back = refunding.refunded_fen(session, top_ups)
+    return [_reply(top_up, back[top_up.id]) for top_up in top_ups]
 
 
 @blueprint.route("", methods=["GET"])
@@ -107,7 +119,8 @@ def list_top_ups(query: dict[str, Any]) -> dict[str, Any]:
             before=place_of(query.get("cursor")),
             limit=query["limit"] + 1,
         )
-    return page(rows, limit=query["limit"], at="created_at")
+        found = page(rows, limit=query["limit"], at="created_at")
+        return found | {"items": _replies(session, found["items"])}
 
 
 @blueprint.route("/<uuid:top_up_id>", methods=["GET"])
@@ -116,7 +129,8 @@ def list_top_ups(query: dict[str, Any]) -> dict[str, Any]:
 def read_top_up(top_up_id: UUID) -> Any:
     """Tell how a top-up stands."""
     with transaction() as session:
-        return service.find(session, top_up_id=top_up_id, holder_id=caller().holder_id)
+        top_up = service.find(session, top_up_id=top_up_id, holder_id=caller().holder_id)
+        return _replies(session, [top_up])[0]
 
 
 @blueprint.route("/<uuid:top_up_id>/sync", methods=["POST"])
@@ -129,13 +143,14 @@ def sync_top_up(top_up_id: UUID) -> Any:
     own.rates.count(f"sync:{who.bound_to}", most=SYNCS_A_MINUTE, seconds=60)
     with transaction() as session:
         top_up = service.find(session, top_up_id=top_up_id, holder_id=who.holder_id)
+        known = _replies(session, [top_up])[0]
     channel = own.channels.get(top_up.channel)
     if channel is None or top_up.state in (TopUpState.PAID, TopUpState.EXCEPTION):
-        return top_up
+        return known
     question = Question(
         top_up.id, top_up.channel, top_up.out_trade_no, expired=now >= top_up.expires_at
     )
-    return asking.ask(question, channel=channel, sealer=own.sealer, now=now)
+    return _reply(asking.ask(question, channel=channel, sealer=own.sealer, now=now))
 
 
 def _notice(media_type: str) -> dict[str, Any]:

@@ -24,6 +24,7 @@ class TopUpReply(ma.Schema):
     created_at = Moment(required=True)
     expires_at = Moment(required=True)
     paid_at = Moment(required=True, allow_none=True)
+    refunded_fen = ma.fields.Integer(required=True)
 
 
 class TopUpList(ma.Schema):

@@ -24,6 +24,8 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.models import LogChannel
 from backend.operation_log.service import Actor
 from backend.policies.service import policies_at
+from backend.refunds import service as refunds
+from backend.refunds.service import RefundOutcome
 from backend.topups.models import ChannelNotice, NoticeOutcome, TopUp, TopUpState
 from backend.topups.rules import LAST_LOOK, RETRY, TRANSITIONS, TopUpEvent, next_query_at
 from payments import CloseOutcome, Notice, NoticeEvent, Prepayment, Trade, TradeState
@@ -264,11 +266,29 @@ def receive_notice(
     outcome = NoticeOutcome.IGNORED
     if notice.event is NoticeEvent.PAID:
         outcome = settle(session, channel=notice.channel, trade=notice.trade, via="notice", now=now)
+    elif notice.event is NoticeEvent.REFUND and notice.refund is not None:
+        told = refunds.settle(
+            session, channel=notice.channel, answer=notice.refund, via="notice", now=now
+        )
+        outcome = REFUND_OUTCOMES[told]
     _keep(session, notice.channel, outcome, body, now=now, notice=notice)
     return outcome
 
 
-ACKNOWLEDGED = (NoticeOutcome.CREDITED, NoticeOutcome.ALREADY_SETTLED, NoticeOutcome.IGNORED)
+ACKNOWLEDGED = (
+    NoticeOutcome.CREDITED,
+    NoticeOutcome.ALREADY_SETTLED,
+    NoticeOutcome.IGNORED,
+    NoticeOutcome.REFUND_NOTED,
+    NoticeOutcome.UNKNOWN_REFUND,
+)
+REFUND_OUTCOMES = {
+    RefundOutcome.SETTLED: NoticeOutcome.REFUND_NOTED,
+    RefundOutcome.ALREADY_SETTLED: NoticeOutcome.ALREADY_SETTLED,
+    RefundOutcome.CONFLICT: NoticeOutcome.REFUND_NOTED,
+    RefundOutcome.MISMATCH: NoticeOutcome.MISMATCH,
+    RefundOutcome.UNKNOWN: NoticeOutcome.UNKNOWN_REFUND,
+}
 
 
 def keep_forged(session: Session, *, channel: str, reason: str, body: bytes, now: datetime) -> None:

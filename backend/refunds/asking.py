@@ -4,7 +4,7 @@
                     │ no, or it does not                     │ no trustworthy word: later
                     ▼
                begin_send, committed ─▶ refund ─▶ its word: settle
-                                           │ refused for good ─▶ query once more: unknown: give up
+                                           │ surely never: given up, the money returns
                                            │ no trustworthy word, or "not now": later
 
 A worker may die anywhere: the claim runs out, and the next one starts at the query, since what is
@@ -23,7 +23,6 @@ from backend.operation_log.models import LogChannel
 from backend.operation_log.service import Actor
 from backend.refunds import service
 from backend.refunds.models import ChannelRefund, RefundState
-from backend.refunds.rules import FOR_GOOD
 from payments import Channel, ChannelRejected, ChannelUnknown, Refund
 from payments import RefundState as ToldState
 
@@ -74,31 +73,18 @@ def _send(refund: ChannelRefund, channel: Channel, *, now: datetime) -> None:
         _later(refund.id, error.reason, now=now)
     except ChannelRejected as error:
         log.warning("refund %s: refused: %s", refund.id, error.code)
-        if error.code in FOR_GOOD:
-            _refused(refund, channel, error.code, now=now)
-        else:
+        if error.for_now:
             _later(refund.id, error.code, now=now)
+        else:
+            _give_up(refund, error.code, now=now)
     else:
         _settle(refund, told, via="answer", now=now)
 
 
-def _refused(refund: ChannelRefund, channel: Channel, code: str, *, now: datetime) -> None:
-    """End a refund that was refused for good, unless an earlier try of it went through."""
-    told = _query(refund, channel, now=now)
-    if told is None:
-        return
-    if told.state is not ToldState.UNKNOWN:
-        _settle(refund, told, via="query", now=now)
-        return
+def _give_up(refund: ChannelRefund, code: str, *, now: datetime) -> None:
+    actor = Actor(LogChannel.PLATFORM, refund.channel)
     with transaction() as session:
-        service.note_no_answer(session, refund_id=refund.id, why=code, now=now)
-        service.give_up(
-            session,
-            refund_id=refund.id,
-            actor=Actor(LogChannel.PLATFORM, refund.channel),
-            via="answer",
-            now=now,
-        )
+        service.give_up(session, refund_id=refund.id, why=code, actor=actor, via="answer", now=now)
 
 
 def _query(refund: ChannelRefund, channel: Channel, *, now: datetime) -> Refund | None:

@@ -62,31 +62,6 @@ STUCK_AFTER = timedelta(days=1)
 ON_ITS_WAY = timedelta(minutes=10)
 """What was sent may still reach the channel for so long, though it does not know it yet."""
 
-FOR_GOOD = frozenset(
-    {
-        "INVALID_REQUEST",  # 已全额退款, 超过可退金额, 超过一年
-        "MCH_NOT_EXISTS",
-        "RESOURCE_NOT_EXISTS",
-        "TRADE_OVERDUE",
-        "USER_ACCOUNT_ABNORMAL",
-        "ACQ.BUYER_ENABLE_STATUS_FORBID",
-        "ACQ.BUYER_ERROR",
-        "ACQ.BUYER_NOT_EXIST",
-        "ACQ.DISCORDANT_REPEAT_REQUEST",
-        "ACQ.ONLINE_TRADE_VOUCHER_NOT_ALLOW_REFUND",
-        "ACQ.REASON_TRADE_REFUND_FEE_ERR",
-        "ACQ.REASON_TRADE_STATUS_INVALID",
-        "ACQ.REFUND_AMT_NOT_EQUAL_TOTAL",
-        "ACQ.TRADE_HAS_CLOSE",
-        "ACQ.TRADE_HAS_FINISHED",
-        "ACQ.TRADE_NOT_ALLOW_REFUND",
-        "ACQ.TRADE_NOT_EXIST",
-        "ACQ.TRADE_STATUS_ERROR",
-    }
-)
-"""Refusals that no later try changes.  Any other one is "not now", such as too little money with
-the merchant: it is tried again, and listed for staff after a day."""
-
 
 def next_try_at(*, tries: int, now: datetime) -> datetime:
     """Return when to ask the channel again, after so many questions without an end."""

@@ -200,13 +200,15 @@ def settle(
 
 
 def give_up(
-    session: Session, *, refund_id: UUID, actor: Actor, via: str, now: datetime
+    session: Session, *, refund_id: UUID, why: str, actor: Actor, via: str, now: datetime
 ) -> RefundOutcome:
-    """End a refund that its channel surely has not made and does not know, as if it had closed it.
+    """End a refund that its channel surely never makes, as if it had closed it.
 
-    The caller has asked the channel after the last time it was sent.
+    `why` is the channel's code.  Without such a no, the caller has asked the channel after the last
+    time it was sent, and the channel did not know it.
     """
     refund = _lock_by_id(session, refund_id)
+    refund.answer = why
     return _apply(session, refund, RefundEvent.CLOSED, actor=actor, via=via, at=now, now=now)
 
 

@@ -71,13 +71,9 @@ def stands_against(
     if now >= source.paid_at + windows[source.channel]:
         return Kept.TOO_OLD
     most = MOST_REFUNDS.get(source.channel)
-    if (
-        source.channel not in channels
-        or not source.trade_no
-        or (most is not None and source.refunds >= most)
-    ):
-        return Kept.NOT_REFUNDABLE
-    return None
+    worn_out = most is not None and source.refunds >= most
+    off = source.channel not in channels or not source.trade_no
+    return Kept.NOT_REFUNDABLE if off or worn_out else None
 
 
 def split(amount_fen: int, sources: Sequence[Source]) -> list[Part]:

@@ -7,8 +7,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-import requests
 from factories import Bound
+from sandboxes import Platform
 
 from backend import clock
 from backend.db import transaction
@@ -20,36 +20,6 @@ from backend.topups import service
 from backend.topups.models import TopUp
 from payments.sandbox.keys import prepare
 from payments.sandbox.signing import Signer
-
-
-class Platform:
-    """The controls of the platform sandbox."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def faults(self, **faults: object) -> None:
-        """Put these faults in force, in place of the former."""
-        self._post("faults", faults).raise_for_status()
-
-    def pay(self, top_up: TopUp | UUID, outcome: str = "paid") -> requests.Response:
-        """Play the payer."""
-        number = top_up.hex if isinstance(top_up, UUID) else top_up.out_trade_no
-        return self._post("pay", {"out_trade_no": number, "outcome": outcome})
-
-    def order(self, top_up: TopUp) -> dict[str, Any]:
-        """Tell how the platform knows an order."""
-        answer = self._send("GET", f"orders/{top_up.out_trade_no}").json()
-        found: dict[str, Any] = answer["items"][0]
-        return found
-
-    def _post(self, path: str, body: object) -> requests.Response:
-        return self._send("POST", path, json=body)
-
-    def _send(self, method: str, path: str, **request: Any) -> requests.Response:
-        with requests.Session() as session:
-            session.trust_env = False
-            return session.request(method, f"{self.url}/control/{path}", timeout=10, **request)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ The rest of the product knows only these types.  WeChat Pay speaks them in `wech
     ├── ChannelMisconfigured    our keys or ids are wrong: refuse to start
     ├── ChannelRejected         surely no: it was not done
     └── ChannelUnknown          no trustworthy answer: it may have been done, ask again
+        └── ChannelBusy         not even asked: the platform hangs, or too many wait for it
     NoticeForged                not the platform's word to us: refuse it, touch nothing
 """
 
@@ -56,6 +57,13 @@ class ChannelUnknown(ChannelError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class ChannelBusy(ChannelUnknown):
+    """The platform is down, or too many wait for it: it was not asked this time.  Ask again."""
+
+    def __init__(self) -> None:
+        super().__init__("busy")
 
 
 class NoticeForged(Exception):

@@ -13,6 +13,7 @@ import requests
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from payments import _keys, _wechat_signature
+from payments._gate import Gate
 from payments._refund import believed_no, check, untold
 from payments._sdk import WeChatPay, WeChatPayType, aes_decrypt
 from payments._wechat_words import fen, read_refund, read_trade, text
@@ -61,6 +62,7 @@ class WeChatPayChannel:
             ChannelMisconfigured: a key or id is unusable.
         """
         self._config = config
+        self._gate = Gate()
         self._private_key, self._public_keys = _read_keys(config)
         serial, public_key = next(iter(self._public_keys.items()))
         sdk = WeChatPay(  # type: ignore[no-untyped-call]
@@ -207,7 +209,7 @@ class WeChatPayChannel:
             ChannelUnknown: no answer, a 5xx, or a 2xx whose signature does not hold.
         """
         try:
-            status, content = call()
+            status, content = self._gate.call(call)
         except ChannelUnknown:
             raise
         except requests.Timeout:

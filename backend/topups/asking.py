@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import datetime
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -12,6 +13,7 @@ from backend.db import transaction
 from backend.sealing import Sealer
 from backend.topups import service
 from backend.topups.models import TopUp, TopUpState
+from backend.topups.rules import UNPAID
 from backend.topups.service import Question
 from payments import (
     Channel,
@@ -112,7 +114,8 @@ def ask(question: Question, *, channel: Channel, sealer: Sealer, now: datetime) 
     not_ordered = trade.state is TradeState.UNKNOWN and top_up.state is TopUpState.CREATED
     if not_ordered and question.wanted:
         return place_order(top_up, channel=channel, sealer=sealer)
-    if not question.wanted and trade.state in (TradeState.UNPAID, TradeState.UNKNOWN):
+    unpaid = trade.state in (TradeState.UNPAID, TradeState.UNKNOWN)
+    if unpaid and not question.wanted and top_up.state in (*UNPAID, TopUpState.CLOSING):
         return close(question, channel=channel, now=now)
     return top_up
 
@@ -123,7 +126,7 @@ def close(question: Question, *, channel: Channel, now: datetime) -> TopUp:
     Without the channel's yes it is `closing`, and the query job goes on with it.
     """
     with transaction() as session:
-        wanted = service.begin_close(session, top_up_id=question.top_up_id)
+        wanted = service.begin_close(session, top_up_id=question.top_up_id, now=now)
     outcome = CloseOutcome.RETRY
     if wanted:
         try:
@@ -132,13 +135,12 @@ def close(question: Question, *, channel: Channel, now: datetime) -> TopUp:
             log.warning("top-up %s: close not answered: %s", question.top_up_id, error)
     trade = None
     if outcome is CloseOutcome.ALREADY_PAID:
-        trade = _query(question, channel)
+        with suppress(ChannelBusy):
+            trade = _query(question, channel)
     with transaction() as session:
         if trade is not None:
             return service.note_answer(session, question=question, trade=trade, now=now)
-        return service.note_closed(
-            session, top_up_id=question.top_up_id, outcome=outcome, now=now
-        )
+        return service.note_closed(session, top_up_id=question.top_up_id, outcome=outcome, now=now)
 
 
 def _query(question: Question, channel: Channel) -> Trade | None:

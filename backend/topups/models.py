@@ -41,7 +41,9 @@ class TopUp(Base):
         UniqueConstraint("channel", "trade_no"),
         Index(None, "holder_id", "created_at"),
         # Whatever of one wish is paid, and however often: one is credited.
-        Index("uq_top_ups_credited", "wish_id", unique=True, postgresql_where=text("state = 'paid'")),
+        Index(
+            "uq_top_ups_credited", "wish_id", unique=True, postgresql_where=text("state = 'paid'")
+        ),
         Index(
             "ix_top_ups_due",
             "next_query_at",

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, select, text, true
@@ -266,17 +267,15 @@ def settle(
         return NoticeOutcome.UNKNOWN_ORDER
     if trade.state not in (TradeState.PAID, TradeState.REFUNDED):
         return NoticeOutcome.IGNORED
-    if channel != top_up.channel:
-        reason = StrayReason.OTHER_CHANNEL
-        return _return(session, top_up, channel, trade, reason, via=via, now=now)
-    if top_up.state in (TopUpState.PAID, TopUpState.RETURNED) and trade.trade_no:
-        if trade.trade_no != top_up.trade_no:
-            reason = StrayReason.SECOND_PAYMENT
-            return _return(session, top_up, channel, trade, reason, via=via, now=now)
-        same = (trade.amount_fen, trade.currency) == (top_up.amount_fen, "CNY")
-        return NoticeOutcome.ALREADY_SETTLED if same else NoticeOutcome.MISMATCH
+    stray = _reason_to_return(top_up, channel=channel, trade=trade)
+    if stray is not None:
+        return _return(session, top_up, channel, trade, stray, via=via, now=now)
+    as_ordered = (trade.amount_fen, trade.currency) == (top_up.amount_fen, "CNY")
+    if top_up.state in (TopUpState.PAID, TopUpState.RETURNED):
+        known = as_ordered and trade.trade_no
+        return NoticeOutcome.ALREADY_SETTLED if known else NoticeOutcome.MISMATCH
     if (
-        (trade.amount_fen, trade.currency) != (top_up.amount_fen, "CNY")
+        not as_ordered
         or not trade.trade_no
         or trade.state is TradeState.REFUNDED
         or _settled_elsewhere(session, top_up, channel=channel, trade_no=trade.trade_no)
@@ -286,6 +285,16 @@ def settle(
             top_up.next_query_at = None
         return NoticeOutcome.MISMATCH
     return _take(session, top_up, trade, via=via, now=now)
+
+
+def _reason_to_return(top_up: TopUp, *, channel: str, trade: Trade) -> StrayReason | None:
+    """Say why a payment with an order's number is not the one that the order waits for."""
+    if channel != top_up.channel:
+        return StrayReason.OTHER_CHANNEL
+    settled = top_up.state in (TopUpState.PAID, TopUpState.RETURNED)
+    if settled and trade.trade_no and trade.trade_no != top_up.trade_no:
+        return StrayReason.SECOND_PAYMENT
+    return None
 
 
 def _take(
@@ -389,7 +398,7 @@ def _find_order(session: Session, *, out_trade_no: str) -> TopUp | None:
 
 
 def _log(
-    session: Session, top_up: TopUp, action: str, *, via: str, now: datetime, **facts: object
+    session: Session, top_up: TopUp, action: str, *, via: str, now: datetime, **facts: Any
 ) -> None:
     operation_log.record(
         session,
@@ -496,23 +505,17 @@ def claim_due(session: Session, *, channel: str, now: datetime, limit: int) -> l
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()
+    questions = [question_about(top_up, now=now) for top_up in due]
     for top_up in due:
         top_up.next_query_at = now + LEASE
-    return [question_about(top_up, now=now) for top_up in due]
+    return questions
 
 
 def question_about(top_up: TopUp, *, now: datetime) -> Question:
-    """Return what to ask an order's channel now."""
-    unwanted = now >= top_up.expires_at or (
-        top_up.state is TopUpState.CLOSING and now >= _close_due_at(top_up)
-    )
+    """Return what to ask an order's channel now; one that is closing is closed when it is due."""
+    due = top_up.next_query_at is not None and top_up.next_query_at <= now
+    unwanted = now >= top_up.expires_at or (top_up.state is TopUpState.CLOSING and due)
     return Question(top_up.id, top_up.channel, top_up.out_trade_no, wanted=not unwanted)
-
-
-def _close_due_at(top_up: TopUp) -> datetime:
-    return close_due_at(
-        channel=top_up.channel, created_at=top_up.created_at, expires_at=top_up.expires_at
-    )
 
 
 def find(session: Session, *, top_up_id: UUID, holder_id: UUID) -> TopUp:
@@ -539,11 +542,16 @@ def note_answer(
         if trade.state is TradeState.CLOSED:
             _happen(top_up, TopUpEvent.CLOSE)
             _happen(top_up, TopUpEvent.CLOSED)
-    _schedule(top_up, answered=trade is not None, now=now)
+    if top_up.state is TopUpState.CLOSING and top_up.next_query_at is not None:
+        top_up.next_query_at = max(top_up.next_query_at, now + RETRY)  # when it may be closed
+    else:
+        _schedule(top_up, answered=trade is not None, now=now)
     return top_up
 
 
-def cancel(session: Session, *, top_up_id: UUID, holder_id: UUID, actor: Actor, now: datetime) -> TopUp:
+def cancel(
+    session: Session, *, top_up_id: UUID, holder_id: UUID, actor: Actor, now: datetime
+) -> TopUp:
     """Note that the holder does not want an unpaid order any more; its channel closes it.
 
     One that is paid or over stays as it is.  Locks the order.
@@ -554,7 +562,10 @@ def cancel(session: Session, *, top_up_id: UUID, holder_id: UUID, actor: Actor, 
     find(session, top_up_id=top_up_id, holder_id=holder_id)
     top_up = session.get_one(TopUp, top_up_id, with_for_update=True, populate_existing=True)
     if _happen(top_up, TopUpEvent.CLOSE):
-        top_up.next_query_at = max(now, _close_due_at(top_up))
+        due_at = close_due_at(
+            channel=top_up.channel, created_at=top_up.created_at, expires_at=top_up.expires_at
+        )
+        top_up.next_query_at = max(now, due_at)
         operation_log.record(
             session,
             actor=actor,
@@ -566,10 +577,14 @@ def cancel(session: Session, *, top_up_id: UUID, holder_id: UUID, actor: Actor, 
     return top_up
 
 
-def begin_close(session: Session, *, top_up_id: UUID) -> bool:
-    """Mark an unpaid order as closing; say whether its channel is to be asked."""
+def begin_close(session: Session, *, top_up_id: UUID, now: datetime) -> bool:
+    """Mark an unpaid order as closing; say whether its channel is to be asked.
+
+    The caller asks within a minute, or the query job does.
+    """
     top_up = session.get_one(TopUp, top_up_id, with_for_update=True)
-    _happen(top_up, TopUpEvent.CLOSE)
+    if _happen(top_up, TopUpEvent.CLOSE):
+        top_up.next_query_at = now + LEASE
     return top_up.state is TopUpState.CLOSING
 
 
@@ -595,10 +610,8 @@ def _schedule(top_up: TopUp, *, answered: bool, now: datetime) -> None:
         expires_at=top_up.expires_at,
         now=now,
     )
-    if top_up.state is TopUpState.CLOSING:
-        when = max(now + RETRY, _close_due_at(top_up))
-    elif not answered and top_up.next_query_at is not None:
-        when = now + RETRY  # also of a last look: it has to be answered
+    if not answered and top_up.next_query_at is not None:
+        when = now + RETRY  # a last look, too, has to be answered
     top_up.next_query_at = when
 
 

@@ -5,9 +5,18 @@ Money enters here; it leaves a purse in `backend/charges`.
 
 from payments.alipay import AlipayChannel
 from payments.alipay_mini_program import AlipayMiniProgram
+from payments.bill import (
+    MAX_BILL_BYTES,
+    Bill,
+    BillMalformed,
+    BillRow,
+    BillRowKind,
+    BillTotals,
+)
 from payments.channel import (
     MAX_NOTICE_BYTES,
     Acknowledgement,
+    BillNotReady,
     Channel,
     ChannelBusy,
     ChannelError,
@@ -45,12 +54,19 @@ from payments.wechat import WeChatPayChannel
 from payments.wechat_mini_program import WeChatMiniProgram
 
 __all__ = [
+    "MAX_BILL_BYTES",
     "MAX_NOTICE_BYTES",
     "Acknowledgement",
     "AlipayChannel",
     "AlipayConfig",
     "AlipayMiniProgram",
     "AlipayMiniProgramConfig",
+    "Bill",
+    "BillMalformed",
+    "BillNotReady",
+    "BillRow",
+    "BillRowKind",
+    "BillTotals",
     "Channel",
     "ChannelBusy",
     "ChannelError",

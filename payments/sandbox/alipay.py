@@ -5,11 +5,14 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Blueprint, Response, request
 
 from payments._yuan import fen_from_yuan, yuan_from_fen
 from payments._zone import SHANGHAI
+from payments.sandbox import bills
+from payments.sandbox.bills import DifferenceKind
 from payments.sandbox.notices import alipay_time, alipay_trade, host_of
 from payments.sandbox.state import (
     Order,
@@ -45,6 +48,15 @@ def blueprint(world: World) -> Blueprint:
     def call() -> Response:
         return gateway.call({**request.args.to_dict(), **request.form.to_dict()})
 
+    @routes.get("/downloadBillFile.resource")
+    def download() -> Response:
+        given, now = request.args.get("token", ""), datetime.now(UTC)
+        day = bills.day_of_token(world, "alipay", given, now=now)
+        content = bills.write(world, "alipay", day).content if day else None
+        if content is None:
+            return Response("<h1>403</h1>", 403, content_type="text/html;charset=utf-8")
+        return Response(content, content_type="application/octet-stream")
+
     return routes
 
 
@@ -59,6 +71,7 @@ class _Gateway:
             "alipay.trade.close": self._close,
             "alipay.trade.refund": self._refund,
             "alipay.trade.fastpay.refund.query": self._query_refund,
+            "alipay.data.dataservice.bill.downloadurl.query": self._bill_url,
             "alipay.system.oauth.token": self._redeem,
             "alipay.user.certdoc.certverify.preconsult": self._preconsult,
             "alipay.user.certdoc.certverify.consult": self._consult,
@@ -197,6 +210,25 @@ class _Gateway:
         if "gmt_refund_pay" in content.get("query_options", []):
             told["gmt_refund_pay"] = alipay_time(refund.due_at)
         return told
+
+    def _bill_url(self, _: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
+        """Say where a bill lies; of a day without a trade, and of one not written, say the same."""
+        day = bills.finished_day(content.get("bill_date"))
+        if day is None or content.get("bill_type") != "trade":
+            raise _Refused("INVAILID_ARGUMENTS")  # so it is spelled
+        bill = bills.write(self._world, "alipay", day)
+        if bill.content is None or DifferenceKind.NOT_READY in bill.differences:
+            raise _Refused("isp.bill_not_exist")
+        until = datetime.now(UTC) + bills.ALIPAY_URL_LIVES
+        query = {
+            "bizType": "trade",
+            "userId": f"{self._keys.alipay_seller_id}0156",
+            "fileType": "csv.zip",
+            "bizDates": f"{day:%Y%m%d}",
+            "token": bills.token(self._world, "alipay", day, until=until),
+        }
+        address = f"{request.url_root}downloadBillFile.resource?{urlencode(query)}"
+        return {"bill_download_url": address}
 
     def _find(self, content: dict[str, Any]) -> Order:
         """Find a trade.  An unscanned QR code is none yet; an expired trade closes by itself."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from payments.sandbox import alipay, control, mini_program, wechat_pay
+from payments.sandbox import alipay, bill_controls, control, mini_program, wechat_pay
 from payments.sandbox.keys import prepare
 from payments.sandbox.notices import Courier
 from payments.sandbox.problems import Problem
@@ -30,7 +30,7 @@ def create_app(world: World) -> Flask:
     app = Flask(__name__, static_folder=None)
     app.json.ensure_ascii = False  # type: ignore[attr-defined] # the default provider has it
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
-    for part in (wechat_pay, alipay, mini_program, control):
+    for part in (wechat_pay, alipay, mini_program, control, bill_controls):
         app.register_blueprint(part.blueprint(world))
 
     @app.get("/healthz")

@@ -76,6 +76,12 @@ CREATE TABLE IF NOT EXISTS accounts (
     person TEXT,
     PRIMARY KEY (platform, account_id)
 );
+CREATE TABLE IF NOT EXISTS bill_differences (
+    channel TEXT NOT NULL,
+    day TEXT NOT NULL,
+    differences TEXT NOT NULL,
+    PRIMARY KEY (channel, day)
+);
 CREATE TABLE IF NOT EXISTS faults (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), faults TEXT);
 """
 
@@ -351,6 +357,62 @@ class State:
                 *values.values(),
             )
         return opened, True
+
+    def paid_between(self, channel: str, since: datetime, until: datetime) -> list[Order]:
+        """List the orders paid from one moment until before another."""
+        rows = self._rows(
+            "SELECT * FROM orders WHERE channel = ? AND state = 'paid'"
+            " AND paid_at >= ? AND paid_at < ?",
+            channel,
+            utc_text(since),
+            utc_text(until),
+        )
+        return [_order(row) for row in rows]
+
+    def refunds_between(
+        self, channel: str, since: datetime, until: datetime
+    ) -> list[tuple[Order, Refund]]:
+        """List the refunds accepted from one moment until before another, with their orders."""
+        rows = self._rows(
+            "SELECT * FROM refunds WHERE channel = ? AND created_at >= ? AND created_at < ?",
+            channel,
+            utc_text(since),
+            utc_text(until),
+        )
+        found = [(self.order(channel, row["out_trade_no"]), _refund(row)) for row in rows]
+        return [(order, refund) for order, refund in found if order is not None]
+
+    def backdate(self, channel: str, out_trade_no: str, *, paid_at: str, refunded_at: str) -> bool:
+        """Move a payment and its refunds in time; tell whether there is such a payment."""
+        with self._transaction():
+            moved = self._change(
+                "UPDATE orders SET created_at = ?1, paid_at = ?1"
+                " WHERE channel = ?2 AND out_trade_no = ?3 AND state = 'paid'",
+                paid_at,
+                channel,
+                out_trade_no,
+            )
+            self._rows(
+                "UPDATE refunds SET created_at = ?1, due_at = ?1"
+                " WHERE channel = ?2 AND out_trade_no = ?3",
+                refunded_at,
+                channel,
+                out_trade_no,
+            )
+        return moved
+
+    def bill_differences(self, channel: str, day: str) -> str | None:
+        """Read what a day's bill is to tell wrongly."""
+        rows = self._rows(
+            "SELECT differences FROM bill_differences WHERE channel = ? AND day = ?", channel, day
+        )
+        return rows[0]["differences"] if rows else None
+
+    def set_bill_differences(self, channel: str, day: str, differences: str) -> None:
+        """Say what a day's bill is to tell wrongly, in place of the former."""
+        self._change(
+            "INSERT OR REPLACE INTO bill_differences VALUES (?, ?, ?)", channel, day, differences
+        )
 
     def add_notice(
         self,

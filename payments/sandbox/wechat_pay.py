@@ -3,11 +3,13 @@
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from flask import Blueprint, Response, request
 
+from payments.sandbox import bills
+from payments.sandbox.bills import DifferenceKind
 from payments.sandbox.notices import host_of, wechat_refund, wechat_transaction
 from payments.sandbox.state import (
     Order,
@@ -37,7 +39,7 @@ class _Refused(Exception):
 
 
 def blueprint(world: World) -> Blueprint:
-    """Serve WeChat Pay's interfaces for payments and refunds."""
+    """Serve WeChat Pay's interfaces for payments, refunds and bills."""
     routes = Blueprint("wechat_pay", __name__, url_prefix="/v3")
     desk = _Desk(world)
 
@@ -53,6 +55,7 @@ def blueprint(world: World) -> Blueprint:
 
     _serve_payments(routes, world, desk)
     _serve_refunds(routes, world, desk)
+    _serve_bills(routes, world, desk)
     return routes
 
 
@@ -100,6 +103,45 @@ def _serve_refunds(routes: Blueprint, world: World, desk: "_Desk") -> None:
         if stored is None:
             raise _Refused(404, "RESOURCE_NOT_EXISTS", "退款单不存在")
         return desk.answer_refund(stored)
+
+
+def _serve_bills(routes: Blueprint, world: World, desk: "_Desk") -> None:
+    @routes.get("/bill/tradebill")
+    def trade_bill() -> Response:
+        day = _bill_day()
+        bill = bills.write(world, "wechat", day)
+        if DifferenceKind.NOT_READY in bill.differences:
+            raise _Refused(400, "STATEMENT_CREATING", "账单生成中")
+        if bill.content is None:
+            raise _Refused(400, "NO_STATEMENT_EXIST", "请求的账单文件不存在")
+        token = bills.token(world, "wechat", day, until=datetime.now(UTC) + bills.WECHAT_URL_LIVES)
+        packed = "&tartype=gzip" if request.args.get("tar_type") == "GZIP" else ""
+        return desk.answer(
+            {
+                "hash_type": "SHA1",
+                "hash_value": bills.wechat_hash(bill),
+                "download_url": f"{request.url_root}v3/billdownload/file?token={token}{packed}",
+            }
+        )
+
+    @routes.get("/billdownload/file")
+    def download() -> Response:
+        given, now = request.args.get("token", ""), datetime.now(UTC)
+        day = bills.day_of_token(world, "wechat", given, now=now)
+        content = bills.write(world, "wechat", day).content if day else None
+        if content is None:
+            raise _Refused(403, "NO_AUTH", "下载地址已失效")
+        if request.args.get("tartype") == "gzip":
+            return Response(bills.pack(content), content_type="application/x-gzip")
+        return Response(content, content_type="text/plain")
+
+
+def _bill_day() -> date:
+    day = bills.finished_day(request.args.get("bill_date"))
+    known = request.args.get("tar_type", "GZIP") == "GZIP"
+    if day is None or request.args.get("bill_type", "ALL") != "ALL" or not known:
+        raise _Refused(400, "PARAM_ERROR", "账单日期或类型错误")
+    return day
 
 
 class _Desk:

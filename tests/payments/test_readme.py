@@ -5,6 +5,7 @@ from pathlib import Path
 
 import payments
 from payments import CloseOutcome, RefundState, TradeState
+from payments.sandbox.bills import DifferenceKind
 from payments.sandbox.faults import Faults
 
 README = Path(payments.__file__).with_name("README.md").read_text()
@@ -13,6 +14,9 @@ README = Path(payments.__file__).with_name("README.md").read_text()
 class TestReadme:
     def test_names_every_fault(self):
         assert [f.name for f in fields(Faults) if f"`{f.name}`" not in README] == []
+
+    def test_names_every_difference_of_a_bill(self):
+        assert [kind for kind in DifferenceKind if f"`{kind}`" not in README] == []
 
     def test_names_every_state_and_outcome(self):
         assert [s.name for s in TradeState if f"`TradeState.{s.name}`" not in README] == []

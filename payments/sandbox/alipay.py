@@ -99,7 +99,7 @@ class _Gateway:
         text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         answer = f'{{"{name}":{text}'
         if signed:
-            signature = self._world.signer.alipay_signature(text, self._world.state.faults())
+            signature = self._world.signer.alipay_signature(text, self._world.faults())
             answer += f',"sign":"{signature}"'
         return Response(answer + "}", content_type="text/html;charset=utf-8")
 
@@ -131,12 +131,11 @@ class _Gateway:
     def _query(self, _: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
         order, state = self._find(content), self._world.state
         refunded_fen = state.refunded_fen(order, now=datetime.now(UTC))
-        return dict(alipay_trade(order, state.faults(), refunded_fen=refunded_fen))
+        return dict(alipay_trade(order, self._world.faults(), refunded_fen=refunded_fen))
 
     def _close(self, _: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
         order = self._find(content)
-        if self._world.state.faults().close_race:
-            self._world.pay(order)
+        self._world.closing(order)
         if not self._world.state.close_order(order):
             raise _Refused("ACQ.TRADE_STATUS_ERROR")
         return {"out_trade_no": order.out_trade_no, "trade_no": order.trade_no}
@@ -182,7 +181,7 @@ class _Gateway:
         }
 
     def _refuse_by_fault(self, *, known: bool) -> None:
-        faults = self._world.state.faults()
+        faults = self._world.faults()
         if known:
             return
         if faults.not_enough:
@@ -253,6 +252,7 @@ class _Gateway:
             raise _Refused("ACQ.TRADE_HAS_CLOSE")
         if stored.fingerprint != wanted.fingerprint:
             raise _Refused("ACQ.CONTEXT_INCONSISTENT")
+        self._world.opened(stored)
         return stored
 
     def _read_order(self, kind: str, parameters: dict[str, str], content: dict[str, Any]) -> Order:
@@ -310,7 +310,7 @@ class _Gateway:
         state, code = self._world.state, parameters.get("code", "")
         if parameters.get("grant_type") != "authorization_code":
             raise _Refused("isv.grant-type-invalid", code="40002")
-        if not code or len(code) > _MAX_CODE or state.faults().refuse_login:
+        if not code or len(code) > _MAX_CODE or self._world.faults().refuse_login:
             raise _Refused("isv.code-invalid", code="40002")
         logged_in = parameters.get("sandbox_open_id")
         if logged_in is None:

@@ -76,7 +76,7 @@ def _serve_payments(routes: Blueprint, world: World, desk: "_Desk") -> None:
         desk.require_merchant(request.args.get("mchid"))
         order = desk.find(out_trade_no)
         refunded_fen = world.state.refunded_fen(order, now=datetime.now(UTC))
-        faults = world.state.faults()
+        faults = world.faults()
         return desk.answer(
             wechat_transaction(order, world.signer, faults, refunded_fen=refunded_fen)
         )
@@ -85,8 +85,7 @@ def _serve_payments(routes: Blueprint, world: World, desk: "_Desk") -> None:
     def close(out_trade_no: str) -> Response:
         desk.require_merchant(desk.content().get("mchid"))
         order = desk.find(out_trade_no)
-        if world.state.faults().close_race:
-            world.pay(order)
+        world.closing(order)
         if not world.state.close_order(order):
             raise _order_refusal(desk.find(out_trade_no).state)
         return desk.answer(None)
@@ -192,6 +191,7 @@ class _Desk:
             raise _order_refusal(stored.state)
         if stored.fingerprint != wanted.fingerprint:
             raise _Refused(400, "INVALID_REQUEST", "201 商户订单号重复")
+        self._world.opened(stored)
         return stored
 
     def refund(self) -> Refund:
@@ -208,7 +208,7 @@ class _Desk:
             raise _Refused(400, "PARAM_ERROR", "通知地址错误")
         amount_fen = _refund_fen(content.get("amount"), order)
         known = self._world.state.refund("wechat", out_refund_no) is not None
-        if self._world.state.faults().not_enough and not known:
+        if self._world.faults().not_enough and not known:
             raise _Refused(403, "NOT_ENOUGH", "基本账户余额不足，请充值后重新发起")
         try:
             stored, _ = self._world.refund(
@@ -243,7 +243,7 @@ class _Desk:
 
     def answer(self, content: dict[str, Any] | None) -> Response:
         """Sign and send a 200, or a 204 if there is nothing to say."""
-        faults = replace(self._world.state.faults(), stale=False)  # only notices are
+        faults = replace(self._world.faults(), stale=False)  # only notices are
         body = b"" if content is None else json.dumps(content, ensure_ascii=False).encode()
         response = Response(body, 204 if content is None else 200)
         response.headers.extend(self._world.signer.wechat_headers(body, faults))

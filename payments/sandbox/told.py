@@ -1,0 +1,90 @@
+"""How orders, notices, accounts and days are told: to the controls, and on the merchant's page."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from payments._zone import SHANGHAI
+from payments.sandbox.faults import CHANNELS
+from payments.sandbox.state import Account, Order, Refund
+from payments.sandbox.world import World
+
+Told = dict[str, Any]
+
+
+def order(world: World, known: Order) -> Told:
+    """Tell an order with its notices and their sendings."""
+    return {
+        "channel": known.channel,
+        "out_trade_no": known.out_trade_no,
+        "state": known.standing(datetime.now(UTC)),
+        "kind": known.kind,
+        "amount_fen": known.amount_fen,
+        "description": known.description,
+        "trade_no": known.trade_no,
+        "notify_url": known.notify_url,
+        "created_at": known.created_at,
+        "expires_at": known.expires_at,
+        "paid_at": known.paid_at,
+        "refunds": [refund(one) for one in world.state.refunds(known)],
+        "notices": world.state.notices(known),
+    }
+
+
+def refund(known: Refund) -> Told:
+    """Tell a refund."""
+    return {
+        "channel": known.channel,
+        "out_trade_no": known.out_trade_no,
+        "out_refund_no": known.out_refund_no,
+        "refund_no": known.refund_no,
+        "state": known.standing(datetime.now(UTC)),
+        "amount_fen": known.amount_fen,
+        "reason": known.reason,
+        "created_at": known.created_at,
+        "due_at": known.due_at,
+    }
+
+
+def account(known: Account) -> Told:
+    """Tell an account; of its real name, the beginning of the digest."""
+    return {
+        "platform": known.platform,
+        "login_code": known.login_code,
+        "account_id": known.account_id,
+        "temper": known.temper,
+        "person": known.person[:12] if known.person else None,
+    }
+
+
+def day(world: World, wanted: date) -> Told:
+    """Tell what happened on a day in China, which is what its bills should say."""
+    begin = datetime.combine(wanted, time(), SHANGHAI)
+    end = begin + timedelta(days=1)
+    paid, refunded = world.state.paid_between(begin, end), world.state.refunded_between(begin, end)
+    return {
+        "day": wanted.isoformat(),
+        "channels": {
+            channel: _totals(
+                [known for known in paid if known.channel == channel],
+                [known for known in refunded if known.channel == channel],
+            )
+            for channel in CHANNELS
+        },
+    }
+
+
+def _totals(paid: list[Order], refunded: list[Refund]) -> Told:
+    return {
+        "payments": [
+            {
+                "out_trade_no": known.out_trade_no,
+                "trade_no": known.trade_no,
+                "amount_fen": known.amount_fen,
+                "paid_at": known.paid_at,
+            }
+            for known in paid
+        ],
+        "paid_fen": sum(known.amount_fen for known in paid),
+        "refunds": [refund(known) for known in refunded],
+        "refunded_fen": sum(known.amount_fen for known in refunded),
+    }

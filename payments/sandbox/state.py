@@ -347,15 +347,6 @@ class State:
         )
         return [_order(row) for row in rows[:limit]], _next(rows, limit)
 
-    def paid_between(self, begin: datetime, end: datetime) -> list[Order]:
-        """List the orders paid from `begin` until before `end`, oldest first."""
-        rows = self._rows(
-            "SELECT * FROM orders WHERE paid_at >= ? AND paid_at < ? ORDER BY paid_at",
-            utc_text(begin),
-            utc_text(end),
-        )
-        return [_order(row) for row in rows]
-
     def list_refunds(
         self, *, before: int | None, limit: int = _LISTED
     ) -> tuple[list[Refund], int | None]:
@@ -367,15 +358,6 @@ class State:
             limit + 1,
         )
         return [_refund(row) for row in rows[:limit]], _next(rows, limit)
-
-    def refunded_between(self, begin: datetime, end: datetime) -> list[Refund]:
-        """List the refunds taken from `begin` until before `end`, oldest first."""
-        rows = self._rows(
-            "SELECT * FROM refunds WHERE created_at >= ? AND created_at < ? ORDER BY created_at",
-            utc_text(begin),
-            utc_text(end),
-        )
-        return [_refund(row) for row in rows]
 
     @contextmanager
     def together(self) -> Iterator[None]:

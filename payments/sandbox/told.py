@@ -58,22 +58,19 @@ def account(known: Account) -> Told:
 
 def day(world: World, wanted: date) -> Told:
     """Tell what happened on a day in China, which is what its bills should say."""
-    begin = datetime.combine(wanted, time(), SHANGHAI)
-    end = begin + timedelta(days=1)
-    paid, refunded = world.state.paid_between(begin, end), world.state.refunded_between(begin, end)
+    since = datetime.combine(wanted, time(), SHANGHAI)
+    until = since + timedelta(days=1)
     return {
         "day": wanted.isoformat(),
-        "channels": {
-            channel: _totals(
-                [known for known in paid if known.channel == channel],
-                [known for known in refunded if known.channel == channel],
-            )
-            for channel in CHANNELS
-        },
+        "channels": {channel: _totals(world, channel, since, until) for channel in CHANNELS},
     }
 
 
-def _totals(paid: list[Order], refunded: list[Refund]) -> Told:
+def _totals(world: World, channel: str, since: datetime, until: datetime) -> Told:
+    paid = sorted(
+        world.state.paid_between(channel, since, until), key=lambda known: known.paid_at or ""
+    )
+    refunded = [known for _, known in world.state.refunds_between(channel, since, until)]
     return {
         "payments": [
             {

@@ -10,6 +10,7 @@ import requests
 
 from payments import ChannelRejected, ChannelUnknown, TopUpOrder, WeChatPayChannel
 from payments.sandbox import prepare
+from payments.sandbox.faults import NAMES
 
 from .conftest import Sandbox, wait_for
 
@@ -46,7 +47,23 @@ class TestControls:
             ("/control/pay", [], 400),
             ("/control/accounts", {"platform": "visa"}, 422),
             ("/control/faults", {"no such fault": True}, 422),
-            ("/control/faults", {"drop": 1}, 422),
+            ("/control/faults", {"drop": 1.1}, 422),
+            ("/control/faults", {"drop": -0.1}, 422),
+            ("/control/faults", {"drop": "often"}, 422),
+            ("/control/faults", {"drop": {"value": True, "share": 0.5}}, 422),
+            ("/control/faults", {"hang_seconds": {"value": 1}}, 422),
+            ("/control/faults", {"hang_seconds": {"value": 1, "share": 2}}, 422),
+            ("/control/faults", {"seed": -1}, 422),
+            ("/control/faults", {"seed": True}, 422),
+            ("/control/faults", {"only": []}, 422),
+            ("/control/faults", {"only": {"channel": ["wechat"]}}, 422),
+            ("/control/faults", {"only": {"calls": "refund"}}, 422),
+            ("/control/faults", {"only": {"calls": [{}]}}, 422),
+            ("/control/faults", {"only": {"day": "monday"}}, 422),
+            ("/control/faults", {"preset": ["bad-day"]}, 422),
+            ("/control/faults", {"preset": "good-day"}, 422),
+            ("/control/accounts/temper", {"platform": "wechat", "login_code": "x"}, 422),
+            ("/control/notices/none/send", {}, 404),
             ("/control/faults", {"duplicate": 1.5}, 422),
             ("/control/faults", {"duplicate": -1}, 422),
             ("/control/faults", {"hang_seconds": True}, 422),
@@ -66,7 +83,7 @@ class TestControls:
         assert (shown["drop"], shown["duplicate"], shown["reorder"]) == (True, 2, False)
         sandbox.faults()
         shown = requests.get(f"{sandbox.url}/control/faults", timeout=5).json()
-        assert not any(shown.values())
+        assert not any(shown[name] for name in NAMES)
 
     def test_show_orders_with_the_answers_to_their_notices(
         self, sandbox, channel, make_order, receiver

@@ -215,6 +215,8 @@ class _Gateway:
         day = bills.finished_day(content.get("bill_date"))
         if day is None or content.get("bill_type") != "trade":
             raise _Refused("INVAILID_ARGUMENTS")  # so it is spelled
+        if self._world.faults().bill_differences:
+            bills.plant(self._world, "alipay", day)
         bill = bills.write(self._world, "alipay", day)
         if bill.content is None or DifferenceKind.NOT_READY in bill.differences:
             raise _Refused("isp.bill_not_exist")

@@ -1,6 +1,5 @@
 """Controls of bills: what really happened on a day, and what its bill is to tell instead."""
 
-import json
 from dataclasses import asdict
 from datetime import UTC, date, datetime
 from typing import Any
@@ -24,19 +23,15 @@ def blueprint(world: World) -> Blueprint:
 
     @routes.get("/bills/<channel>/<day>")
     def show(channel: str, day: str) -> _Answer:
-        return _told(world, _channel(channel), _day(day))
+        return tell(world, _channel(channel), read_day(day))
 
     @routes.post("/bill-differences")
     def set_differences() -> _Answer:
         given = _object("channel", "day", "differences")
-        channel, day = _channel(given.get("channel")), _day(given.get("day"))
+        channel, day = _channel(given.get("channel")), read_day(given.get("day"))
         differences = _differences(channel, given.get("differences"))
-        # Nothing is kept that could not be told.
-        bills.told_lines(bills.true_lines(world, channel, day), differences, world)
-        world.state.set_bill_differences(
-            channel, day.isoformat(), json.dumps([asdict(wanted) for wanted in differences])
-        )
-        return _told(world, channel, day)
+        bills.set_differences(world, channel, day, differences)
+        return tell(world, channel, day)
 
     @routes.post("/backdate")
     def backdate() -> _Answer:
@@ -56,7 +51,8 @@ def blueprint(world: World) -> Blueprint:
     return routes
 
 
-def _told(world: World, channel: str, day: date) -> _Answer:
+def tell(world: World, channel: str, day: date) -> _Answer:
+    """Tell a day as it truly was, and as its bill tells it."""
     lines = bills.true_lines(world, channel, day)
     differences = bills.differences_of(world, channel, day)
     return {
@@ -104,7 +100,12 @@ def _channel(given: object) -> str:
     return str(given)
 
 
-def _day(given: object) -> date:
+def read_day(given: object) -> date:
+    """Read a day.
+
+    Raises:
+        Problem: 422 `day-wrong`.
+    """
     try:
         return date.fromisoformat(str(given))
     except ValueError:

@@ -226,6 +226,44 @@ def differences_of(world: World, channel: str, day: date) -> list[Difference]:
     ]
 
 
+def set_differences(
+    world: World, channel: str, day: date, differences: Iterable[Difference]
+) -> None:
+    """Have the bill of that day tell these things wrongly, in place of the former.
+
+    Raises:
+        Problem: 409 `payment-unknown`: one of them needs a payment that there was not.
+    """
+    wanted = list(differences)
+    told_lines(true_lines(world, channel, day), wanted, world)
+    kept = json.dumps([asdict(difference) for difference in wanted])
+    world.state.set_bill_differences(channel, day.isoformat(), kept)
+
+
+def plant(world: World, channel: str, day: date) -> None:
+    """Do what the fault `bill_differences` wants: each payment in turn is told wrongly.
+
+    A day that tells something wrongly already stays as it is, and so does one without a payment.
+    """
+    if differences_of(world, channel, day):
+        return
+    lines = true_lines(world, channel, day)
+    payments = dict.fromkeys(line.out_trade_no for line in lines if not line.refunded)
+    if payments:
+        planted = [
+            Difference(kind, number) for kind, number in zip(_PLANTED, payments, strict=False)
+        ]
+        set_differences(world, channel, day, [*planted, Difference(DifferenceKind.EXTRA_ROW)])
+
+
+_PLANTED = (
+    DifferenceKind.AMOUNT_OFF,
+    DifferenceKind.MISSING_ROW,
+    DifferenceKind.DUPLICATE_PAYMENT,
+    DifferenceKind.DESK_REFUND,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class WrittenBill:
     """A bill as a platform hands it out; `content` None: there is none."""

@@ -44,7 +44,7 @@ def call_of(method: str, path: str, alipay_method: str) -> tuple[str, str] | Non
         return None
     if path == "/gateway.do":
         return "alipay", _ALIPAY.get(alipay_method, "other")
-    if path.startswith("/alipay"):
+    if path == "/downloadBillFile.resource":
         return "alipay", "bill"
     for verb, shape, call in _WECHAT:
         if verb == method and re.fullmatch(shape, path):

@@ -1,6 +1,5 @@
 """The sandbox's own interface: play the payer, register people, set faults, look inside."""
 
-from datetime import date
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -27,11 +26,6 @@ def blueprint(world: World) -> Blueprint:
     _serve_notices(routes, world)
     _serve_accounts(routes, world)
     _serve_faults(routes, world)
-
-    @routes.get("/days/<day>")
-    def show_day(day: str) -> _Answer:
-        return told.day(world, read_day(day))
-
     return routes
 
 
@@ -157,18 +151,6 @@ def set_temper(world: World, given: dict[str, str]) -> _Answer:
     platform, temper = given["platform"], Temper(given["temper"])
     account_id = world.state.set_temper(platform, given["login_code"], temper)
     return {"platform": platform, "account_id": account_id, "temper": temper}
-
-
-def read_day(text: str) -> date:
-    """Read a day.
-
-    Raises:
-        Problem: 422 `field-wrong`.
-    """
-    try:
-        return date.fromisoformat(text)
-    except ValueError:
-        raise Problem(422, "field-wrong", "a day is written YYYY-MM-DD") from None
 
 
 def _find(world: World, out_trade_no: str) -> list[Order]:

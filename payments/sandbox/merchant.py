@@ -7,10 +7,11 @@ from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from payments._zone import SHANGHAI
-from payments.sandbox import control, pages, told
+from payments.sandbox import bill_controls, bills, control, pages, told
 from payments.sandbox.faults import CALLS, CHANNELS, LIMITS, NAMES, PRESETS, FaultRefused, parse
 from payments.sandbox.notices import LADDERS
 from payments.sandbox.payer import find
+from payments.sandbox.problems import Problem
 from payments.sandbox.state import NoticeState, Temper
 from payments.sandbox.world import OUTCOMES, NotPayable, World
 
@@ -159,8 +160,43 @@ def _serve_days(routes: Blueprint, world: World) -> None:
     def days() -> str:
         today = datetime.now(UTC).astimezone(SHANGHAI).date()
         given = request.args.get("day")
-        day = control.read_day(given) if given else today
-        return render_template("days.html", room="days", day=told.day(world, day))
+        day = bill_controls.read_day(given) if given else today
+        return render_template(
+            "days.html",
+            room="days",
+            day=day,
+            finished=day < today,
+            told=[bill_controls.tell(world, channel, day) for channel in CHANNELS],
+            kinds=_kinds,
+            done="done" in request.args,
+        )
+
+    @routes.post("/merchant/days/<channel>/<day>")
+    def tell_wrongly(channel: str, day: str) -> Response:
+        control.require_one_of("channel", channel, CHANNELS)
+        kinds = [known for known in _kinds(channel) if known in request.form.getlist("kinds")]
+        wanted = [bills.Difference(bills.DifferenceKind(kind)) for kind in kinds]
+        bills.set_differences(world, channel, bill_controls.read_day(day), wanted)
+        return redirect(url_for("merchant.days", day=day, done=1), 303)
+
+    @routes.get("/merchant/days/<channel>/<day>")
+    def bill(channel: str, day: str) -> Response:
+        control.require_one_of("channel", channel, CHANNELS)
+        content = bills.write(world, channel, bill_controls.read_day(day)).content
+        if content is None:
+            raise Problem(404, "bill-none", "there was no trade on that day")
+        name = f"{channel}-{day}.{'csv' if channel == 'wechat' else 'zip'}"
+        return Response(
+            content,
+            content_type="application/octet-stream",
+            headers={"Content-Disposition": f"attachment; filename={name}"},
+        )
+
+
+def _kinds(channel: str) -> list[str]:
+    """List what a channel's bill can tell wrongly: only WeChat tells a hash."""
+    kinds = [known.value for known in bills.DifferenceKind]
+    return kinds if channel == "wechat" else [kind for kind in kinds if kind != "wrong_hash"]
 
 
 def _serve_faults(routes: Blueprint, world: World) -> None:

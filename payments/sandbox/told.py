@@ -1,10 +1,8 @@
-"""How orders, notices, accounts and days are told: to the controls, and on the merchant's page."""
+"""How orders, refunds and accounts are told: to the controls, and on the merchant's page."""
 
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
-from payments._zone import SHANGHAI
-from payments.sandbox.faults import CHANNELS
 from payments.sandbox.state import Account, Order, Refund
 from payments.sandbox.world import World
 
@@ -53,35 +51,4 @@ def account(known: Account) -> Told:
         "account_id": known.account_id,
         "temper": known.temper,
         "person": known.person[:12] if known.person else None,
-    }
-
-
-def day(world: World, wanted: date) -> Told:
-    """Tell what happened on a day in China, which is what its bills should say."""
-    since = datetime.combine(wanted, time(), SHANGHAI)
-    until = since + timedelta(days=1)
-    return {
-        "day": wanted.isoformat(),
-        "channels": {channel: _totals(world, channel, since, until) for channel in CHANNELS},
-    }
-
-
-def _totals(world: World, channel: str, since: datetime, until: datetime) -> Told:
-    paid = sorted(
-        world.state.paid_between(channel, since, until), key=lambda known: known.paid_at or ""
-    )
-    refunded = [known for _, known in world.state.refunds_between(channel, since, until)]
-    return {
-        "payments": [
-            {
-                "out_trade_no": known.out_trade_no,
-                "trade_no": known.trade_no,
-                "amount_fen": known.amount_fen,
-                "paid_at": known.paid_at,
-            }
-            for known in paid
-        ],
-        "paid_fen": sum(known.amount_fen for known in paid),
-        "refunds": [refund(known) for known in refunded],
-        "refunded_fen": sum(known.amount_fen for known in refunded),
     }

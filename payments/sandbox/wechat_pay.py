@@ -108,6 +108,8 @@ def _serve_bills(routes: Blueprint, world: World, desk: "_Desk") -> None:
     @routes.get("/bill/tradebill")
     def trade_bill() -> Response:
         day = _bill_day()
+        if world.faults().bill_differences:
+            bills.plant(world, "wechat", day)
         bill = bills.write(world, "wechat", day)
         if DifferenceKind.NOT_READY in bill.differences:
             raise _Refused(400, "STATEMENT_CREATING", "账单生成中")

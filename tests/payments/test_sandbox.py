@@ -1,5 +1,6 @@
 """The sandbox itself: its controls, its memory, its manners."""
 
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -246,3 +247,41 @@ class TestMemory:
             assert notice.trade.out_trade_no == number
         finally:
             second.stop()
+
+    def test_opens_the_directory_of_an_older_sandbox(self, tmp_path):
+        """What came before refunds, held notices and login codes."""
+        older = sqlite3.connect(tmp_path / "sandbox.sqlite3")
+        older.executescript(
+            """
+            CREATE TABLE notices (
+                notice_id TEXT PRIMARY KEY, channel TEXT NOT NULL, out_trade_no TEXT NOT NULL,
+                state TEXT NOT NULL, created_at REAL NOT NULL, due_at REAL NOT NULL
+            );
+            CREATE TABLE attempts (
+                notice_id TEXT NOT NULL REFERENCES notices, at TEXT NOT NULL, status INTEGER,
+                answer TEXT NOT NULL
+            );
+            CREATE TABLE accounts (
+                platform TEXT NOT NULL, account_id TEXT NOT NULL, temper TEXT NOT NULL,
+                person TEXT, PRIMARY KEY (platform, account_id)
+            );
+            CREATE TABLE faults (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), faults TEXT);
+            INSERT INTO faults VALUES (1, '{"drop": true, "delay_seconds": 0, "duplicate": 2}');
+            INSERT INTO notices VALUES ('n', 'wechat', 'x', 'accepted', 1.0, 2.0);
+            INSERT INTO attempts VALUES ('n', '2026-01-01T00:00:00+00:00', 204, '');
+            INSERT INTO accounts VALUES ('wechat', 'o1', 'match', NULL);
+            """
+        )
+        older.close()
+        opened = Sandbox(tmp_path)
+        try:
+            faults, notices, accounts = (
+                requests.get(f"{opened.url}/control/{path}", timeout=5).json()
+                for path in ("faults", "notices", "accounts")
+            )
+            assert (faults["drop"], faults["duplicate"], faults["stale"]) == (True, 2, False)
+            assert notices["items"][0]["attempts"][0]["status"] == 204
+            assert accounts["items"][0]["login_code"] is None
+            assert opened.register("wechat", "restart", "林", "1")
+        finally:
+            opened.stop()

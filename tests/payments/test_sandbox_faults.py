@@ -1,6 +1,6 @@
 """What goes wrong on purpose: how often, where, and the same again for the same seed."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 import requests
@@ -203,3 +203,30 @@ class TestNotices:
             except ChannelUnknown:
                 continue
         assert requests.get(f"{sandbox.url}/healthz", timeout=5).ok
+
+
+class TestBills:
+    def test_a_bill_tells_its_payments_wrongly_and_keeps_to_it(
+        self, sandbox, channel, make_order, receiver
+    ):
+        day, orders = date(2022, 5, 6), [make_order(channel) for _ in range(5)]
+        for place, order in enumerate(orders):
+            channel.create(order)
+            sandbox.pay(order.out_trade_no)
+            moved = {
+                "channel": channel.name,
+                "out_trade_no": order.out_trade_no,
+                "paid_at": f"2022-05-06T12:00:0{place}+08:00",
+            }
+            assert requests.post(f"{sandbox.url}/control/backdate", json=moved, timeout=5).ok
+        right = channel.read_bill(channel.fetch_bill(day), day)
+        assert [row.amount_fen for row in right.rows] == [1990] * 5
+        sandbox.faults(bill_differences=True)
+        wrong = channel.read_bill(channel.fetch_bill(day), day)
+        numbers = [row.out_trade_no for row in wrong.rows]
+        off, missing, twice, desk, untouched = (order.out_trade_no for order in orders)
+        assert missing not in numbers
+        assert [numbers.count(each) for each in (off, twice, desk, untouched)] == [1, 2, 2, 1]
+        assert len(set(numbers) - {order.out_trade_no for order in orders}) == 1
+        sandbox.faults()
+        assert channel.read_bill(channel.fetch_bill(day), day).rows == wrong.rows

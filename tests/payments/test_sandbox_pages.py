@@ -2,7 +2,7 @@
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from uuid import uuid4
 
@@ -12,6 +12,7 @@ import requests
 from payments import RefundOrder
 from payments import sandbox as package
 from payments._zone import SHANGHAI
+from payments.sandbox.bills import DifferenceKind
 from payments.sandbox.faults import CALLS, CHANNELS, NAMES, PRESETS
 from payments.sandbox.state import NoticeState, RefundOutcome, Temper
 
@@ -194,10 +195,27 @@ class TestMerchant:
         assert told[0]["out_refund_no"] == number
         paid_at = datetime.fromisoformat(sandbox.order(order.out_trade_no)["paid_at"])
         day = paid_at.astimezone(SHANGHAI).date()
-        told = browser.session.get(f"{sandbox.url}/control/days/{day}", timeout=5).json()
-        refunds = told["channels"][channel.name]["refunds"]
-        assert number in {refund["out_refund_no"] for refund in refunds}
+        assert number in browser.open(f"/merchant/days?day={day}")
         assert browser.open("/merchant/days?day=2020-02-29").count("没有交易") == 2
+
+    def test_has_a_bill_tell_it_wrongly(self, browser, sandbox, channel, order):
+        sandbox.pay(order.out_trade_no)
+        day, at = "2021-03-04", "2021-03-04T12:00:00+08:00"
+        moved = {"channel": channel.name, "out_trade_no": order.out_trade_no, "paid_at": at}
+        assert requests.post(f"{sandbox.url}/control/backdate", json=moved, timeout=5).ok
+        path = f"/merchant/days/{channel.name}/{day}"
+        wrong = browser.send(path, kinds="amount_off")
+        assert "账单所说" in wrong.text
+        assert "¥19.91" in wrong.text
+        rows = channel.read_bill(channel.fetch_bill(date(2021, 3, 4)), date(2021, 3, 4)).rows
+        assert [row.amount_fen for row in rows] == [1991]
+        answer = browser.session.get(f"{browser.url}{path}", timeout=5)
+        assert answer.headers["Content-Disposition"].startswith("attachment")
+        assert channel.read_bill(answer.content, date(2021, 3, 4)).rows == rows
+        assert "账单所说" not in browser.send(path).text
+        moved["paid_at"] = "2021-01-01T12:00:00+08:00"  # away from the other tests
+        assert requests.post(f"{sandbox.url}/control/backdate", json=moved, timeout=5).ok
+        assert browser.send(path, kinds="amount_off").status_code == 409
 
     def test_registers_a_real_name_and_keeps_only_a_digest(
         self, browser, sandbox, platform, wechat_program
@@ -343,10 +361,15 @@ class TestProtection:
         [
             *("/merchant?before=x", "/merchant?before=-1", f"/merchant?before={9**30}"),
             *("/merchant/days?day=x", "/merchant/notices?before=%ff", "/pay?code=%00"),
-            *("/control/orders?before=x", "/control/orders?state=x", "/control/days/x"),
+            *("/control/orders?before=x", "/control/orders?state=x", "/control/bills/wechat/x"),
             *("/control/accounts?platform=visa", "/control/notices?state=x"),
             *("/merchant/orders/%ff/%00", "/pay/%f0/x", "/merchant?number=%00%ff"),
-            *("/merchant/nothing", "/control/notices/%ff/send"),
+            *(
+                "/merchant/nothing",
+                "/merchant/days/visa/2020-01-01",
+                "/merchant/days/wechat/x",
+                "/control/notices/%ff/send",
+            ),
         ],
     )
     def test_nothing_odd_makes_it_fail(self, sandbox, path):
@@ -377,6 +400,7 @@ class TestWords:
             "channels": CHANNELS,
             "platforms": CHANNELS,
             "tempers": list(Temper),
+            "differences": list(DifferenceKind),
             "notice_states": list(NoticeState),
             "refund_states": ["processing", *RefundOutcome],
         }.items():

@@ -25,6 +25,7 @@ from backend.http.parts import Parts
 from backend.http.problems import PROBLEM_JSON, ProblemApi
 from backend.http.rates import Rates
 from backend.operators import routes as operators
+from backend.refunds import routes as refunds
 from backend.sealing import Sealer
 from backend.settings import Settings
 from backend.terminals import routes as terminals
@@ -69,6 +70,7 @@ BLUEPRINTS = (
     (gate_access.declared, API),
     (uploads.staff, API),
     (cases.blueprint, API),
+    (refunds.staff, API),
     (topups.callbacks, ""),
 )
 

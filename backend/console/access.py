@@ -15,6 +15,7 @@ from backend.http.parts import parts
 from backend.operators import service as operators
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
+from backend.refunds.handling import MAY_LOOK as REFUNDS_MAY_LOOK
 
 PATH = "/console"
 COOKIE = "campus_card_console"
@@ -27,6 +28,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "search": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "holders": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "top-ups": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
+    "refunds": REFUNDS_MAY_LOOK,
     "reviews": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "terminals": (Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR),
     "gates": MAY_LOOK,

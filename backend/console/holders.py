@@ -17,7 +17,6 @@ from backend.arrears import service as arrears
 from backend.cards import service as cards
 from backend.clock import business_date
 from backend.console import access
-from backend.console.log import actors
 from backend.db import transaction
 from backend.gates import service as gates
 from backend.holders import viewing
@@ -26,6 +25,7 @@ from backend.holders.models import Holder
 from backend.http.parts import parts
 from backend.ledger import service as ledger
 from backend.operation_log import service as operation_log
+from backend.operators import service as operators
 from backend.operators.models import Role
 from backend.topups import service as topups
 
@@ -111,5 +111,5 @@ def _movements(session: Session, holder: Holder) -> dict[str, Any]:
     return {
         "passages": gates.list_passages(session, holder_id=holder.id, before=None, limit=MOST_ROWS),
         "entries": entries,
-        "actors": actors(session, entries),
+        "actors": operators.names_in_log(session, entries),
     }

@@ -1,20 +1,14 @@
 """The operation log (台账), newest first."""
 
-from collections.abc import Sequence
-from uuid import UUID
-
 from flask import Blueprint, render_template, request
-from sqlalchemy.orm import Session
 
 from backend.console.language import dictionary, language
 from backend.db import transaction
 from backend.http.paging import page, place_of
 from backend.operation_log import service
-from backend.operation_log.models import LogEntry
 from backend.operators import service as operators
 
 MOST = 50
-OPERATOR = "operator:"
 
 blueprint = Blueprint("log", __name__, url_prefix="/log")
 
@@ -40,15 +34,5 @@ def show() -> str:
             action=wanted if wanted in known else None,
             entries=found["items"],
             next_cursor=found["next_cursor"],
-            actors=actors(session, found["items"]),
+            actors=operators.names_in_log(session, found["items"]),
         )
-
-
-def actors(session: Session, entries: Sequence[LogEntry]) -> dict[str, str]:
-    """Return the user names of the operators among those who acted, by what the log calls them."""
-    ids = {
-        UUID(entry.actor.removeprefix(OPERATOR))
-        for entry in entries
-        if entry.actor.startswith(OPERATOR)
-    }
-    return {f"{OPERATOR}{id_}": name for id_, name in operators.usernames(session, ids).items()}

@@ -60,13 +60,16 @@ def list_entries(
     limit: int,
     action: str | None = None,
     holder_id: UUID | None = None,
+    subject_id: UUID | None = None,
 ) -> Sequence[LogEntry]:
-    """Return operations, newest first: all, those of one action, those on one holder."""
+    """Return operations, newest first: all, or those of an action, on a holder, on a subject."""
     query = select(LogEntry)
     if action is not None:
         query = query.where(LogEntry.action == action)
     if holder_id is not None:
         query = query.where(LogEntry.holder_id == holder_id)
+    if subject_id is not None:
+        query = query.where(LogEntry.subject_id == subject_id)
     if before is not None:
         query = query.where(
             (LogEntry.at < before[0]) | ((LogEntry.at == before[0]) & (LogEntry.id < before[1]))

@@ -17,7 +17,7 @@ from backend.errors import DomainError, Kind
 from backend.http.auth import Unauthenticated
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
-from backend.operation_log.models import LogChannel
+from backend.operation_log.models import LogChannel, LogEntry
 from backend.operation_log.service import Actor
 from backend.operators.models import Operator, OperatorSession, OperatorTry, Role
 from backend.sealing import Sealer, token_hash
@@ -25,6 +25,8 @@ from backend.sealing import Sealer, token_hash
 IDLE = timedelta(minutes=15)
 LONGEST = timedelta(hours=8)
 TOTP_STEP_SECONDS = 30
+LOGGED_AS = "operator:"
+"""Before an operator's id, in the operation log."""
 LATE_SECONDS = 5
 """A code of the step before is taken for so long into the next: people type slowly."""
 TRIES = 5
@@ -71,7 +73,7 @@ class OperatorCaller:
     @property
     def actor(self) -> Actor:
         """This operator in the operation log."""
-        return Actor(LogChannel.COUNTER, f"operator:{self.operator_id}")
+        return Actor(LogChannel.COUNTER, f"{LOGGED_AS}{self.operator_id}")
 
 
 def add_operator(
@@ -152,7 +154,7 @@ def log_in(
     session.add(opened)
     operation_log.record(
         session,
-        actor=Actor(LogChannel.COUNTER, f"operator:{operator.id}"),
+        actor=Actor(LogChannel.COUNTER, f"{LOGGED_AS}{operator.id}"),
         action="operator.log_in",
         subject_id=opened.id,
         now=now,
@@ -199,6 +201,16 @@ def log_out(session: Session, *, session_id: UUID, now: datetime) -> None:
     session.execute(
         update(OperatorSession).where(OperatorSession.id == session_id).values(ended_at=now)
     )
+
+
+def names_in_log(session: Session, entries: Collection[LogEntry]) -> dict[str, str]:
+    """Return the user names of the operators among those who acted, by what the log calls them."""
+    ids = {
+        UUID(entry.actor.removeprefix(LOGGED_AS))
+        for entry in entries
+        if entry.actor.startswith(LOGGED_AS)
+    }
+    return {f"{LOGGED_AS}{id_}": name for id_, name in usernames(session, ids).items()}
 
 
 def usernames(session: Session, operator_ids: Collection[UUID]) -> dict[UUID, str]:

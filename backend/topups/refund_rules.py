@@ -105,12 +105,15 @@ def explain(
     `closed` are the top-ups of which nothing goes back, and what is left of them; `cash_fen` is
     what came in over a cash desk.
     """
-    may_be = {kept: sum(fen for why, fen in closed if why is kept) for kept in Kept}
-    may_be[Kept.CASH] = cash_fen
     left_fen = main_fen - refundable_fen
-    may_be[Kept.OTHER] = left_fen
+    may_be: dict[Kept, int] = {
+        Kept.TOO_OLD: sum(fen for why, fen in closed if why is Kept.TOO_OLD),
+        Kept.NOT_REFUNDABLE: sum(fen for why, fen in closed if why is Kept.NOT_REFUNDABLE),
+        Kept.CASH: cash_fen,
+        Kept.OTHER: left_fen,
+    }
     rests = [Rest(Kept.SUBSIDY, Fen(subsidy_fen))]
-    for kept in (Kept.TOO_OLD, Kept.NOT_REFUNDABLE, Kept.CASH, Kept.OTHER):
-        rests.append(Rest(kept, Fen(min(left_fen, may_be[kept]))))
+    for kept, most_fen in may_be.items():
+        rests.append(Rest(kept, Fen(min(left_fen, most_fen))))
         left_fen -= rests[-1].amount_fen
     return [rest for rest in rests if rest.amount_fen]

@@ -17,6 +17,7 @@ from sqlalchemy import create_engine, text
 from backend.cards import rules as cards
 from backend.db import Base
 from backend.migrations import configuration, upgrade
+from backend.refunds import rules as refunds
 from backend.topups import rules as topups
 
 ROOT = Path(__file__).parents[2]
@@ -127,7 +128,7 @@ def picture(table: Mapping[tuple[StrEnum, StrEnum], StrEnum]) -> str:
 
 
 class TestDocuments:
-    @pytest.mark.parametrize("table", [cards.TRANSITIONS, topups.TRANSITIONS])
+    @pytest.mark.parametrize("table", [cards.TRANSITIONS, topups.TRANSITIONS, refunds.TRANSITIONS])
     def test_the_readme_draws_the_tables(
         self, table: Mapping[tuple[StrEnum, StrEnum], StrEnum]
     ) -> None:

@@ -369,7 +369,7 @@ class Books:
                 or ours.state is not (TopUpState.RETURNED if back else TopUpState.PAID)
             ):
                 found.append(number)
-        return found + [*{*self.credited, *self.strays} - {*self.paid}]
+        return [*found, *({*self.credited, *self.strays} - {*self.paid})]
 
     def unresolved(self) -> list[str]:
         """Return the orders and refunds that the ladder left open."""

@@ -9,6 +9,7 @@ from backend.operators.models import Role
 NOBODY_ID = "00000000-0000-4000-8000-000000000000"
 ALL = frozenset(Role)
 CENTRE = frozenset({Role.CARD_CENTRE})
+FINANCE = frozenset({Role.FINANCE})
 MONEY = CENTRE | {Role.FINANCE, Role.AUDITOR}
 DEVICES = CENTRE | {Role.LOGISTICS, Role.AUDITOR}
 FEEDS = CENTRE | {Role.ACADEMIC, Role.PERSONNEL}
@@ -21,6 +22,12 @@ ALLOWED = {
     "GET /console/holders/<uuid:holder_id>": MONEY,
     "POST /console/holders/<uuid:holder_id>/reveal": READS_ALL,
     "GET /console/top-ups": MONEY,
+    "GET /console/refunds": MONEY,
+    "GET /console/refunds/<uuid:refund_id>": MONEY,
+    "POST /console/refunds/<uuid:refund_id>/query": FINANCE,
+    "POST /console/refunds/<uuid:refund_id>/return": FINANCE,
+    "POST /console/refunds/<uuid:refund_id>/payouts/<uuid:payout_id>": FINANCE,
+    "POST /console/refunds/<uuid:refund_id>/payouts/<uuid:payout_id>/decision": FINANCE,
     "GET /console/reviews": MONEY,
     "GET /console/reviews/<uuid:review_id>": MONEY,
     "POST /console/reviews/<uuid:review_id>/resolution": CENTRE | {Role.FINANCE},

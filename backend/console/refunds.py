@@ -1,0 +1,153 @@
+"""Refunds (退款): what needs a person, one refund's history, and what finance does about it."""
+
+from uuid import UUID
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from werkzeug.wrappers import Response
+
+from backend import clock
+from backend.console import access
+from backend.db import transaction
+from backend.holders import viewing
+from backend.http.paging import page, place_of
+from backend.http.parts import parts
+from backend.ids import new_id
+from backend.operation_log import service as operation_log
+from backend.operators import service as operators
+from backend.operators.service import OperatorCaller
+from backend.refunds import handling, payouts
+from backend.refunds.handling import Wanted
+from backend.refunds.models import RefundState
+from backend.refunds.routes import MOST_HISTORY, MOST_STRANGE
+from backend.refunds.rules import UNSETTLED
+from backend.refunds.schemas import MOST_BANK_REFERENCE
+
+MOST = 50
+
+blueprint = Blueprint("refunds", __name__, url_prefix="/refunds")
+
+
+@blueprint.get("")
+def show() -> str:
+    """List refunds; those that need a person unless others are asked for."""
+    said = request.args.get("state", "")
+    wanted = next((known for known in handling.LISTS if known == said), Wanted.NEEDS_A_PERSON)
+    with transaction() as session:
+        found = page(
+            handling.list_refunds(
+                session,
+                wanted=wanted,
+                before=place_of(request.args.get("cursor")),
+                limit=MOST + 1,
+                now=clock.now(),
+            ),
+            limit=MOST,
+            at="created_at",
+        )
+        return render_template(
+            "console/refunds.html",
+            wanted=wanted,
+            lists=handling.LISTS,
+            refunds=found["items"],
+            next_cursor=found["next_cursor"],
+            holders=viewing.holders_by_id(session, [row.holder_id for row in found["items"]]),
+            strange=handling.list_strange(session, limit=MOST_STRANGE),
+        )
+
+
+@blueprint.get("/<uuid:refund_id>")
+def look(refund_id: UUID) -> str:
+    """Show one refund and, to those who may, what can be done about it."""
+    who = access.operator()
+    with transaction() as session:
+        refund = handling.find(session, refund_id=refund_id)
+        made = payouts.payouts_of(session, refund_id=refund_id)
+        entries = operation_log.list_entries(
+            session,
+            holder_id=refund.holder_id,
+            subject_id=refund_id,
+            before=None,
+            limit=MOST_HISTORY,
+        )
+        people = {payout.maker_id for payout in made} | {p.checker_id for p in made if p.checker_id}
+        waits = next((payout for payout in made if payout.approved is None), None)
+        return render_template(
+            "console/refund.html",
+            refund=refund,
+            holder=viewing.holders_by_id(session, [refund.holder_id])[refund.holder_id],
+            payouts=made,
+            names=operators.usernames(session, people),
+            entries=entries,
+            actors=operators.names_in_log(session, entries),
+            may_act=who.role in handling.MAY_ACT,
+            goes_on=refund.state in UNSETTLED,
+            may_pay_out=refund.state is RefundState.ABNORMAL and waits is None,
+            waits=waits,
+            made_by_me=waits is not None and waits.maker_id == who.operator_id,
+            new_payout_id=new_id(),
+            most_reference=MOST_BANK_REFERENCE,
+        )
+
+
+@blueprint.post("/<uuid:refund_id>/query")
+def ask_again(refund_id: UUID) -> Response:
+    """Ask the channel now."""
+    handling.ask_again(
+        refund_id=refund_id, channels=parts().channels, operator=_may_act(), now=clock.now()
+    )
+    return _back(refund_id)
+
+
+@blueprint.post("/<uuid:refund_id>/return")
+def give_up(refund_id: UUID) -> Response:
+    """Send it no more: the money returns."""
+    handling.give_up(
+        refund_id=refund_id, channels=parts().channels, operator=_may_act(), now=clock.now()
+    )
+    return _back(refund_id)
+
+
+@blueprint.post("/<uuid:refund_id>/payouts/<uuid:payout_id>")
+def make_payout(refund_id: UUID, payout_id: UUID) -> Response:
+    """Note a payment by hand.  The page made the id, so a form sent twice is one payout."""
+    who, reference = _may_act(), request.form.get("bank_reference", "").strip()
+    if not reference.isprintable() or not 0 < len(reference) <= MOST_BANK_REFERENCE:
+        abort(422)
+    with transaction() as session:
+        payouts.make(
+            session,
+            payout_id=payout_id,
+            refund_id=refund_id,
+            bank_reference=reference,
+            maker=who,
+            now=clock.now(),
+        )
+    return _back(refund_id)
+
+
+@blueprint.post("/<uuid:refund_id>/payouts/<uuid:payout_id>/decision")
+def decide_payout(refund_id: UUID, payout_id: UUID) -> Response:
+    """Approve or refuse what somebody else paid by hand."""
+    who, said = _may_act(), request.form.get("decision", "")
+    if said not in ("approve", "refuse"):
+        abort(422)
+    with transaction() as session:
+        payouts.decide(
+            session,
+            payout_id=payout_id,
+            refund_id=refund_id,
+            approve=said == "approve",
+            checker=who,
+            now=clock.now(),
+        )
+    return _back(refund_id)
+
+
+def _may_act() -> OperatorCaller:
+    who = access.operator()
+    who.must_be(*handling.MAY_ACT)
+    return who
+
+
+def _back(refund_id: UUID) -> Response:
+    return redirect(url_for("console.refunds.look", refund_id=refund_id), 303)

@@ -1,0 +1,167 @@
+"""Payouts by hand (线下退款): finance pays what a channel cannot send; two people answer for it."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from uuid import UUID
+
+from sqlalchemy import select, text
+from sqlalchemy.orm import Session
+
+from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.ledger import service as ledger
+from backend.ledger.models import AccountKind, TransferKind
+from backend.ledger.service import Movement
+from backend.operation_log import service as operation_log
+from backend.operators.service import OperatorCaller
+from backend.refunds import service
+from backend.refunds.models import ChannelRefund, Payout
+from backend.refunds.rules import TRANSITIONS, RefundEvent
+
+
+class PayoutNotPossible(DomainError, code="payout-not-possible", kind=Kind.CONFLICT):
+    """Only what its channel cannot send is paid by hand.  Fact: `state`."""
+
+
+class PayoutWaits(DomainError, code="payout-waits", kind=Kind.CONFLICT):
+    """Another payout of this refund waits for the second person, or was made."""
+
+
+class SecondPersonNeeded(DomainError, code="second-person-needed", kind=Kind.CONFLICT):
+    """Whoever made a payout does not decide on it."""
+
+
+class PayoutDecided(DomainError, code="payout-decided", kind=Kind.CONFLICT):
+    """Somebody has decided otherwise.  Fact: `approved`."""
+
+
+def make(
+    session: Session,
+    *,
+    payout_id: UUID,
+    refund_id: UUID,
+    bank_reference: str,
+    maker: OperatorCaller,
+    now: datetime,
+) -> tuple[Payout, bool]:
+    """Note a payment by hand, to be approved by somebody else; say whether this call was first.
+
+    Locks the payout's id, then the refund.
+
+    Raises:
+        NotFound: there is no such refund, or the id stands for a payout of another one.
+        IdReused: `payout_id` came before with other content, or from somebody else.
+        PayoutNotPossible: the refund's channel can still send it, or it has ended.
+        PayoutWaits: another one waits.
+    """
+    session.execute(text("SELECT lock_id(:id)"), {"id": payout_id})
+    refund = service.lock(session, refund_id=refund_id)
+    earlier = session.get(Payout, payout_id)
+    if earlier is not None:
+        if earlier.refund_id != refund_id:
+            raise NotFound
+        if (earlier.bank_reference, earlier.maker_id) != (bank_reference, maker.operator_id):
+            raise IdReused
+        return earlier, False
+    _must_be_possible(refund)
+    if any(payout.approved is not False for payout in payouts_of(session, refund_id=refund_id)):
+        raise PayoutWaits
+    payout = Payout(
+        id=payout_id,
+        refund_id=refund_id,
+        bank_reference=bank_reference,
+        maker_id=maker.operator_id,
+        made_at=now,
+    )
+    session.add(payout)
+    _log(session, refund, "refund.payout_make", payout, maker, now=now)
+    return payout, True
+
+
+def decide(
+    session: Session,
+    *,
+    payout_id: UUID,
+    refund_id: UUID,
+    approve: bool,
+    checker: OperatorCaller,
+    now: datetime,
+) -> tuple[Payout, bool]:
+    """Approve a payout, which ends its refund, or refuse it; say whether this call was first.
+
+    Locks the refund, then the payout.  The database itself refuses one person for both.
+
+    Raises:
+        NotFound: there is no such payout of this refund.
+        PayoutDecided: it was decided otherwise.
+        SecondPersonNeeded: the caller made it.
+        PayoutNotPossible: the channel has sent or closed the refund meanwhile.
+    """
+    refund = service.lock(session, refund_id=refund_id)
+    payout = session.scalars(
+        select(Payout)
+        .where(Payout.id == payout_id, Payout.refund_id == refund_id)
+        .with_for_update()
+        .execution_options(populate_existing=True)
+    ).one_or_none()
+    if payout is None:
+        raise NotFound
+    if payout.approved is not None:
+        if payout.approved is not approve:
+            raise PayoutDecided(approved=payout.approved)
+        return payout, False
+    if payout.maker_id == checker.operator_id:
+        raise SecondPersonNeeded
+    payout.approved, payout.checker_id, payout.decided_at = approve, checker.operator_id, now
+    if approve:
+        _must_be_possible(refund)
+        _pay(session, refund, now=now)
+    action = "refund.payout_approve" if approve else "refund.payout_refuse"
+    _log(session, refund, action, payout, checker, now=now)
+    return payout, True
+
+
+def _must_be_possible(refund: ChannelRefund) -> None:
+    if (refund.state, RefundEvent.PAID_OUT) not in TRANSITIONS:
+        raise PayoutNotPossible(state=refund.state.value)
+
+
+def _pay(session: Session, refund: ChannelRefund, *, now: datetime) -> None:
+    refund.state = TRANSITIONS[refund.state, RefundEvent.PAID_OUT]
+    refund.settled_at, refund.next_try_at = now, None
+    due = ledger.school_account(session, AccountKind.REFUNDS_DUE)
+    bank = ledger.school_account(session, AccountKind.BANK)
+    ledger.post(
+        session,
+        [Movement(TransferKind.REFUND_PAYOUT, refund.id, due, bank, refund.amount_fen)],
+        now=now,
+    )
+    service.tell(session, refund, "refund-paid-out", now=now)
+
+
+def _log(
+    session: Session,
+    refund: ChannelRefund,
+    action: str,
+    payout: Payout,
+    operator: OperatorCaller,
+    *,
+    now: datetime,
+) -> None:
+    operation_log.record(
+        session,
+        actor=operator.actor,
+        action=action,
+        holder_id=refund.holder_id,
+        subject_id=refund.id,
+        now=now,
+        payout_id=str(payout.id),
+        amount_fen=refund.amount_fen,
+        bank_reference=payout.bank_reference,
+    )
+
+
+def payouts_of(session: Session, *, refund_id: UUID) -> Sequence[Payout]:
+    """Return the payouts of a refund, newest first."""
+    return session.scalars(
+        select(Payout).where(Payout.refund_id == refund_id).order_by(Payout.made_at.desc())
+    ).all()

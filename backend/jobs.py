@@ -14,6 +14,7 @@ from backend.db import transaction
 from backend.holders.identity import forget_old_identity_steps
 from backend.http.parts import Parts
 from backend.refunds import asking as refunds
+from backend.topups import service as topups
 from backend.topups.asking import ask_due
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,15 @@ def ask_channels(parts: Parts) -> int:
 def send_refunds(parts: Parts) -> int:
     """Send the refunds that are due, and ask the channels how others stand."""
     return refunds.ask_due(channels=parts.channels, now=clock.now())
+
+
+def report_top_ups(_: Parts) -> int:
+    """Tell the operations, once a day, which top-ups somebody has to look at."""
+    with transaction() as session:
+        found = topups.unresolved(session, now=clock.now())
+    if found.frozen or found.overdue:
+        log.error("top-ups: %s frozen, %s open too long", found.frozen, found.overdue)
+    return found.frozen + found.overdue
 
 
 def expire(_: Parts) -> int:
@@ -50,6 +60,7 @@ def rotate_code_keys(parts: Parts) -> int:
 TIMETABLE: tuple[tuple[str, str, Callable[[Parts], int]], ...] = (
     ("ask-channels", "* * * * * */5", ask_channels),
     ("send-refunds", "* * * * * */5", send_refunds),
+    ("report-top-ups", "0 1 * * *", report_top_ups),  # 09:00 in Shanghai
     ("expire-cards", "* * * * *", expire),
     ("forget-identity-steps", "*/5 * * * *", forget),
     ("rotate-code-keys", "0 18 1 * *", rotate_code_keys),  # 02:00 in Shanghai, monthly

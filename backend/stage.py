@@ -44,6 +44,8 @@ def install(app: Flask, settings: Settings) -> None:
     def sandbox(path: str) -> Response:
         if not path.startswith("control/"):
             abort(404)
+        if request.headers.get("Sec-Fetch-Site", "none") not in {"none", "same-origin"}:
+            abort(403)  # any page in the browser could post here; only the faces may
         return carry(f"{sandbox_url}/{path}")
 
 

@@ -5,10 +5,20 @@ Money enters here; it leaves a purse in `backend/charges`.
 
 from payments.alipay import AlipayChannel
 from payments.alipay_mini_program import AlipayMiniProgram
+from payments.bill import (
+    MAX_BILL_BYTES,
+    Bill,
+    BillMalformed,
+    BillRow,
+    BillRowKind,
+    BillTotals,
+)
 from payments.channel import (
     MAX_NOTICE_BYTES,
     Acknowledgement,
+    BillNotReady,
     Channel,
+    ChannelBusy,
     ChannelError,
     ChannelMisconfigured,
     ChannelRejected,
@@ -44,13 +54,21 @@ from payments.wechat import WeChatPayChannel
 from payments.wechat_mini_program import WeChatMiniProgram
 
 __all__ = [
+    "MAX_BILL_BYTES",
     "MAX_NOTICE_BYTES",
     "Acknowledgement",
     "AlipayChannel",
     "AlipayConfig",
     "AlipayMiniProgram",
     "AlipayMiniProgramConfig",
+    "Bill",
+    "BillMalformed",
+    "BillNotReady",
+    "BillRow",
+    "BillRowKind",
+    "BillTotals",
     "Channel",
+    "ChannelBusy",
     "ChannelError",
     "ChannelMisconfigured",
     "ChannelRejected",

@@ -16,6 +16,7 @@ import requests
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from payments import _keys
+from payments._gate import Gate
 from payments._sdk import AliPay
 from payments._zone import SHANGHAI
 from payments.channel import ChannelMisconfigured, ChannelUnknown
@@ -53,6 +54,7 @@ class AlipayGateway:
         Raises:
             ChannelMisconfigured: a key is unusable.
         """
+        self._gate = Gate()
         self._private_key = _check_keys(app_private_key, alipay_public_key)
         self._sdk = _PostingAliPay(
             app_id, app_private_key, alipay_public_key, base_url, timeout_seconds
@@ -72,7 +74,9 @@ class AlipayGateway:
             ChannelUnknown: no answer, trouble at Alipay, or an answer that Alipay did not sign.
         """
         try:
-            return self._sdk.ask(method, dict(biz_content or {}), parameters)
+            return self._gate.call(
+                lambda: self._sdk.ask(method, dict(biz_content or {}), parameters)
+            )
         except requests.Timeout:
             raise ChannelUnknown("timeout") from None
         except requests.RequestException:

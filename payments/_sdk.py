@@ -10,7 +10,7 @@ import logging.config
 
 from wechatpayv3 import WeChatPay
 from wechatpayv3.type import WeChatPayType
-from wechatpayv3.utils import aes_decrypt
+from wechatpayv3.utils import aes_decrypt, build_authorization
 from wechatpy.client import WeChatClient
 from wechatpy.exceptions import WeChatClientException
 
@@ -36,4 +36,5 @@ __all__ = [
     "WeChatPay",
     "WeChatPayType",
     "aes_decrypt",
+    "build_authorization",
 ]

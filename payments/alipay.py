@@ -1,18 +1,22 @@
 """Alipay (支付宝), over python-alipay-sdk."""
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
+from payments import _alipay_bill
 from payments._alipay_gateway import AlipayGateway, AlipayRefused
+from payments._bill_download import download, require_finished, since_midnight_after
 from payments._plain import handle, in_utc
 from payments._refund import asked, believed_no, check, untold
 from payments._yuan import fen_from_yuan, yuan_from_fen
 from payments._zone import SHANGHAI
+from payments.bill import Bill
 from payments.channel import (
     MAX_NOTICE_BYTES,
     Acknowledgement,
+    BillNotReady,
     ChannelMisconfigured,
     ChannelRejected,
     ChannelUnknown,
@@ -28,7 +32,7 @@ from payments.channel import (
     Trade,
     TradeState,
 )
-from payments.config import AlipayConfig
+from payments.config import ALIPAY_BILL_HOSTS, AlipayConfig
 
 STATES: Final = {
     "WAIT_BUYER_PAY": TradeState.UNPAID,
@@ -58,6 +62,10 @@ REFUND_STATES: Final = {
     "REFUND_SUCCESS": RefundState.SUCCEEDED,
     "REFUND_PROCESSING": RefundState.PROCESSING,
 }
+NO_BILL: Final = "bill_not_exist"
+# Alipay says the same of a bill not written yet and of a day without a trade.  It writes bills by
+# nine in the morning; from noon on, none means no trade.
+WRITTEN_BY: Final = timedelta(hours=12)
 
 # Alipay repeats a notice for 24 h 22 min, and does not say whether it dates it afresh.
 REPEATED_FOR: Final = timedelta(hours=25)
@@ -229,6 +237,26 @@ class AlipayChannel:
             body=b"success" if accepted else b"fail", status=200, content_type="text/plain"
         )
 
+    def fetch_bill(self, day: date) -> bytes:
+        """Fetch the bill of trades, a zip.  Alipay signs its address, not its content."""
+        now = datetime.now(UTC)
+        require_finished(day, now=now)
+        wanted = {"bill_type": "trade", "bill_date": day.isoformat()}
+        try:
+            answer = self._gateway.call("alipay.data.dataservice.bill.downloadurl.query", wanted)
+        except AlipayRefused as refused:
+            if refused.code.lower().rpartition(".")[2] != NO_BILL:
+                raise ChannelRejected(refused.code) from None
+            if since_midnight_after(day, now=now) < WRITTEN_BY:
+                raise BillNotReady from None
+            return b""
+        url = self._checked(_answered(answer, "bill_download_url"))
+        return download(url, headers={}, timeout_seconds=self._config.timeout_seconds)
+
+    def read_bill(self, content: bytes, day: date) -> Bill:
+        """Read a bill of trades, the zip as it is fetched."""
+        return _alipay_bill.parse(content, day=day, seller_id=self._config.seller_id)
+
     def self_test(self) -> None:
         """Sign and verify with the app's key."""
         if not self._gateway.can_sign():
@@ -250,6 +278,24 @@ class AlipayChannel:
             return check(refund, order, trade_no=handle(answer["trade_no"]))
         except (KeyError, TypeError, ValueError):
             raise ChannelUnknown("content") from None
+
+    def _checked(self, url: str) -> str:
+        """Return the address of a bill, of Alipay's own hosts only, and never in the clear.
+
+        Alipay writes it with http; the same lies behind https.
+        """
+        try:
+            named = urlsplit(url)
+            port = named.port
+        except ValueError:
+            raise ChannelUnknown("download-host") from None
+        if self._config.sandbox:
+            if named.netloc != urlsplit(self._config.base_url).netloc:
+                raise ChannelUnknown("download-host")
+            return url
+        if named.netloc.partition(":")[0] not in ALIPAY_BILL_HOSTS or port not in {None, 80, 443}:
+            raise ChannelUnknown("download-host")
+        return urlunsplit(("https", named.netloc.partition(":")[0], named.path, named.query, ""))
 
     def _open(self, method: str, content: dict[str, str]) -> dict[str, Any]:
         try:

@@ -6,15 +6,19 @@ The rest of the product knows only these types.  WeChat Pay speaks them in `wech
     ChannelError
     ├── ChannelMisconfigured    our keys or ids are wrong: refuse to start
     ├── ChannelRejected         surely no: it was not done
-    └── ChannelUnknown          no trustworthy answer: it may have been done, ask again
+    ├── ChannelUnknown          no trustworthy answer: it may have been done, ask again
+    │   └── ChannelBusy         not even asked: the platform hangs, or too many wait for it
+    └── BillNotReady            the day's bill is not written yet: ask again later
     NoticeForged                not the platform's word to us: refuse it, touch nothing
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol
+
+from payments.bill import Bill
 
 MAX_NOTICE_BYTES: Final = 64 * 1024
 """No platform sends more; read no more of a notice's body."""
@@ -56,6 +60,20 @@ class ChannelUnknown(ChannelError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class ChannelBusy(ChannelUnknown):
+    """The platform is down, or too many wait for it: it was not asked this time.  Ask again."""
+
+    def __init__(self) -> None:
+        super().__init__("busy")
+
+
+class BillNotReady(ChannelError):
+    """The platform has not written the bill of that day yet: ask again in half an hour."""
+
+    def __init__(self) -> None:
+        super().__init__("not-ready")
 
 
 class NoticeForged(Exception):
@@ -326,6 +344,24 @@ class Channel(Protocol):
 
     def acknowledge(self, *, accepted: bool) -> Acknowledgement:
         """Tell what to answer to a notice; `accepted` only after the effect is committed."""
+
+    def fetch_bill(self, day: date) -> bytes:
+        """Fetch the bill (账单) of a day in Asia/Shanghai, as `read_bill` reads it.
+
+        Returns the file that the platform vouches for; nothing (`b""`) for a day without a trade.
+
+        Raises:
+            BillNotReady: the day is not over, or its bill not written yet.
+            ChannelRejected: the platform refuses to tell.
+            ChannelUnknown: no trustworthy answer, or a file other than the one announced.
+        """
+
+    def read_bill(self, content: bytes, day: date) -> Bill:
+        """Read a bill, also one that a person fetched at the platform's desk.  Needs no network.
+
+        Raises:
+            BillMalformed: it is not our bill of that day, or not whole.
+        """
 
     def self_test(self) -> None:
         """Prove, without the network, that our keys and ids can work.  For start-up.

@@ -10,6 +10,8 @@ from urllib.parse import urlsplit
 WECHAT_PAY_URL = "https://api.mch.weixin.qq.com"
 WECHAT_URL = "https://api.weixin.qq.com"
 ALIPAY_URL = "https://openapi.alipay.com/gateway.do"
+ALIPAY_BILL_HOSTS = frozenset({"dwbillcenter.alipay.com"})
+"""Where Alipay keeps bills for fetching."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

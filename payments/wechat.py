@@ -1,24 +1,32 @@
 """WeChat Pay (微信支付), API v3, over wechatpayv3 behind our own guard."""
 
+import hashlib
+import hmac
 import json
 import re
 import secrets
 from base64 import b64decode
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from http import HTTPStatus
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import requests
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
-from payments import _keys, _wechat_signature
+from payments import _keys, _wechat_bill, _wechat_signature
+from payments._bill_download import download, require_finished
+from payments._gate import Gate
 from payments._refund import believed_no, check, untold
-from payments._sdk import WeChatPay, WeChatPayType, aes_decrypt
+from payments._sdk import WeChatPay, WeChatPayType, aes_decrypt, build_authorization
+from payments._unpack import gunzip
 from payments._wechat_words import fen, read_refund, read_trade, text
 from payments._zone import SHANGHAI
+from payments.bill import Bill, BillMalformed
 from payments.channel import (
     Acknowledgement,
+    BillNotReady,
     ChannelMisconfigured,
     ChannelRejected,
     ChannelUnknown,
@@ -41,6 +49,8 @@ REFUND_NOT_FOUND: Final = {"RESOURCE_NOT_EXISTS", "REFUND_NOT_EXISTS", "REFUNDNO
 # These answers to a refund pass: money comes into the merchant's account, a minute goes by.
 REFUND_NOT_NOW: Final = {"NOT_ENOUGH", "FREQUENCY_LIMITED", "RATELIMIT_EXCEEDED"}
 NOT_NOW: Final = {"FREQUENCY_LIMITED", "RATELIMIT_EXCEEDED", "USERPAYING"}
+NO_BILL: Final = "NO_STATEMENT_EXIST"
+BILL_NOT_READY: Final = "STATEMENT_CREATING"
 # These answers to a create may mean that the number is taken by an order that can be paid.
 MAY_EXIST: Final = {"INVALID_REQUEST", "PARAM_ERROR", "ORDERPAID", "OUT_TRADE_NO_USED"}
 
@@ -61,6 +71,7 @@ class WeChatPayChannel:
             ChannelMisconfigured: a key or id is unusable.
         """
         self._config = config
+        self._gate = Gate()
         self._private_key, self._public_keys = _read_keys(config)
         serial, public_key = next(iter(self._public_keys.items()))
         sdk = WeChatPay(  # type: ignore[no-untyped-call]
@@ -193,12 +204,66 @@ class WeChatPayChannel:
         refusal = json.dumps({"code": "FAIL", "message": "失败"}, ensure_ascii=False).encode()
         return Acknowledgement(body=refusal, status=400, content_type="application/json")
 
+    def fetch_bill(self, day: date) -> bytes:
+        """Fetch the bill of trades, unpacked: that is the file whose hash WeChat signed.
+
+        The file itself carries no signature.
+        """
+        require_finished(day, now=datetime.now(UTC))
+        status, answer = self._ask(
+            lambda: self._sdk.trade_bill(
+                bill_date=day.isoformat(), bill_type="ALL", tar_type="GZIP"
+            )
+        )
+        code = _code(answer)
+        if code == NO_BILL:
+            return b""
+        if code == BILL_NOT_READY:
+            raise BillNotReady
+        if status != HTTPStatus.OK:
+            raise _refusal(status, code)
+        if answer.get("hash_type") != "SHA1":
+            raise ChannelUnknown("hash-type")
+        try:
+            url, told = text(answer, "download_url"), text(answer, "hash_value")
+            content = gunzip(self._download(url))
+        except (BillMalformed, ValueError):
+            raise ChannelUnknown("content") from None
+        if not hmac.compare_digest(hashlib.sha1(content).hexdigest(), told.lower()):  # noqa: S324
+            raise ChannelUnknown("hash")
+        return content
+
+    def read_bill(self, content: bytes, day: date) -> Bill:
+        """Read a bill of trades, type ALL, gzipped or not."""
+        return _wechat_bill.parse(content, day=day, merchant_id=self._config.merchant_id)
+
     def self_test(self) -> None:
         """Sign and verify with the merchant's key."""
         message = secrets.token_hex(16)
         signature = b64decode(self._sdk.sign([message]))
         if not _keys.signs(self._private_key, signature, f"{message}\n".encode()):
             raise ChannelMisconfigured(self.name, ["merchant_private_key cannot sign"])
+
+    def _download(self, url: str) -> bytes:
+        """Fetch a bill's file with a signed request, from WeChat's own gateway only."""
+        official, named = urlsplit(self._config.base_url), urlsplit(url)
+        if (named.scheme, named.netloc) != (official.scheme, official.netloc):
+            raise ChannelUnknown("download-host")
+        if not named.path.startswith("/v3/bill") or named.fragment:
+            raise ChannelUnknown("download-path")
+        target = requests.Request("GET", url).prepare().path_url  # as it will be sent, so signed
+        authorization = build_authorization(  # type: ignore[no-untyped-call]
+            target,
+            "GET",
+            self._config.merchant_id,
+            self._config.merchant_serial,
+            self._private_key,
+        )
+        return download(
+            url,
+            headers={"Authorization": authorization, "Accept": "application/json, */*"},
+            timeout_seconds=self._config.timeout_seconds,
+        )
 
     def _ask(self, call: Callable[[], tuple[int, Any]]) -> tuple[int, dict[str, Any]]:
         """Call the SDK and return a status below 500 with its JSON object, empty if there is none.
@@ -207,7 +272,7 @@ class WeChatPayChannel:
             ChannelUnknown: no answer, a 5xx, or a 2xx whose signature does not hold.
         """
         try:
-            status, content = call()
+            status, content = self._gate.call(call)
         except ChannelUnknown:
             raise
         except requests.Timeout:

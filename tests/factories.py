@@ -109,11 +109,12 @@ def make_holder(
     balance_fen: int = 0,
     subsidy_fen: int = 0,
     platform: str = "wechat",
+    account_id: str | None = None,
     **person: Any,
 ) -> Bound:
     """Make somebody with a bound, logged-in phone, a virtual card, and money in the purses."""
     known, now = make_person(parts, **person), clock.now()
-    account_id = secrets.token_hex(8)
+    account_id = account_id or secrets.token_hex(8)
     with transaction() as session:
         token, _ = login.log_in(
             session,

@@ -88,6 +88,19 @@ def find_card(session: Session, *, holder_id: UUID, kind: CardKind) -> Card | No
     ).one_or_none()
 
 
+def is_account_closed(session: Session, *, holder_id: UUID) -> bool:
+    """Say whether an account is closing or closed (销户): it takes no money any more.
+
+    Whoever holds the main purse's lock is sure of it until commit: a closing locks it, too.
+    """
+    states = set(
+        session.scalars(
+            select(Card.state).where(Card.holder_id == holder_id, Card.state != CardState.VOID)
+        )
+    )
+    return CardState.CLOSING in states or states == {CardState.CLOSED}
+
+
 def list_cards(session: Session, *, holder_id: UUID) -> Sequence[Card]:
     """Return every card that a holder has or had, newest first."""
     return session.scalars(

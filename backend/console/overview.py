@@ -29,6 +29,7 @@ def show() -> str:
             charges=figures.figures_of_day(session, day=today),
             days=figures.totals_by_day(session, days=DAYS, now=now),
             top_ups=topups.figures_by_state(session, since=start_of_day(today)),
+            unresolved=topups.unresolved(session, now=now),
             alarms=heartbeats.list_alarms(session, now=now),
             reviews=cases.count_open(session, role=access.operator().role)
             if access.may_open("reviews")

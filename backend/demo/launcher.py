@@ -111,7 +111,7 @@ def _serve(stack: ExitStack) -> None:
         f"  stage    {addresses['stage_url']}   phone, till and gate side by side\n"
         f"  console  {addresses['console_url']}   for the staff in the demo file\n"
         f"  API      {base_url}/docs\n"
-        f"  sandbox  {sandbox_url}\n"
+        f"  sandbox  {sandbox_url}/   WeChat and Alipay: orders, notices, faults\n"
         f"  people, terminals, staff: {VAR / 'demo.json'}\n"
         f"Ctrl-C stops it; the data stays.",
         flush=True,

@@ -1,6 +1,7 @@
 """What operations asks: is it alive, is it ready, how much, and which keys check codes."""
 
 import os
+from datetime import timedelta
 from time import perf_counter
 from typing import Any
 
@@ -32,9 +33,11 @@ SECONDS = Histogram(
 )
 RETRY_AFTER_SECONDS = 2
 WAITING = (
-    "SELECT state, count(*) FROM top_ups"
+    "SELECT state, count(*), count(*) FILTER (WHERE created_at < :overdue) FROM top_ups"
     " WHERE state IN ('created', 'pending', 'closing', 'exception') GROUP BY state"
 )
+OVERDUE = timedelta(hours=26)
+"""A top-up that is open for longer is unresolved: alert on more than none."""
 
 
 def install(app: Flask) -> None:
@@ -91,10 +94,14 @@ def metrics() -> Response:
         registry.register(SECONDS)
     lines = [generate_latest(registry).decode()]
     with transaction() as session:
-        waiting = session.execute(text(WAITING)).all()
+        waiting = session.execute(text(WAITING), {"overdue": clock.now() - OVERDUE}).all()
     lines.append("# HELP campus_card_top_ups Top-ups that are not settled.\n")
     lines.append("# TYPE campus_card_top_ups gauge\n")
-    lines.extend(f'campus_card_top_ups{{state="{state}"}} {count}\n' for state, count in waiting)
+    lines.extend(f'campus_card_top_ups{{state="{state}"}} {count}\n' for state, count, _ in waiting)
+    overdue = sum(count for *_, count in waiting)
+    lines.append("# HELP campus_card_top_ups_unresolved Top-ups open for more than 26 hours.\n")
+    lines.append("# TYPE campus_card_top_ups_unresolved gauge\n")
+    lines.append(f"campus_card_top_ups_unresolved {overdue}\n")
     return Response("".join(lines), content_type=CONTENT_TYPE_LATEST)
 
 

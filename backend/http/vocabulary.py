@@ -199,9 +199,10 @@ MEANINGS: dict[str, str] = {
     "CredentialReply.token": "Bearer token, shown once; null for a terminal with a device key.",
     "Event.kind": (
         "`charge-approved`, `charge-declined`, `charge-voided`, `charge-reversed`, "
-        "`top-up-paid`, `passage-allowed`, `passage-denied`, `card-lost`, `card-restored`, "
-        "`limits-changed`, `charge-late`, `arrears-opened`, `arrears-settled`, `refund-requested`, "
-        "`refund-succeeded`, `refund-returned`, `refund-paid-out`; more may come."
+        "`top-up-paid`, `top-up-returned`, `passage-allowed`, `passage-denied`, `card-lost`, "
+        "`card-restored`, `limits-changed`, `charge-late`, `arrears-opened`, `arrears-settled`, "
+        "`refund-requested`, `refund-succeeded`, `refund-returned`, `refund-paid-out`; "
+        "more may come."
     ),
     "EventsReply.items": "Oldest first; facts of the event stand beside the fixed members.",
     "MeReply.delegation_id": (
@@ -224,6 +225,7 @@ MEANINGS: dict[str, str] = {
     "TopUpReply.amount_fen": "How much is topped up, in whole fen.",
     "TopUpReply.paid_at": "When it was credited (到账).",
     "TopUpRequest.amount_fen": "How much to top up, in whole fen.",
+    "TopUpRequest.replaces": "The unpaid order in whose place this one stands.",
     "VirtualCardReply.state": "How the card stands.",
     "ChargeReply.state": "How it ended (消费状态).",
     "ReversalRequest.amount_fen": "How much of the price to give back, in whole fen.",
@@ -547,6 +549,11 @@ FACTS: dict[str, dict[str, Any]] = {
     "holder-numbers-unknown": {"unknown": ["rules.0.holder_numbers.3"]},
     "insufficient-balance": {"balance_fen": 320, "short_fen": 530},
     "too-many-unpaid": {"orders": 10},
+    "top-up-paid": {
+        "top_up_id": "018f6f3e-9c1a-7b2d-8a45-0c6d1e2f3a4b",
+        "state": "paid",
+        "amount_fen": 5000,
+    },
     "limit-exceeded": {"limit": "per_day", "limit_fen": 20000, "spent_fen": 19500},
     "operator-locked": {"retry_after": 600},
     "reversal-too-large": {"reversible_fen": 500},

@@ -29,6 +29,8 @@ class TopUpState(StrEnum):
     """下单失败"""
     EXCEPTION = "exception"
     """异常: paid, but not as ordered; frozen for a person to settle"""
+    RETURNED = "returned"
+    """已原路退回: paid, but no purse takes it: it goes back where it came from"""
 
 
 class TopUp(Base):
@@ -38,6 +40,10 @@ class TopUp(Base):
     __table_args__ = (
         UniqueConstraint("channel", "trade_no"),
         Index(None, "holder_id", "created_at"),
+        # Whatever of one wish is paid, and however often: one is credited.
+        Index(
+            "uq_top_ups_credited", "wish_id", unique=True, postgresql_where=text("state = 'paid'")
+        ),
         Index(
             "ix_top_ups_due",
             "next_query_at",
@@ -49,6 +55,10 @@ class TopUp(Base):
     holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
     channel: Mapped[str]
     amount_fen: Mapped[Fen]
+    replaces_id: Mapped[UUID | None] = mapped_column(ForeignKey("top_ups.id"))
+    """The unpaid order that this one stands for: its holder chose another channel or amount."""
+    wish_id: Mapped[UUID]
+    """The first order of the holder's wish to top up: its own id, unless it replaces another."""
     state: Mapped[TopUpState]
     payer_sealed: Mapped[bytes | None] = mapped_column(LargeBinary)
     """The platform account that pays; None when another platform is to show a code."""
@@ -86,12 +96,49 @@ class HolderRefund(Base):
     policy_ids: Mapped[list[Any]]
 
 
+class StrayReason(StrEnum):
+    """Why no purse takes a payment."""
+
+    SECOND_PAYMENT = "second_payment"
+    """重复支付: the order had been paid already"""
+    OTHER_CHANNEL = "other_channel"
+    """The order was to be paid through another channel."""
+    REPLACED = "replaced"
+    """Another order of the same wish was credited."""
+    ACCOUNT_CLOSED = "account_closed"
+    """The account is closing or closed (销户)."""
+
+
+class StrayPayment(Base):
+    """A payment that came in and is never credited (多付款): it goes back where it came from.
+
+    The key of channel and number makes it go back once, whoever brings the news, and how often.
+    """
+
+    __tablename__ = "stray_payments"
+    __table_args__ = (UniqueConstraint("channel", "trade_no"), Index(None, "top_up_id"))
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    channel: Mapped[str]
+    """The one that it came through."""
+    trade_no: Mapped[str]
+    """The platform's number of this payment."""
+    top_up_id: Mapped[UUID] = mapped_column(ForeignKey("top_ups.id"))
+    """The order whose number it carries."""
+    amount_fen: Mapped[Fen]
+    reason: Mapped[StrayReason]
+    paid_at: Mapped[datetime]
+    received_at: Mapped[datetime]
+
+
 class NoticeOutcome(StrEnum):
     """What became of a channel's notice."""
 
     CREDITED = "credited"
     ALREADY_SETTLED = "already_settled"
     IGNORED = "ignored"
+    RETURNED = "returned"
+    """Paid, but no purse takes it: kept as a stray payment, and sent back."""
     MISMATCH = "mismatch"
     """Well signed, but not what was ordered: recorded, not credited."""
     UNKNOWN_ORDER = "unknown_order"

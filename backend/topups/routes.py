@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -24,11 +25,14 @@ from backend.http.problems import raises
 from backend.http.rates import TooManyRequests
 from backend.topups import asking, refunding, service
 from backend.topups.models import TopUp, TopUpState
+from backend.topups.rules import UNPAID
 from backend.topups.schemas import TopUpList, TopUpReply, TopUpRequest
-from backend.topups.service import ChannelOff, Question, TooManyUnpaid
-from payments import Channel, NoticeForged
+from backend.topups.service import AlreadyPaid, ChannelOff, TooManyUnpaid
+from payments import Channel, ChannelBusy, NoticeForged
 
 SYNCS_A_MINUTE = 60
+ORDERS_A_MINUTE = 60
+SETTLED = (TopUpState.PAID, TopUpState.RETURNED, TopUpState.EXCEPTION)
 
 log = logging.getLogger(__name__)
 
@@ -53,6 +57,8 @@ callbacks = guard(
     NotFound,
     IdReused,
     ChannelOff,
+    TooManyRequests,
+    AlreadyPaid,
     CardExpired,
     AccountClosed,
     LimitExceeded,
@@ -66,19 +72,34 @@ def create_top_up(body: dict[str, Any], top_up_id: UUID) -> Any:
     `client_params` is null while the channel has not answered: ask again with the same id.  From
     its answer on, every retry gets that one, `pending`, for ever; how the order stands by now,
     paid or closed, is for `GET` to tell.
+
+    `replaces` names the unpaid order in whose place this one stands, because the holder chose
+    another channel or amount.  It is closed at its channel first; if it was paid meanwhile it is
+    credited, and this one is refused with `top-up-paid`.  While its channel does not say whether it
+    is closed, this one goes on: of the two, whichever is paid second goes back to its payer.
     """
     who: HolderCaller = caller()
     own, name = parts(), body["channel"]
     channel = own.channels.get(name)
     if channel is None:
         raise ChannelOff(channel=name)
+    content = {
+        "top_up_id": top_up_id,
+        "holder_id": who.holder_id,
+        "channel": name,
+        "amount_fen": body["amount_fen"],
+        "replaces_id": body.get("replaces"),
+    }
+    with transaction() as session:
+        earlier = service.find_earlier(session, **content)
+    if earlier is None:
+        own.rates.count(f"top-up:{who.bound_to}", most=ORDERS_A_MINUTE, seconds=60)
+        if content["replaces_id"] is not None:
+            _withdraw(content["replaces_id"], who)
     with transaction() as session:
         top_up, first = service.order(
             session,
-            top_up_id=top_up_id,
-            holder_id=who.holder_id,
-            channel=name,
-            amount_fen=body["amount_fen"],
+            **content,
             payer_sealed=who.account_sealed if who.platform == name else None,
             actor=who.actor,
             now=clock.now(),
@@ -86,6 +107,22 @@ def create_top_up(body: dict[str, Any], top_up_id: UUID) -> Any:
     if top_up.state is TopUpState.CREATED:
         top_up = asking.place_order(top_up, channel=channel, sealer=own.sealer)
     return _as_ordered(top_up), 201 if first else 200
+
+
+def _withdraw(top_up_id: UUID, who: HolderCaller) -> None:
+    """Have the order that is to be replaced closed at its channel, now, however young it is.
+
+    Raises:
+        NotFound: there is none, or it is somebody else's.
+        AlreadyPaid: it was paid.
+    """
+    now = clock.now()
+    with transaction() as session:
+        top_up = service.find(session, top_up_id=top_up_id, holder_id=who.holder_id)
+    channel = parts().channels.get(top_up.channel)
+    if channel is not None and top_up.state in (*UNPAID, TopUpState.CLOSING):
+        top_up = asking.close(service.question_about(top_up, now=now), channel=channel, now=now)
+    service.refuse_paid(top_up)
 
 
 def _as_ordered(top_up: TopUp) -> Any:
@@ -104,6 +141,11 @@ def _replies(session: Session, top_ups: Sequence[TopUp]) -> list[dict[str, Any]]
     """Return top-ups with what of them has gone back or is on its way."""
     back = refunding.refunded_fen(session, top_ups)
     return [_reply(top_up, back[top_up.id]) for top_up in top_ups]
+
+
+def _standing(top_up: TopUp) -> dict[str, Any]:
+    with transaction() as session:
+        return _replies(session, [top_up])[0]
 
 
 @blueprint.route("", methods=["GET"])
@@ -143,14 +185,40 @@ def sync_top_up(top_up_id: UUID) -> Any:
     own.rates.count(f"sync:{who.bound_to}", most=SYNCS_A_MINUTE, seconds=60)
     with transaction() as session:
         top_up = service.find(session, top_up_id=top_up_id, holder_id=who.holder_id)
-        known = _replies(session, [top_up])[0]
+    return _standing(_ask(top_up, now=now))
+
+
+def _ask(top_up: TopUp, *, now: datetime) -> TopUp:
+    """Ask the channel about an order that is not settled; one that is busy, the job asks later."""
+    own = parts()
     channel = own.channels.get(top_up.channel)
-    if channel is None or top_up.state in (TopUpState.PAID, TopUpState.EXCEPTION):
-        return known
-    question = Question(
-        top_up.id, top_up.channel, top_up.out_trade_no, expired=now >= top_up.expires_at
-    )
-    return _reply(asking.ask(question, channel=channel, sealer=own.sealer, now=now))
+    if channel is not None and top_up.state not in SETTLED:
+        with suppress(ChannelBusy):
+            question = service.question_about(top_up, now=now)
+            return asking.ask(question, channel=channel, sealer=own.sealer, now=now)
+    return top_up
+
+
+@blueprint.route("/<uuid:top_up_id>/cancel", methods=["POST"])
+@raises(blueprint, Unauthenticated, NotBound, NotFound, TooManyRequests)
+@blueprint.response(200, TopUpReply)
+def cancel_top_up(top_up_id: UUID) -> Any:
+    """Give up an unpaid top-up; the answer says how it stands.
+
+    `closed` only when its channel says that nobody can pay it any more; `closing` until then;
+    `paid` when the payer was faster.  WeChat Pay closes no order younger than five minutes at a
+    mere wish: until then it is `closing`, and a payment of it is credited.
+    """
+    who: HolderCaller = caller()
+    own, now = parts(), clock.now()
+    own.rates.count(f"sync:{who.bound_to}", most=SYNCS_A_MINUTE, seconds=60)
+    with transaction() as session:
+        top_up = service.cancel(
+            session, top_up_id=top_up_id, holder_id=who.holder_id, actor=who.actor, now=now
+        )
+    if top_up.state is TopUpState.CLOSING:
+        top_up = _ask(top_up, now=now)
+    return _standing(top_up)
 
 
 def _notice(media_type: str) -> dict[str, Any]:

@@ -12,6 +12,7 @@ MOST_TOP_UP_FEN = 10_000_000
 class TopUpRequest(ma.Schema):
     channel = Word(PLATFORMS, required=True)
     amount_fen = FenField(required=True, validate=ma.validate.Range(1, MOST_TOP_UP_FEN))
+    replaces = ma.fields.UUID()
 
 
 class TopUpReply(ma.Schema):

@@ -1,9 +1,10 @@
-"""Top-ups (充值): ordering them, and `settle`, the only place that credits one."""
+"""Top-ups (充值): ordering them, and `settle`, the only place that credits one or sends it back."""
 
 import hashlib
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import ColumnElement, func, select, text, true
@@ -11,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from backend.arrears import service as arrears
 from backend.cards.models import CardKind, CardState
-from backend.cards.service import STANDS_AGAINST, find_card
+from backend.cards.service import STANDS_AGAINST, AccountClosed, find_card, is_account_closed
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders.limits import LimitExceeded
 from backend.ids import new_id
@@ -26,8 +27,19 @@ from backend.operation_log.service import Actor
 from backend.policies.service import policies_at
 from backend.refunds import service as refunds
 from backend.refunds.service import RefundOutcome
-from backend.topups.models import ChannelNotice, NoticeOutcome, TopUp, TopUpState
-from backend.topups.rules import LAST_LOOK, RETRY, TRANSITIONS, TopUpEvent, next_query_at
+from backend.topups import strays
+from backend.topups.models import ChannelNotice, NoticeOutcome, StrayReason, TopUp, TopUpState
+from backend.topups.rules import (
+    LAST_LOOK,
+    OVERDUE,
+    RETRY,
+    TRANSITIONS,
+    UNPAID,
+    UNRESOLVED,
+    TopUpEvent,
+    close_due_at,
+    next_query_at,
+)
 from payments import CloseOutcome, Notice, NoticeEvent, Prepayment, Trade, TradeState
 
 POLICIES = (
@@ -36,7 +48,6 @@ POLICIES = (
     "top_up.most_balance_fen",
     "top_up.valid_minutes",
 )
-UNPAID = (TopUpState.CREATED, TopUpState.PENDING)
 LEASE = timedelta(seconds=60)
 
 
@@ -46,6 +57,36 @@ class ChannelOff(DomainError, code="channel-off", kind=Kind.CONFLICT):
 
 class TooManyUnpaid(DomainError, code="too-many-unpaid", kind=Kind.CONFLICT):
     """Too many orders wait to be paid: pay one, or let it run out.  Fact: `orders`."""
+
+
+class AlreadyPaid(DomainError, code="top-up-paid", kind=Kind.CONFLICT):
+    """The order to be replaced was paid meanwhile.  Facts: `top_up_id`, `state`, `amount_fen`."""
+
+
+def find_earlier(
+    session: Session,
+    *,
+    top_up_id: UUID,
+    holder_id: UUID,
+    channel: str,
+    amount_fen: Fen,
+    replaces_id: UUID | None = None,
+) -> TopUp | None:
+    """Return the order that this id and content made before, None if there is none.
+
+    Raises:
+        NotFound: somebody else's order has this id.
+        IdReused: `top_up_id` came before with other content.
+    """
+    earlier = session.get(TopUp, top_up_id)
+    if earlier is None:
+        return None
+    if earlier.holder_id != holder_id:
+        raise NotFound
+    content = (earlier.channel, earlier.amount_fen, earlier.replaces_id)
+    if content != (channel, amount_fen, replaces_id):
+        raise IdReused
+    return earlier
 
 
 def order(
@@ -58,38 +99,38 @@ def order(
     payer_sealed: bytes | None,
     actor: Actor,
     now: datetime,
+    replaces_id: UUID | None = None,
 ) -> tuple[TopUp, bool]:
     """Store an order, before anybody asks the channel for it; say whether this call was the first.
 
-    Locks the order's id, then the holder's main purse, so that limits count every order.
+    Locks the order's id, the order that it replaces, then the holder's main purse, so that limits
+    count every order, and no payment of the replaced one slips in between.
 
     Raises:
-        NotFound: somebody else's order has this id.
+        NotFound: somebody else's order has this id, or is to be replaced; or there is none.
         IdReused: `top_up_id` came before with other content.
+        AlreadyPaid: the order to be replaced was paid.
         CardExpired, AccountClosed: the account takes no money any more; a lost card does.
         LimitExceeded: too little, too much, or too high a balance.
         TooManyUnpaid: as many as are allowed wait to be paid.
     """
     session.execute(text("SELECT lock_id(:id)"), {"id": top_up_id})
-    earlier = session.get(TopUp, top_up_id)
-    if earlier is not None:
-        if earlier.holder_id != holder_id:
-            raise NotFound
-        if (earlier.channel, earlier.amount_fen) != (channel, amount_fen):
-            raise IdReused
-        return earlier, False
-    purse = ledger.lock_purse(session, holder_id=holder_id)
-    virtual = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
-    if virtual is not None and virtual.state not in (CardState.LOST, CardState.FROZEN):
-        refusal = STANDS_AGAINST.get(virtual.state)
-        if refusal is not None:
-            raise refusal
-    policies = policies_at(session, now)
-    unpaid = session.scalar(
-        select(func.count())
-        .select_from(TopUp)
-        .where(TopUp.holder_id == holder_id, TopUp.state.in_(UNPAID), TopUp.expires_at > now)
+    earlier = find_earlier(
+        session,
+        top_up_id=top_up_id,
+        holder_id=holder_id,
+        channel=channel,
+        amount_fen=amount_fen,
+        replaces_id=replaces_id,
     )
+    if earlier is not None:
+        return earlier, False
+    wish_id = top_up_id
+    if replaces_id is not None:
+        wish_id = _lock_replaced(session, top_up_id=replaces_id, holder_id=holder_id).wish_id
+    purse = ledger.lock_purse(session, holder_id=holder_id)
+    _refuse_dead_account(session, holder_id=holder_id)
+    policies = policies_at(session, now)
     for name, limit, exceeded in (
         ("least", policies["top_up.least_fen"], amount_fen < policies["top_up.least_fen"]),
         ("most", policies["top_up.most_fen"], amount_fen > policies["top_up.most_fen"]),
@@ -101,7 +142,8 @@ def order(
     ):
         if exceeded:
             raise LimitExceeded(limit=f"top_up_{name}", limit_fen=limit)
-    if (unpaid or 0) >= policies["top_up.unpaid_orders"]:
+    unpaid = _count_unpaid(session, holder_id=holder_id, now=now)
+    if unpaid >= policies["top_up.unpaid_orders"]:
         raise TooManyUnpaid(orders=unpaid)
     expires_at = now + timedelta(minutes=policies["top_up.valid_minutes"])
     top_up = TopUp(
@@ -109,6 +151,8 @@ def order(
         holder_id=holder_id,
         channel=channel,
         amount_fen=amount_fen,
+        replaces_id=replaces_id,
+        wish_id=wish_id,
         state=TopUpState.CREATED,
         payer_sealed=payer_sealed,
         created_at=now,
@@ -129,8 +173,54 @@ def order(
         now=now,
         channel=channel,
         amount_fen=amount_fen,
+        replaces=str(replaces_id) if replaces_id else None,
     )
     return top_up, True
+
+
+def _lock_replaced(session: Session, *, top_up_id: UUID, holder_id: UUID) -> TopUp:
+    """Return the order to be replaced, locked, if nothing was paid for it."""
+    replaced = session.get(TopUp, top_up_id, with_for_update=True, populate_existing=True)
+    if replaced is None or replaced.holder_id != holder_id:
+        raise NotFound
+    refuse_paid(replaced)
+    return replaced
+
+
+def refuse_paid(top_up: TopUp) -> None:
+    """Refuse to replace an order that brought money.
+
+    Raises:
+        AlreadyPaid: it was credited, or waits for a person.
+    """
+    if top_up.state in (TopUpState.PAID, TopUpState.EXCEPTION):
+        raise AlreadyPaid(
+            top_up_id=str(top_up.id), state=top_up.state.value, amount_fen=top_up.amount_fen
+        )
+
+
+def _refuse_dead_account(session: Session, *, holder_id: UUID) -> None:
+    """Refuse money for an account that takes none.
+
+    Raises:
+        CardExpired, AccountClosed: by the virtual card's state; a lost or frozen one takes it.
+    """
+    virtual = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
+    if virtual is not None and virtual.state not in (CardState.LOST, CardState.FROZEN):
+        refusal = STANDS_AGAINST.get(virtual.state)
+        if refusal is not None:
+            raise refusal
+    if is_account_closed(session, holder_id=holder_id):
+        raise AccountClosed
+
+
+def _count_unpaid(session: Session, *, holder_id: UUID, now: datetime) -> int:
+    counted = session.scalar(
+        select(func.count())
+        .select_from(TopUp)
+        .where(TopUp.holder_id == holder_id, TopUp.state.in_(UNPAID), TopUp.expires_at > now)
+    )
+    return counted or 0
 
 
 def note_ordered(session: Session, *, top_up_id: UUID, prepayment: Prepayment) -> TopUp:
@@ -146,7 +236,7 @@ def note_refused(session: Session, *, top_up_id: UUID) -> TopUp:
     """Note that the channel surely refused the order."""
     top_up = session.get_one(TopUp, top_up_id, with_for_update=True)
     if _happen(top_up, TopUpEvent.REFUSED):
-        top_up.next_query_at = None
+        top_up.next_query_at = top_up.expires_at + LAST_LOOK
     return top_up
 
 
@@ -165,43 +255,74 @@ def settle(
 
     The only writer of PAID: notices, the query job, the phone's question and the bill all come
     here.  Locks the order, then the purse.  A payment of a closed order is credited too: the money
-    came.  A wrong amount or currency, money that already went back, or a payment that another order
-    was credited for, freezes the order for a person.  What is credited pays arrears first.
+    came.  What is credited pays arrears first.
+
+    A payment that no purse takes goes back: of an order that was paid before, through another
+    channel than ordered, for an account that is closing, or of a wish that another order fulfilled.
+    A wrong amount or currency, money that already went back, or a payment that another order was
+    credited for, freezes the order for a person.
     """
-    top_up = _find_order(session, channel=channel, out_trade_no=trade.out_trade_no)
+    top_up = _find_order(session, out_trade_no=trade.out_trade_no)
     if top_up is None:
         return NoticeOutcome.UNKNOWN_ORDER
     if trade.state not in (TradeState.PAID, TradeState.REFUNDED):
         return NoticeOutcome.IGNORED
+    stray = _reason_to_return(top_up, channel=channel, trade=trade)
+    if stray is not None:
+        return _return(session, top_up, channel, trade, stray, via=via, now=now)
     as_ordered = (trade.amount_fen, trade.currency) == (top_up.amount_fen, "CNY")
+    if top_up.state in (TopUpState.PAID, TopUpState.RETURNED):
+        known = as_ordered and trade.trade_no
+        return NoticeOutcome.ALREADY_SETTLED if known else NoticeOutcome.MISMATCH
     if (
         not as_ordered
         or not trade.trade_no
         or trade.state is TradeState.REFUNDED
-        or _credited_elsewhere(session, top_up, trade.trade_no)
+        or _settled_elsewhere(session, top_up, channel=channel, trade_no=trade.trade_no)
     ):
-        if top_up.state is TopUpState.PAID and as_ordered:
-            return NoticeOutcome.ALREADY_SETTLED
         if _happen(top_up, TopUpEvent.PAID_WRONG):
             _log(session, top_up, "top_up.exception", via=via, now=now)
             top_up.next_query_at = None
         return NoticeOutcome.MISMATCH
-    if not _happen(top_up, TopUpEvent.PAID):
-        return NoticeOutcome.ALREADY_SETTLED
+    return _take(session, top_up, trade, via=via, now=now)
+
+
+def _reason_to_return(top_up: TopUp, *, channel: str, trade: Trade) -> StrayReason | None:
+    """Say why a payment with an order's number is not the one that the order waits for."""
+    if channel != top_up.channel:
+        return StrayReason.OTHER_CHANNEL
+    settled = top_up.state in (TopUpState.PAID, TopUpState.RETURNED)
+    if settled and trade.trade_no and trade.trade_no != top_up.trade_no:
+        return StrayReason.SECOND_PAYMENT
+    return None
+
+
+def _take(
+    session: Session, top_up: TopUp, trade: Trade, *, via: str, now: datetime
+) -> NoticeOutcome:
+    """Credit a payment that is as ordered, or send it back.
+
+    The purse's lock keeps the payments of one wish, and the closing of the account, in a row.
+    """
+    purse = ledger.lock_purse(session, holder_id=top_up.holder_id)
+    reason = _stands_against(session, top_up)
+    if not _happen(top_up, TopUpEvent.PAID_STRAY if reason else TopUpEvent.PAID):
+        return NoticeOutcome.ALREADY_SETTLED  # frozen: a person settles it
     top_up.trade_no = trade.trade_no
     top_up.paid_at = trade.paid_at or now
     top_up.next_query_at = None
-    purse = ledger.lock_purse(session, holder_id=top_up.holder_id)
+    if reason is not None:
+        return _return(session, top_up, top_up.channel, trade, reason, via=via, now=now)
     ledger.post(
         session,
         [
             Movement(
                 TransferKind.TOP_UP,
                 top_up.id,
-                ledger.school_account(session, AccountKind.CHANNEL, channel),
+                ledger.school_account(session, AccountKind.CHANNEL, top_up.channel),
                 purse.id,
                 top_up.amount_fen,
-                {"channel": channel},
+                {"channel": top_up.channel},
             )
         ],
         now=now,
@@ -214,35 +335,71 @@ def settle(
         now=now,
         top_up_id=str(top_up.id),
         amount_fen=top_up.amount_fen,
-        channel=channel,
+        channel=top_up.channel,
         balance_fen=ledger.balance_of(session, holder_id=top_up.holder_id),
     )
     _log(session, top_up, "top_up.settle", via=via, now=now)
     return NoticeOutcome.CREDITED
 
 
-def _credited_elsewhere(session: Session, top_up: TopUp, trade_no: str) -> bool:
+def _stands_against(session: Session, top_up: TopUp) -> StrayReason | None:
+    """Say why a purse, whose lock the caller holds, does not take the payment of an order."""
+    fulfilled = select(TopUp.id).where(
+        TopUp.wish_id == top_up.wish_id, TopUp.state == TopUpState.PAID, TopUp.id != top_up.id
+    )
+    if session.scalar(fulfilled) is not None:
+        return StrayReason.REPLACED
+    if is_account_closed(session, holder_id=top_up.holder_id):
+        return StrayReason.ACCOUNT_CLOSED
+    return None
+
+
+def _return(
+    session: Session,
+    top_up: TopUp,
+    channel: str,
+    trade: Trade,
+    reason: StrayReason,
+    *,
+    via: str,
+    now: datetime,
+) -> NoticeOutcome:
+    """Send a payment back that carries a locked order's number, once; what cannot be, is told."""
+    elsewhere = _settled_elsewhere(session, top_up, channel=channel, trade_no=trade.trade_no or "")
+    if elsewhere or not strays.can_go_back(trade):
+        _log(session, top_up, "top_up.stray_mismatch", via=via, now=now, channel=channel)
+        return NoticeOutcome.MISMATCH
+    stray = strays.take(
+        session, top_up=top_up, channel=channel, trade=trade, reason=reason, now=now
+    )
+    if stray is None:
+        return NoticeOutcome.ALREADY_SETTLED
+    _log(
+        session, top_up, "top_up.return", via=via, now=now, channel=channel, reason=reason.value,
+        returned_fen=stray.amount_fen,
+    )  # fmt: skip
+    return NoticeOutcome.RETURNED
+
+
+def _settled_elsewhere(session: Session, top_up: TopUp, *, channel: str, trade_no: str) -> bool:
     """Say whether another order has this payment; the unique key says so even in a race."""
     other = select(TopUp.id).where(
-        TopUp.channel == top_up.channel, TopUp.trade_no == trade_no, TopUp.id != top_up.id
+        TopUp.channel == channel, TopUp.trade_no == trade_no, TopUp.id != top_up.id
     )
     return session.scalar(other) is not None
 
 
-def _find_order(session: Session, *, channel: str, out_trade_no: str) -> TopUp | None:
+def _find_order(session: Session, *, out_trade_no: str) -> TopUp | None:
     try:
         top_up_id = UUID(hex=out_trade_no)
     except ValueError:
         return None
-    return session.scalars(
-        select(TopUp)
-        .where(TopUp.id == top_up_id, TopUp.channel == channel)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one_or_none()
+    return session.get(TopUp, top_up_id, with_for_update=True, populate_existing=True)
 
 
-def _log(session: Session, top_up: TopUp, action: str, *, via: str, now: datetime) -> None:
+def _log(
+    session: Session, top_up: TopUp, action: str, *, via: str, now: datetime, **facts: Any
+) -> None:
     operation_log.record(
         session,
         actor=Actor(LogChannel.PLATFORM, top_up.channel),
@@ -253,6 +410,7 @@ def _log(session: Session, top_up: TopUp, action: str, *, via: str, now: datetim
         via=via,
         amount_fen=top_up.amount_fen,
         state=top_up.state.value,
+        **facts,
     )
 
 
@@ -278,6 +436,7 @@ def receive_notice(
 ACKNOWLEDGED = (
     NoticeOutcome.CREDITED,
     NoticeOutcome.ALREADY_SETTLED,
+    NoticeOutcome.RETURNED,
     NoticeOutcome.IGNORED,
     NoticeOutcome.REFUND_NOTED,
     NoticeOutcome.UNKNOWN_REFUND,
@@ -308,7 +467,7 @@ def _keep(
 ) -> None:
     top_up_id = None
     if notice is not None:
-        top_up = _find_order(session, channel=channel, out_trade_no=notice.trade.out_trade_no)
+        top_up = _find_order(session, out_trade_no=notice.trade.out_trade_no)
         top_up_id = top_up.id if top_up else None
     session.add(
         ChannelNotice(
@@ -326,35 +485,37 @@ def _keep(
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """An order that its channel is to be asked about."""
+    """An order that its channel is to be asked about, and closed at if it is not `wanted`."""
 
     top_up_id: UUID
     channel: str
     out_trade_no: str
-    expired: bool
+    wanted: bool
 
 
-def claim_due(
-    session: Session, *, channels: Collection[str], now: datetime, limit: int
-) -> list[Question]:
-    """Claim orders whose channel is to be asked now, for a minute; others skip them.
+def claim_due(session: Session, *, channel: str, now: datetime, limit: int) -> list[Question]:
+    """Claim orders of a channel that is to be asked now, for a minute; others skip them.
 
-    A worker that dies leaves them to be claimed again.  Orders of a channel that is off wait.
+    A worker that dies leaves them to be claimed again.
     """
     due = session.scalars(
         select(TopUp)
-        .where(TopUp.next_query_at <= now, TopUp.channel.in_(channels))
+        .where(TopUp.next_query_at <= now, TopUp.channel == channel)
         .order_by(TopUp.next_query_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     ).all()
+    questions = [question_about(top_up, now=now) for top_up in due]
     for top_up in due:
         top_up.next_query_at = now + LEASE
-    return [_question(top_up, now) for top_up in due]
+    return questions
 
 
-def _question(top_up: TopUp, now: datetime) -> Question:
-    return Question(top_up.id, top_up.channel, top_up.out_trade_no, now >= top_up.expires_at)
+def question_about(top_up: TopUp, *, now: datetime) -> Question:
+    """Return what to ask an order's channel now; one that is closing is closed when it is due."""
+    due = top_up.next_query_at is not None and top_up.next_query_at <= now
+    unwanted = now >= top_up.expires_at or (top_up.state is TopUpState.CLOSING and due)
+    return Question(top_up.id, top_up.channel, top_up.out_trade_no, wanted=not unwanted)
 
 
 def find(session: Session, *, top_up_id: UUID, holder_id: UUID) -> TopUp:
@@ -381,17 +542,49 @@ def note_answer(
         if trade.state is TradeState.CLOSED:
             _happen(top_up, TopUpEvent.CLOSE)
             _happen(top_up, TopUpEvent.CLOSED)
-    if trade is None and top_up.state is TopUpState.CLOSED:
-        top_up.next_query_at = now + RETRY  # the last look has to be answered
+    if top_up.state is TopUpState.CLOSING and top_up.next_query_at is not None:
+        top_up.next_query_at = max(top_up.next_query_at, now + RETRY)  # when it may be closed
     else:
         _schedule(top_up, answered=trade is not None, now=now)
     return top_up
 
 
-def begin_close(session: Session, *, top_up_id: UUID) -> bool:
-    """Mark an order whose time is over as closing; say whether its channel is to be asked."""
+def cancel(
+    session: Session, *, top_up_id: UUID, holder_id: UUID, actor: Actor, now: datetime
+) -> TopUp:
+    """Note that the holder does not want an unpaid order any more; its channel closes it.
+
+    One that is paid or over stays as it is.  Locks the order.
+
+    Raises:
+        NotFound: there is none, or it is somebody else's.
+    """
+    find(session, top_up_id=top_up_id, holder_id=holder_id)
+    top_up = session.get_one(TopUp, top_up_id, with_for_update=True, populate_existing=True)
+    if _happen(top_up, TopUpEvent.CLOSE):
+        due_at = close_due_at(
+            channel=top_up.channel, created_at=top_up.created_at, expires_at=top_up.expires_at
+        )
+        top_up.next_query_at = max(now, due_at)
+        operation_log.record(
+            session,
+            actor=actor,
+            action="top_up.cancel",
+            holder_id=holder_id,
+            subject_id=top_up_id,
+            now=now,
+        )
+    return top_up
+
+
+def begin_close(session: Session, *, top_up_id: UUID, now: datetime) -> bool:
+    """Mark an unpaid order as closing; say whether its channel is to be asked.
+
+    The caller asks within a minute, or the query job does.
+    """
     top_up = session.get_one(TopUp, top_up_id, with_for_update=True)
-    _happen(top_up, TopUpEvent.CLOSE)
+    if _happen(top_up, TopUpEvent.CLOSE):
+        top_up.next_query_at = now + LEASE
     return top_up.state is TopUpState.CLOSING
 
 
@@ -403,7 +596,7 @@ def note_closed(
     if outcome in (CloseOutcome.CLOSED, CloseOutcome.NOT_FOUND) and _happen(
         top_up, TopUpEvent.CLOSED
     ):
-        top_up.next_query_at = now + LAST_LOOK
+        top_up.next_query_at = max(now, top_up.expires_at) + LAST_LOOK
     else:
         _schedule(top_up, answered=False, now=now)
     return top_up
@@ -417,8 +610,8 @@ def _schedule(top_up: TopUp, *, answered: bool, now: datetime) -> None:
         expires_at=top_up.expires_at,
         now=now,
     )
-    if when is not None and not answered:
-        when = max(when, now + RETRY)
+    if not answered and top_up.next_query_at is not None:
+        when = now + RETRY  # a last look, too, has to be answered
     top_up.next_query_at = when
 
 
@@ -440,6 +633,27 @@ def figures_by_state(session: Session, *, since: datetime) -> list[StateFigures]
     ).all()
     known = {state: StateFigures(state, count, Fen(int(fen))) for state, count, fen in rows}
     return [known.get(state, StateFigures(state, 0, Fen(0))) for state in TopUpState]
+
+
+@dataclass(frozen=True, slots=True)
+class Unresolved:
+    """Orders that somebody should look at."""
+
+    frozen: int
+    """They wait for a person to settle them."""
+    overdue: int
+    """They are open for longer than any order should be."""
+
+
+def unresolved(session: Session, *, now: datetime) -> Unresolved:
+    """Count the orders that somebody should look at; both are zero when all is well."""
+    frozen, overdue = session.execute(
+        select(
+            func.count().filter(TopUp.state == TopUpState.EXCEPTION),
+            func.count().filter(TopUp.created_at < now - OVERDUE),
+        ).where(TopUp.state.in_(UNRESOLVED))
+    ).one()
+    return Unresolved(frozen=frozen, overdue=overdue)
 
 
 def list_by_state(

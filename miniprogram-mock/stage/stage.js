@@ -147,6 +147,10 @@ titleFrames();
 feed.draw();
 const demo = (await readDemo()) ?? { holders: [], terminals: [] };
 fillPickers(demo);
+if (demo.sandbox_url) {
+  find("#sandbox").href = demo.sandbox_url;
+  find("#sandbox").hidden = false;
+}
 if (demo.terminals.length === 0) caption("noDemo");
 for (const [name, picker] of Object.entries(pickers)) {
   picker.addEventListener("change", () => open(name));

@@ -24,6 +24,7 @@ addWords({
     noteExpired: ["卡已过期", "expired"],
     noteLost: ["已挂失", "reported lost"],
     noteShort: ["余额不足", "short of money"],
+    sandbox: ["支付沙箱", "Payment sandbox"],
     story: ["演示故事", "Play the story"],
     storyStop: ["停止", "Stop"],
     storyAmount: ["① 收银台输入 {amount}，请同学出示付款码", "① The till keys in {amount} and asks for the code"],

@@ -5,11 +5,14 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import Blueprint, Response, request
 
 from payments._yuan import fen_from_yuan, yuan_from_fen
 from payments._zone import SHANGHAI
+from payments.sandbox import bills
+from payments.sandbox.bills import DifferenceKind
 from payments.sandbox.notices import alipay_time, alipay_trade, host_of
 from payments.sandbox.state import (
     Order,
@@ -45,6 +48,15 @@ def blueprint(world: World) -> Blueprint:
     def call() -> Response:
         return gateway.call({**request.args.to_dict(), **request.form.to_dict()})
 
+    @routes.get("/downloadBillFile.resource")
+    def download() -> Response:
+        given, now = request.args.get("token", ""), datetime.now(UTC)
+        day = bills.day_of_token(world, "alipay", given, now=now)
+        content = bills.write(world, "alipay", day).content if day else None
+        if content is None:
+            return Response("<h1>403</h1>", 403, content_type="text/html;charset=utf-8")
+        return Response(content, content_type="application/octet-stream")
+
     return routes
 
 
@@ -59,6 +71,7 @@ class _Gateway:
             "alipay.trade.close": self._close,
             "alipay.trade.refund": self._refund,
             "alipay.trade.fastpay.refund.query": self._query_refund,
+            "alipay.data.dataservice.bill.downloadurl.query": self._bill_url,
             "alipay.system.oauth.token": self._redeem,
             "alipay.user.certdoc.certverify.preconsult": self._preconsult,
             "alipay.user.certdoc.certverify.consult": self._consult,
@@ -86,7 +99,7 @@ class _Gateway:
         text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         answer = f'{{"{name}":{text}'
         if signed:
-            signature = self._world.signer.alipay_signature(text, self._world.state.faults())
+            signature = self._world.signer.alipay_signature(text, self._world.faults())
             answer += f',"sign":"{signature}"'
         return Response(answer + "}", content_type="text/html;charset=utf-8")
 
@@ -118,12 +131,11 @@ class _Gateway:
     def _query(self, _: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
         order, state = self._find(content), self._world.state
         refunded_fen = state.refunded_fen(order, now=datetime.now(UTC))
-        return dict(alipay_trade(order, state.faults(), refunded_fen=refunded_fen))
+        return dict(alipay_trade(order, self._world.faults(), refunded_fen=refunded_fen))
 
     def _close(self, _: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
         order = self._find(content)
-        if self._world.state.faults().close_race:
-            self._world.pay(order)
+        self._world.closing(order)
         if not self._world.state.close_order(order):
             raise _Refused("ACQ.TRADE_STATUS_ERROR")
         return {"out_trade_no": order.out_trade_no, "trade_no": order.trade_no}
@@ -169,7 +181,7 @@ class _Gateway:
         }
 
     def _refuse_by_fault(self, *, known: bool) -> None:
-        faults = self._world.state.faults()
+        faults = self._world.faults()
         if known:
             return
         if faults.not_enough:
@@ -198,6 +210,27 @@ class _Gateway:
             told["gmt_refund_pay"] = alipay_time(refund.due_at)
         return told
 
+    def _bill_url(self, _: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
+        """Say where a bill lies; of a day without a trade, and of one not written, say the same."""
+        day = bills.finished_day(content.get("bill_date"))
+        if day is None or content.get("bill_type") != "trade":
+            raise _Refused("INVAILID_ARGUMENTS")  # so it is spelled
+        if self._world.faults().bill_differences:
+            bills.plant(self._world, "alipay", day)
+        bill = bills.write(self._world, "alipay", day)
+        if bill.content is None or DifferenceKind.NOT_READY in bill.differences:
+            raise _Refused("isp.bill_not_exist")
+        until = datetime.now(UTC) + bills.ALIPAY_URL_LIVES
+        query = {
+            "bizType": "trade",
+            "userId": f"{self._keys.alipay_seller_id}0156",
+            "fileType": "csv.zip",
+            "bizDates": f"{day:%Y%m%d}",
+            "token": bills.token(self._world, "alipay", day, until=until),
+        }
+        address = f"{request.url_root}downloadBillFile.resource?{urlencode(query)}"
+        return {"bill_download_url": address}
+
     def _find(self, content: dict[str, Any]) -> Order:
         """Find a trade.  An unscanned QR code is none yet; an expired trade closes by itself."""
         state = self._world.state
@@ -221,6 +254,7 @@ class _Gateway:
             raise _Refused("ACQ.TRADE_HAS_CLOSE")
         if stored.fingerprint != wanted.fingerprint:
             raise _Refused("ACQ.CONTEXT_INCONSISTENT")
+        self._world.opened(stored)
         return stored
 
     def _read_order(self, kind: str, parameters: dict[str, str], content: dict[str, Any]) -> Order:
@@ -278,7 +312,7 @@ class _Gateway:
         state, code = self._world.state, parameters.get("code", "")
         if parameters.get("grant_type") != "authorization_code":
             raise _Refused("isv.grant-type-invalid", code="40002")
-        if not code or len(code) > _MAX_CODE or state.faults().refuse_login:
+        if not code or len(code) > _MAX_CODE or self._world.faults().refuse_login:
             raise _Refused("isv.code-invalid", code="40002")
         logged_in = parameters.get("sandbox_open_id")
         if logged_in is None:

@@ -6,7 +6,18 @@ from pathlib import Path
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from payments.sandbox import alipay, control, mini_program, wechat_pay
+from payments.sandbox import (
+    alipay,
+    bill_controls,
+    control,
+    merchant,
+    mini_program,
+    pages,
+    payer,
+    wechat_pay,
+)
+from payments.sandbox.calls import call_of
+from payments.sandbox.faults import Dice
 from payments.sandbox.keys import prepare
 from payments.sandbox.notices import Courier
 from payments.sandbox.problems import Problem
@@ -15,23 +26,24 @@ from payments.sandbox.state import State
 from payments.sandbox.world import World
 
 _MAX_BODY_BYTES = 256 * 1024
-_OWN_PATHS = ("/control/", "/healthz")
 
 
 def create_world(directory: Path, *, time_scale: float) -> World:
     """Open the memory in the directory, made at the first start, with a courier yet to start."""
     keys = prepare(directory)
     state, signer = State(directory, keys.seed), Signer(keys)
-    return World(state, signer, Courier(state, signer, time_scale=time_scale))
+    dice = Dice(state.faults())
+    return World(state, signer, dice, Courier(state, signer, dice, time_scale=time_scale))
 
 
 def create_app(world: World) -> Flask:
-    """Serve both platforms and the controls."""
-    app = Flask(__name__, static_folder=None)
+    """Serve both platforms, the controls, and the pages of payer and merchant."""
+    app = Flask(__name__)
     app.json.ensure_ascii = False  # type: ignore[attr-defined] # the default provider has it
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
-    for part in (wechat_pay, alipay, mini_program, control):
+    for part in (wechat_pay, alipay, mini_program, control, bill_controls, payer, merchant):
         app.register_blueprint(part.blueprint(world))
+    pages.install(app, world)
 
     @app.get("/healthz")
     def healthz() -> dict[str, str]:
@@ -39,15 +51,17 @@ def create_app(world: World) -> Flask:
 
     @app.before_request
     def fail_before() -> Response | None:
-        if not _is_platform_call() or not world.state.faults().answer_5xx:
+        gateway = request.path == "/gateway.do"
+        method = request.values.get("method", "") if gateway else ""
+        called = call_of(request.method, request.path, method)
+        if called is None:
+            pages.require_this_machine()
             return None
-        return _system_error()
+        return _system_error() if world.meet(*called).answer_5xx else None
 
     @app.after_request
     def fail_after(response: Response) -> Response:
-        if not _is_platform_call():
-            return response
-        faults = world.state.faults()
+        faults = world.faults()
         time.sleep(faults.hang_seconds)
         return _system_error() if faults.lose_answer else response
 
@@ -66,10 +80,6 @@ def create_app(world: World) -> Flask:
         return Problem(status, code, error.description or "").response()
 
     return app
-
-
-def _is_platform_call() -> bool:
-    return not request.path.startswith(_OWN_PATHS)
 
 
 def _system_error() -> Response:

@@ -45,7 +45,7 @@ def _log_in(world: World) -> _Answer:
         return refusal
     if not code:
         return _error(41008, "missing code")
-    if len(code) > _MAX_CODE or world.state.faults().refuse_login:
+    if len(code) > _MAX_CODE or world.faults().refuse_login:
         return _error(40029, "invalid code")
     openid = world.state.log_in("wechat", code)
     return {"openid": openid, "session_key": world.state.derive("session key", openid)}

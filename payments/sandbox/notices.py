@@ -4,7 +4,6 @@ import ipaddress
 import json
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from urllib.parse import urlencode, urlsplit
 
@@ -12,7 +11,7 @@ import requests
 
 from payments._yuan import yuan_from_fen
 from payments._zone import SHANGHAI
-from payments.sandbox.faults import Faults
+from payments.sandbox.faults import Dice, Faults
 from payments.sandbox.signing import Signer
 from payments.sandbox.state import (
     Due,
@@ -40,96 +39,128 @@ ANSWER_WITHIN_SECONDS = 5
 
 _SENDERS = 16
 _HELD_SECONDS = 1  # by the fault `reorder`
-_TAKEN_SECONDS = 60  # a taken notice is due again after that, should its sender die
+_HELD_TOGETHER = 64
+_POLL_SECONDS = 0.02
 _KEPT_OF_ANSWER = 200
+_OF_SENDINGS = frozenset(
+    (
+        *("duplicate", "bad_signature", "signtest", "stale"),
+        *("wrong_amount", "foreign_currency", "foreign_merchant", "foreign_app"),
+    )
+)
 _ALIPAY_TIME = "%Y-%m-%d %H:%M:%S"
 
 
 class Courier:
     """Sends notices in the background, along the platforms' own ladder of repetitions."""
 
-    def __init__(self, state: State, signer: Signer, *, time_scale: float) -> None:
+    def __init__(self, state: State, signer: Signer, dice: Dice, *, time_scale: float) -> None:
         """Prepare; `start` sends.
 
         Args:
             time_scale: how many times faster than the platforms it repeats.
         """
+        self.time_scale = time_scale
         self._state = state
         self._signer = signer
-        self.time_scale = time_scale
+        self._dice = dice
         self._news = threading.Condition()
         self._stopped = False
-        self._senders = ThreadPoolExecutor(_SENDERS, thread_name_prefix="notice")
-        self._thread = threading.Thread(target=self._run, name="courier", daemon=True)
+        self._told = 0
+        self._senders = [
+            threading.Thread(target=self._run, name=f"notices {number}", daemon=True)
+            for number in range(_SENDERS)
+        ]
 
     def start(self) -> None:
         """Send what is due, also what was left from before a restart."""
-        self._thread.start()
+        self._state.release_taken(time.time())
+        for sender in self._senders:
+            sender.start()
 
     def stop(self) -> None:
         """Finish the sendings under way."""
         with self._news:
             self._stopped = True
-            self._news.notify()
-        self._thread.join()
-        self._senders.shutdown(cancel_futures=True)
+            self._news.notify_all()
+        for sender in self._senders:
+            sender.join()
 
     def announce(self, order: Order, refund: Refund | None = None) -> NoticeState:
         """Have the merchant told how the order stands by now, or what a refund came to."""
-        faults = self._state.faults()
+        faults = self._dice.draw(order.channel, "notice", event="new notice")
         now = time.time()
         standing = self._state.order(order.channel, order.out_trade_no) or order
         state = NoticeState.DROPPED if faults.drop else NoticeState.PENDING
         if not _on_loopback(order.notify_url if refund is None else refund.notify_url):
             state = NoticeState.NOT_LOOPBACK
-        held = faults.delay_seconds + (_HELD_SECONDS if faults.reorder else 0)
-        known_at = now
+        due_at = now
         if refund is not None:
-            known_at = max(now, datetime.fromisoformat(refund.due_at).timestamp())
-        self._state.add_notice(standing, refund, state=state, now=now, due_at=known_at + held)
-        with self._news:
-            self._news.notify()
+            due_at = max(now, datetime.fromisoformat(refund.due_at).timestamp())
+        due_at += faults.delay_seconds + (_HELD_SECONDS if faults.reorder else 0)
+        if faults.delay_past_expiry:
+            due_at = max(due_at, datetime.fromisoformat(order.expires_at).timestamp() + 1)
+        self._state.add_notice(
+            standing, refund, state=state, now=now, due_at=due_at, held=faults.reorder
+        )
+        self._wake()
         return state
 
+    def send_now(self, notice_id: str) -> NoticeState | None:
+        """Send a notice now, also one that is over; None if there is none."""
+        state = self._state.send_now(notice_id, time.time())
+        self._wake()
+        return state
+
+    def await_answer(self, order: Order, *, seconds: float) -> None:
+        """Wait until a notice of the order was sent and answered, or so many seconds."""
+        patience = time.monotonic() + seconds
+        while time.monotonic() < patience:
+            if any(notice["attempts"] for notice in self._state.notices(order)):
+                return
+            time.sleep(_POLL_SECONDS)
+
+    def _wake(self) -> None:
+        with self._news:
+            self._told += 1
+            self._news.notify()
+
     def _run(self) -> None:
+        """Send one notice after the other: what every sender does."""
         while True:
             with self._news:
+                told = self._told
                 if self._stopped:
                     return
-                due_at = self._state.next_due()
-                if due_at is None or due_at > time.time():
-                    self._news.wait(None if due_at is None else max(0.0, due_at - time.time()))
-                    continue
-            now = time.time()
-            reorder = self._state.faults().reorder
-            due_by = now + _HELD_SECONDS if reorder else now
-            taken = self._state.take_due(due_by=due_by, until=now + _TAKEN_SECONDS)
-            if reorder:
-                self._senders.submit(self._deliver, taken)
-            else:
-                for notice in taken:
-                    self._senders.submit(self._deliver, [notice])
+            # The news are not held here: who tells them may hold the memory.
+            due_at, now = self._state.next_due(), time.time()
+            if due_at is None or due_at > now:
+                with self._news:
+                    if told == self._told and not self._stopped:
+                        self._news.wait(None if due_at is None else due_at - now)
+                continue
+            taken = self._state.take_due(now=now, held_by=now + _HELD_SECONDS, most=_HELD_TOGETHER)
+            self._wake()  # another sender may find another one due
+            for due in taken:
+                self._deliver(due)
 
-    def _deliver(self, notices: list[Due]) -> None:
-        for due in notices:
-            channel = due.order.channel
-            faults = self._state.faults()
-            state = NoticeState.PENDING
-            attempts = 0
-            for _ in range(1 + faults.duplicate):
-                status, answer = self._send(due, faults)
-                attempts = self._state.record_attempt(due.notice_id, status, answer)
-                if _accepted(channel, status, answer):
-                    state = NoticeState.ACCEPTED
-            ladder = LADDERS[channel]
-            due_at = time.time()
-            if state is NoticeState.PENDING and attempts > len(ladder):
-                state = NoticeState.GIVEN_UP
-            elif state is NoticeState.PENDING:
-                due_at += ladder[attempts - 1] / self.time_scale
-            self._state.settle_notice(due.notice_id, state, due_at)
-            with self._news:
-                self._news.notify()
+    def _deliver(self, due: Due) -> None:
+        channel = due.order.channel
+        faults = self._dice.draw(channel, "notice", event="sending")
+        state = NoticeState.PENDING
+        for _ in range(1 + faults.duplicate):
+            status, answer = self._send(due, faults)
+            self._state.record_attempt(due.notice_id, status, answer, _visible(faults))
+            if _accepted(channel, status, answer):
+                state = NoticeState.ACCEPTED
+        ladder = LADDERS[channel]
+        due_at = time.time()
+        if state is NoticeState.PENDING and due.sendings >= len(ladder):
+            state = NoticeState.GIVEN_UP
+        elif state is NoticeState.PENDING:
+            due_at += ladder[due.sendings] / self.time_scale
+        self._state.settle_notice(due.notice_id, state, due_at)
+        self._wake()
 
     def _send(self, due: Due, faults: Faults) -> tuple[int | None, str]:
         """Post the notice; return the status and the beginning of the answer's body."""
@@ -228,6 +259,7 @@ def wechat_transaction(
         "attach": "",
     }
     amount_fen = order.amount_fen + (1 if faults.wrong_amount else 0)
+    currency = "USD" if faults.foreign_currency else "CNY"
     match order.state:
         case OrderState.PAID:
             return {
@@ -241,8 +273,8 @@ def wechat_transaction(
                 "amount": {
                     "total": amount_fen,
                     "payer_total": amount_fen,
-                    "currency": "CNY",
-                    "payer_currency": "CNY",
+                    "currency": currency,
+                    "payer_currency": currency,
                 },
             }
         case OrderState.CLOSED:
@@ -252,7 +284,7 @@ def wechat_transaction(
                 **told,
                 "trade_state": "NOTPAY",
                 "trade_state_desc": "订单未支付",
-                "amount": {"total": amount_fen, "currency": "CNY"},
+                "amount": {"total": amount_fen, "currency": currency},
             }
 
 
@@ -317,6 +349,11 @@ def alipay_trade(order: Order, faults: Faults, *, refunded_fen: int = 0) -> dict
     if refunded_fen == order.amount_fen:
         told["trade_status"] = "TRADE_CLOSED"
     return told
+
+
+def _visible(faults: Faults) -> list[str]:
+    """Name the faults that a sending itself carries."""
+    return [name for name in faults.met() if name in _OF_SENDINGS]
 
 
 def _accepted(channel: str, status: int | None, answer: str) -> bool:

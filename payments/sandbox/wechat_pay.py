@@ -3,11 +3,13 @@
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from flask import Blueprint, Response, request
 
+from payments.sandbox import bills
+from payments.sandbox.bills import DifferenceKind
 from payments.sandbox.notices import host_of, wechat_refund, wechat_transaction
 from payments.sandbox.state import (
     Order,
@@ -37,7 +39,7 @@ class _Refused(Exception):
 
 
 def blueprint(world: World) -> Blueprint:
-    """Serve WeChat Pay's interfaces for payments and refunds."""
+    """Serve WeChat Pay's interfaces for payments, refunds and bills."""
     routes = Blueprint("wechat_pay", __name__, url_prefix="/v3")
     desk = _Desk(world)
 
@@ -53,6 +55,7 @@ def blueprint(world: World) -> Blueprint:
 
     _serve_payments(routes, world, desk)
     _serve_refunds(routes, world, desk)
+    _serve_bills(routes, world, desk)
     return routes
 
 
@@ -73,7 +76,7 @@ def _serve_payments(routes: Blueprint, world: World, desk: "_Desk") -> None:
         desk.require_merchant(request.args.get("mchid"))
         order = desk.find(out_trade_no)
         refunded_fen = world.state.refunded_fen(order, now=datetime.now(UTC))
-        faults = world.state.faults()
+        faults = world.faults()
         return desk.answer(
             wechat_transaction(order, world.signer, faults, refunded_fen=refunded_fen)
         )
@@ -82,8 +85,7 @@ def _serve_payments(routes: Blueprint, world: World, desk: "_Desk") -> None:
     def close(out_trade_no: str) -> Response:
         desk.require_merchant(desk.content().get("mchid"))
         order = desk.find(out_trade_no)
-        if world.state.faults().close_race:
-            world.pay(order)
+        world.closing(order)
         if not world.state.close_order(order):
             raise _order_refusal(desk.find(out_trade_no).state)
         return desk.answer(None)
@@ -100,6 +102,47 @@ def _serve_refunds(routes: Blueprint, world: World, desk: "_Desk") -> None:
         if stored is None:
             raise _Refused(404, "RESOURCE_NOT_EXISTS", "退款单不存在")
         return desk.answer_refund(stored)
+
+
+def _serve_bills(routes: Blueprint, world: World, desk: "_Desk") -> None:
+    @routes.get("/bill/tradebill")
+    def trade_bill() -> Response:
+        day = _bill_day()
+        if world.faults().bill_differences:
+            bills.plant(world, "wechat", day)
+        bill = bills.write(world, "wechat", day)
+        if DifferenceKind.NOT_READY in bill.differences:
+            raise _Refused(400, "STATEMENT_CREATING", "账单生成中")
+        if bill.content is None:
+            raise _Refused(400, "NO_STATEMENT_EXIST", "请求的账单文件不存在")
+        token = bills.token(world, "wechat", day, until=datetime.now(UTC) + bills.WECHAT_URL_LIVES)
+        packed = "&tartype=gzip" if request.args.get("tar_type") == "GZIP" else ""
+        return desk.answer(
+            {
+                "hash_type": "SHA1",
+                "hash_value": bills.wechat_hash(bill),
+                "download_url": f"{request.url_root}v3/billdownload/file?token={token}{packed}",
+            }
+        )
+
+    @routes.get("/billdownload/file")
+    def download() -> Response:
+        given, now = request.args.get("token", ""), datetime.now(UTC)
+        day = bills.day_of_token(world, "wechat", given, now=now)
+        content = bills.write(world, "wechat", day).content if day else None
+        if content is None:
+            raise _Refused(403, "NO_AUTH", "下载地址已失效")
+        if request.args.get("tartype") == "gzip":
+            return Response(bills.pack(content), content_type="application/x-gzip")
+        return Response(content, content_type="text/plain")
+
+
+def _bill_day() -> date:
+    day = bills.finished_day(request.args.get("bill_date"))
+    known = request.args.get("tar_type", "GZIP") == "GZIP"
+    if day is None or request.args.get("bill_type", "ALL") != "ALL" or not known:
+        raise _Refused(400, "PARAM_ERROR", "账单日期或类型错误")
+    return day
 
 
 class _Desk:
@@ -150,6 +193,7 @@ class _Desk:
             raise _order_refusal(stored.state)
         if stored.fingerprint != wanted.fingerprint:
             raise _Refused(400, "INVALID_REQUEST", "201 商户订单号重复")
+        self._world.opened(stored)
         return stored
 
     def refund(self) -> Refund:
@@ -166,7 +210,7 @@ class _Desk:
             raise _Refused(400, "PARAM_ERROR", "通知地址错误")
         amount_fen = _refund_fen(content.get("amount"), order)
         known = self._world.state.refund("wechat", out_refund_no) is not None
-        if self._world.state.faults().not_enough and not known:
+        if self._world.faults().not_enough and not known:
             raise _Refused(403, "NOT_ENOUGH", "基本账户余额不足，请充值后重新发起")
         try:
             stored, _ = self._world.refund(
@@ -201,7 +245,7 @@ class _Desk:
 
     def answer(self, content: dict[str, Any] | None) -> Response:
         """Sign and send a 200, or a 204 if there is nothing to say."""
-        faults = replace(self._world.state.faults(), stale=False)  # only notices are
+        faults = replace(self._world.faults(), stale=False)  # only notices are
         body = b"" if content is None else json.dumps(content, ensure_ascii=False).encode()
         response = Response(body, 204 if content is None else 200)
         response.headers.extend(self._world.signer.wechat_headers(body, faults))

@@ -74,6 +74,11 @@ class Sandbox:
         self.process.terminate()
         self.process.communicate(timeout=PATIENCE_SECONDS)
 
+    def kill(self) -> None:
+        """End it as an outage would."""
+        self.process.kill()
+        self.process.communicate(timeout=PATIENCE_SECONDS)
+
     def faults(self, **faults: object) -> None:
         assert requests.post(f"{self.url}/control/faults", json=faults, timeout=5).ok
 
@@ -105,7 +110,7 @@ class Sandbox:
 class Receiver:
     """A small HTTP server that keeps the notices it gets, and answers them as told."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, answers_after_seconds: float = 0) -> None:
         self.notices: Queue[tuple[str, dict[str, str], bytes]] = Queue()
         self.answers: dict[str, list[tuple[int, bytes]]] = {}
         receiver = self
@@ -114,6 +119,7 @@ class Receiver:
             def do_POST(self):
                 body = self.rfile.read(int(self.headers["Content-Length"]))
                 receiver.notices.put((self.path, dict(self.headers), body))
+                time.sleep(answers_after_seconds)
                 accepting = (204, b"") if self.path == "/wechat" else (200, b"success")
                 queued = receiver.answers.get(self.path)
                 status, answer = queued.pop(0) if queued else accepting

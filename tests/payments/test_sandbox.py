@@ -1,5 +1,6 @@
 """The sandbox itself: its controls, its memory, its manners."""
 
+import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,7 @@ import requests
 
 from payments import ChannelRejected, ChannelUnknown, TopUpOrder, WeChatPayChannel
 from payments.sandbox import prepare
+from payments.sandbox.faults import NAMES
 
 from .conftest import Sandbox, wait_for
 
@@ -46,7 +48,23 @@ class TestControls:
             ("/control/pay", [], 400),
             ("/control/accounts", {"platform": "visa"}, 422),
             ("/control/faults", {"no such fault": True}, 422),
-            ("/control/faults", {"drop": 1}, 422),
+            ("/control/faults", {"drop": 1.1}, 422),
+            ("/control/faults", {"drop": -0.1}, 422),
+            ("/control/faults", {"drop": "often"}, 422),
+            ("/control/faults", {"drop": {"value": True, "share": 0.5}}, 422),
+            ("/control/faults", {"hang_seconds": {"value": 1}}, 422),
+            ("/control/faults", {"hang_seconds": {"value": 1, "share": 2}}, 422),
+            ("/control/faults", {"seed": -1}, 422),
+            ("/control/faults", {"seed": True}, 422),
+            ("/control/faults", {"only": []}, 422),
+            ("/control/faults", {"only": {"channel": ["wechat"]}}, 422),
+            ("/control/faults", {"only": {"calls": "refund"}}, 422),
+            ("/control/faults", {"only": {"calls": [{}]}}, 422),
+            ("/control/faults", {"only": {"day": "monday"}}, 422),
+            ("/control/faults", {"preset": ["bad-day"]}, 422),
+            ("/control/faults", {"preset": "good-day"}, 422),
+            ("/control/accounts/temper", {"platform": "wechat", "login_code": "x"}, 422),
+            ("/control/notices/none/send", {}, 404),
             ("/control/faults", {"duplicate": 1.5}, 422),
             ("/control/faults", {"duplicate": -1}, 422),
             ("/control/faults", {"hang_seconds": True}, 422),
@@ -66,7 +84,7 @@ class TestControls:
         assert (shown["drop"], shown["duplicate"], shown["reorder"]) == (True, 2, False)
         sandbox.faults()
         shown = requests.get(f"{sandbox.url}/control/faults", timeout=5).json()
-        assert not any(shown.values())
+        assert not any(shown[name] for name in NAMES)
 
     def test_show_orders_with_the_answers_to_their_notices(
         self, sandbox, channel, make_order, receiver
@@ -229,3 +247,41 @@ class TestMemory:
             assert notice.trade.out_trade_no == number
         finally:
             second.stop()
+
+    def test_opens_the_directory_of_an_older_sandbox(self, tmp_path):
+        """What came before refunds, held notices and login codes."""
+        older = sqlite3.connect(tmp_path / "sandbox.sqlite3")
+        older.executescript(
+            """
+            CREATE TABLE notices (
+                notice_id TEXT PRIMARY KEY, channel TEXT NOT NULL, out_trade_no TEXT NOT NULL,
+                state TEXT NOT NULL, created_at REAL NOT NULL, due_at REAL NOT NULL
+            );
+            CREATE TABLE attempts (
+                notice_id TEXT NOT NULL REFERENCES notices, at TEXT NOT NULL, status INTEGER,
+                answer TEXT NOT NULL
+            );
+            CREATE TABLE accounts (
+                platform TEXT NOT NULL, account_id TEXT NOT NULL, temper TEXT NOT NULL,
+                person TEXT, PRIMARY KEY (platform, account_id)
+            );
+            CREATE TABLE faults (only_row INTEGER PRIMARY KEY CHECK (only_row = 1), faults TEXT);
+            INSERT INTO faults VALUES (1, '{"drop": true, "delay_seconds": 0, "duplicate": 2}');
+            INSERT INTO notices VALUES ('n', 'wechat', 'x', 'accepted', 1.0, 2.0);
+            INSERT INTO attempts VALUES ('n', '2026-01-01T00:00:00+00:00', 204, '');
+            INSERT INTO accounts VALUES ('wechat', 'o1', 'match', NULL);
+            """
+        )
+        older.close()
+        opened = Sandbox(tmp_path)
+        try:
+            faults, notices, accounts = (
+                requests.get(f"{opened.url}/control/{path}", timeout=5).json()
+                for path in ("faults", "notices", "accounts")
+            )
+            assert (faults["drop"], faults["duplicate"], faults["stale"]) == (True, 2, False)
+            assert notices["items"][0]["attempts"][0]["status"] == 204
+            assert accounts["items"][0]["login_code"] is None
+            assert opened.register("wechat", "restart", "林", "1")
+        finally:
+            opened.stop()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import requests
 from factories import balances, make_holder
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from backend import clock
 from backend.db import transaction
@@ -19,8 +19,10 @@ from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.money import Fen
 from backend.operation_log.service import SYSTEM
+from backend.refunds.models import ChannelRefund
 from backend.topups import asking, service
 from backend.topups.models import TopUp, TopUpState
+from payments import Trade, TradeState
 from payments.sandbox.faults import Faults
 from payments.sandbox.keys import prepare
 from payments.sandbox.notices import alipay_notice, wechat_notice
@@ -74,7 +76,7 @@ def notice(signer: Signer, top_up: TopUp) -> tuple[dict[str, str], bytes]:
     return write("n-1", told, signer, Faults())
 
 
-def order(holder_id: Any, channel: str, top_up_id: Any = None) -> TopUp:
+def order(holder_id: Any, channel: str, top_up_id: Any = None, replaces_id: Any = None) -> TopUp:
     """Store an order of 10.00 yuan."""
     with transaction() as session:
         return service.order(
@@ -84,6 +86,7 @@ def order(holder_id: Any, channel: str, top_up_id: Any = None) -> TopUp:
             channel=channel,
             amount_fen=Fen(1000),
             payer_sealed=None,
+            replaces_id=replaces_id,
             actor=SYSTEM,
             now=clock.now(),
         )[0]
@@ -188,3 +191,85 @@ class TestOneOrder:
             return "ordered"
 
         assert Counter(at_once(*[try_order] * 14)) == {"ordered": 10, "too-many-unpaid": 4}
+
+
+def settle(top_up: TopUp, *, channel: str, trade_no: str) -> str:
+    """Bring the channel's word that an order was paid; say what became of it."""
+    trade = Trade(
+        out_trade_no=top_up.out_trade_no,
+        state=TradeState.PAID,
+        amount_fen=top_up.amount_fen,
+        currency="CNY",
+        trade_no=trade_no,
+        merchant_id="",
+        app_id="",
+        paid_at=clock.now(),
+        payer=None,
+    )
+    with transaction() as session:
+        return service.settle(
+            session, channel=channel, trade=trade, via="test", now=clock.now()
+        ).value
+
+
+class TestOneWish:
+    def test_paid_through_two_orders_at_once_is_credited_once(
+        self, parts: Parts, at_once: AtOnce
+    ) -> None:
+        holder = make_holder(parts)
+        for round_ in range(1, 13):
+            old = order(holder.id, "wechat")
+            new = order(holder.id, "alipay", replaces_id=old.id)
+            last = order(holder.id, "wechat", replaces_id=new.id)
+            said = at_once(
+                *[
+                    partial(settle, one, channel=one.channel, trade_no=f"42{one.out_trade_no}")
+                    for one in (old, new, last, old, new, last)
+                ]
+            )
+            assert Counter(said) == {"credited": 1, "returned": 2, "already_settled": 3}
+            assert balances(holder.id) == (1000 * round_, 0)
+
+    def test_is_not_replaced_once_it_is_paid(self, parts: Parts, at_once: AtOnce) -> None:
+        holder = make_holder(parts)
+
+        def replace(old: TopUp) -> str:
+            try:
+                order(holder.id, "alipay", replaces_id=old.id)
+            except DomainError as refusal:
+                return refusal.code
+            return "ordered"
+
+        seen = Counter[str]()
+        for _ in range(12):
+            old = order(holder.id, "wechat")
+            said, replaced = at_once(
+                partial(settle, old, channel="wechat", trade_no=f"42{old.out_trade_no}"),
+                partial(replace, old),
+            )
+            assert said == "credited"
+            seen[replaced] += 1
+            with transaction() as session:  # room for the next
+                for one in session.scalars(select(TopUp).where(TopUp.replaces_id == old.id)):
+                    one.state = TopUpState.FAILED
+        assert {*seen} <= {"ordered", "top-up-paid"}
+
+
+class TestSecondPayment:
+    def test_goes_back_once_whoever_brings_it(self, parts: Parts, at_once: AtOnce) -> None:
+        holder = make_holder(parts)
+        for round_ in range(1, 9):
+            top_up = order(holder.id, "wechat")
+            said = at_once(
+                *[
+                    partial(settle, top_up, channel="wechat", trade_no=f"4{n % 2}{top_up.id.hex}")
+                    for n in range(6)
+                ]
+            )
+            assert Counter(said) == {"credited": 1, "returned": 1, "already_settled": 4}
+            assert balances(holder.id) == (1000 * round_, 0)
+        with transaction() as session:
+            owed = session.scalars(
+                select(ChannelRefund).where(ChannelRefund.holder_id == holder.id)
+            ).all()
+        assert [refund.amount_fen for refund in owed] == [1000] * 8

@@ -50,6 +50,7 @@ def order(app: Any) -> Order:
         channel: str = "wechat",
         top_up_id: UUID | None = None,
         payer_sealed: bytes | None = None,
+        replaces_id: UUID | None = None,
         now: datetime | None = None,
     ) -> TopUp:
         with transaction() as session:
@@ -60,6 +61,7 @@ def order(app: Any) -> Order:
                 channel=channel,
                 amount_fen=Fen(amount_fen),
                 payer_sealed=payer_sealed,
+                replaces_id=replaces_id,
                 actor=SYSTEM,
                 now=now or clock.now(),
             )[0]

@@ -1,6 +1,7 @@
 """Asking the real platform sandbox, whose answers get lost, come late, or are wrong."""
 
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -12,10 +13,11 @@ from sqlalchemy import update
 from backend import clock
 from backend.db import transaction
 from backend.http.parts import Parts
+from backend.operation_log.service import SYSTEM
 from backend.topups import asking, service
 from backend.topups.models import TopUp, TopUpState
 from backend.topups.service import Question
-from payments import Channel, WeChatPayChannel
+from payments import Channel, ChannelBusy, WeChatPayChannel
 from payments.sandbox.keys import prepare
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -88,7 +90,8 @@ class TestPlaceOrder:
     ) -> None:
         payer = parts.sealer.seal("platform-account", "nobody")
         top_up = desk.place(order(holder, payer_sealed=payer))
-        assert (top_up.state, top_up.next_query_at) == (TopUpState.FAILED, None)
+        assert top_up.state is TopUpState.FAILED
+        assert top_up.next_query_at == top_up.expires_at + timedelta(hours=1)
 
 
 class TestLostAnswers:
@@ -149,7 +152,8 @@ class TestLostAnswers:
         desk.faults(answer_5xx=True)
         assert desk.ask_due(top_up, LATE + timedelta(minutes=61)).next_query_at is not None
         desk.faults()
-        assert desk.ask_due(top_up, LATE + timedelta(minutes=63)).next_query_at is None
+        looked = desk.ask_due(top_up, LATE + timedelta(minutes=63))
+        assert looked.next_query_at == looked.expires_at + timedelta(hours=22)
 
 
 class TestPaid:
@@ -198,8 +202,7 @@ class TestExpired:
         payer = desk.parts.sealer.seal("platform-account", "o" + "A" * 27)
         top_up = desk.place(order(holder, channel=channel.name, payer_sealed=payer))
         desk.faults(close_race=True)
-        assert desk.ask_due(top_up, LATE).state is TopUpState.CLOSING
-        assert desk.ask_due(top_up, LATE + SOON).state is TopUpState.PAID
+        assert desk.ask_due(top_up, LATE).state is TopUpState.PAID
         assert balances(holder.id) == (1000, 0)
 
     def test_and_paid_after_its_closing_is_credited_by_the_last_look(
@@ -212,13 +215,113 @@ class TestExpired:
         assert desk.ask_due(top_up, LATE + timedelta(minutes=61)).state is TopUpState.PAID
         assert balances(holder.id) == (1000, 0)
 
-    def test_is_looked_at_once_more_and_then_forgotten(
+    def test_is_looked_at_an_hour_later_and_on_the_next_day_and_then_forgotten(
         self, desk: Desk, holder: Bound, order: Order
     ) -> None:
         top_up = desk.place(order(holder))
         assert desk.ask_due(top_up, LATE).next_query_at is not None
         looked = desk.ask_due(top_up, LATE + timedelta(minutes=61))
+        assert looked.next_query_at == looked.expires_at + timedelta(hours=22)
+        looked = desk.ask_due(top_up, LATE + timedelta(hours=22))
         assert (looked.state, looked.next_query_at) == (TopUpState.CLOSED, None)
+
+    def test_by_an_outage_that_lasts_is_closed_and_still_looked_at_again(
+        self, desk: Desk, holder: Bound, order: Order
+    ) -> None:
+        top_up, outage = desk.place(order(holder)), timedelta(hours=30)
+        looked = desk.ask_due(top_up, outage)
+        assert looked.state is TopUpState.CLOSED
+        desk.faults(answer_5xx=True)
+        desk.ask_due(top_up, outage + timedelta(minutes=61))
+        desk.faults()
+        assert desk.ask_due(top_up, outage + timedelta(minutes=63)).next_query_at is None
+
+
+class TestUnwanted:
+    def test_is_closed_when_it_is_old_enough(self, desk: Desk, holder: Bound, order: Order) -> None:
+        top_up = desk.place(order(holder))
+        with transaction() as session:
+            service.cancel(
+                session, top_up_id=top_up.id, holder_id=holder.id, actor=SYSTEM, now=clock.now()
+            )
+        assert desk.ask_due(top_up, SOON).state is TopUpState.CLOSING
+        assert desk.platform.order(top_up)["state"] == "unpaid"
+        assert desk.ask_due(top_up, 6 * SOON).state is TopUpState.CLOSED
+        assert desk.platform.order(top_up)["state"] == "closed"
+
+    def test_is_closed_at_once_to_make_room_for_another(
+        self, desk: Desk, holder: Bound, order: Order, channel: Channel
+    ) -> None:
+        payer = desk.parts.sealer.seal("platform-account", "o" + "A" * 27)
+        top_up = desk.place(order(holder, channel=channel.name, payer_sealed=payer))
+        question = service.question_about(top_up, now=clock.now())
+        assert question.wanted
+        closed = asking.close(question, channel=channel, now=clock.now())
+        assert closed.state is TopUpState.CLOSED
+
+    def test_by_a_worker_that_died_is_closed_by_the_next(
+        self, desk: Desk, holder: Bound, order: Order
+    ) -> None:
+        top_up = desk.place(order(holder))
+        with transaction() as session:
+            assert service.begin_close(session, top_up_id=top_up.id, now=clock.now())
+        assert desk.ask_due(top_up, 2 * SOON).state is TopUpState.CLOSED
+
+    def test_and_paid_meanwhile_is_credited_at_once(
+        self, desk: Desk, holder: Bound, order: Order, channel: Channel
+    ) -> None:
+        top_up = desk.place(order(holder, channel=channel.name))
+        desk.platform.pay(top_up)
+        question = service.question_about(top_up, now=clock.now())
+        assert asking.close(question, channel=channel, now=clock.now()).state is TopUpState.PAID
+        assert balances(holder.id) == (1000, 0)
+
+
+class TestAChannelThatHangs:
+    """WeChat Pay does not answer; Alipay does."""
+
+    @pytest.fixture
+    def channels(self, parts: Parts, state: Any, settings: Any) -> Iterator[dict[str, Channel]]:
+        """WeChat Pay behind an address that takes connections and says nothing."""
+        with socket.create_server(("127.0.0.1", 0), backlog=64) as silent:
+            address = f"http://127.0.0.1:{silent.getsockname()[1]}"
+            keys = prepare(state / "sandbox")
+            config = keys.wechat_pay_config(address, f"{settings.base_url}/callbacks/wechat-pay")
+            hung = WeChatPayChannel(replace(config, timeout_seconds=(1, 0.3)))
+            yield {"wechat": hung, "alipay": parts.channels["alipay"]}
+
+    def test_keeps_nobody_of_the_other_waiting(
+        self, desk: Desk, parts: Parts, holder: Bound, order: Order, channels: dict[str, Channel]
+    ) -> None:
+        hung = [order(make_holder(parts)) for _ in range(8)]
+        paid = desk.place(order(holder, channel="alipay"))
+        desk.platform.pay(paid)
+        asking.ask_due(channels=channels, sealer=parts.sealer, now=clock.now() + SOON)
+        assert desk.reread(paid).state is TopUpState.PAID
+        assert {desk.reread(top_up).state for top_up in hung} == {TopUpState.CREATED}
+
+    def test_is_left_alone_after_three_questions_and_its_orders_are_due_again(
+        self, desk: Desk, parts: Parts, order: Order, channels: dict[str, Channel]
+    ) -> None:
+        now = clock.now() + SOON
+        hung = [order(make_holder(parts)) for _ in range(8)]
+        asking.ask_due(channels=channels, sealer=parts.sealer, now=now)
+        due = [desk.reread(top_up).next_query_at for top_up in hung]
+        assert [when - now for when in due] == [timedelta(seconds=30)] * 3 + [service.LEASE] * 5
+        with pytest.raises(ChannelBusy):
+            channels["wechat"].query(hung[0].out_trade_no)
+
+    def test_leaves_an_order_as_it_is_without_waiting(
+        self, desk: Desk, parts: Parts, order: Order, channels: dict[str, Channel]
+    ) -> None:
+        top_up, wechat = order(make_holder(parts)), channels["wechat"]
+        for _ in range(4):  # the fourth is not even asked
+            placed = asking.place_order(top_up, channel=wechat, sealer=parts.sealer)
+            assert (placed.state, placed.client_params) == (TopUpState.CREATED, None)
+        closing = asking.close(
+            service.question_about(placed, now=clock.now()), channel=wechat, now=clock.now()
+        )
+        assert closing.state is TopUpState.CLOSING
 
 
 class TestJob:
@@ -239,7 +342,7 @@ class TestJob:
     ) -> None:
         top_up = desk.place(order(holder))
         desk.platform.pay(top_up)
-        question = Question(top_up.id, "wechat", top_up.out_trade_no, expired=False)
+        question = Question(top_up.id, "wechat", top_up.out_trade_no, wanted=True)
         asked = asking.ask(
             question, channel=parts.channels["wechat"], sealer=parts.sealer, now=clock.now()
         )

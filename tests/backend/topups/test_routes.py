@@ -1,6 +1,7 @@
 """Top-ups over the application's HTTP."""
 
 import json
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -9,8 +10,11 @@ from factories import Bound, balances, make_holder, make_till
 from flask import Flask
 from phones import Phone
 
+from backend import clock
+from backend.db import transaction
 from backend.http.parts import Parts
 from backend.ids import new_id
+from backend.topups.models import TopUp, TopUpState
 
 PATH = "/me/top-ups"
 REPLY = {
@@ -166,6 +170,106 @@ class TestSync:
         assert (answer.status_code, answer.get_json()["state"]) == (200, "pending")
 
 
+class TestReplace:
+    def test_closes_the_order_that_it_replaces(
+        self, phone: Phone, holder: Bound, platform: Any
+    ) -> None:
+        old, new = new_id(), new_id()
+        put(phone, old)
+        answer = put(phone, new, amount_fen=2000, replaces=str(old))
+        assert (answer.status_code, answer.get_json()["state"]) == (201, "pending")
+        assert phone.call("GET", f"{PATH}/{old}").get_json()["state"] == "closed"
+        assert platform.pay(old).status_code == 409
+        assert platform.pay(new).ok
+
+    def test_orders_nothing_when_the_old_one_turns_out_paid(
+        self, phone: Phone, holder: Bound, platform: Any
+    ) -> None:
+        old, new = new_id(), new_id()
+        put(phone, old)
+        platform.faults(drop=True)
+        platform.pay(old)
+        refused = put(phone, new, channel="alipay", replaces=str(old))
+        body = refused.get_json()
+        assert (refused.status_code, body["code"]) == (409, "top-up-paid")
+        assert (body["top_up_id"], body["state"], body["amount_fen"]) == (str(old), "paid", 1000)
+        assert balances(holder.id) == (1000, 0)
+        assert phone.call("GET", f"{PATH}/{new}").status_code == 404
+
+    @pytest.mark.parametrize("first", ["old", "new"])
+    def test_goes_on_when_nobody_knows_and_one_of_two_payments_goes_back(
+        self, phone: Phone, holder: Bound, platform: Any, first: str
+    ) -> None:
+        ids = {"old": new_id(), "new": new_id()}
+        put(phone, ids["old"])
+        platform.faults(drop=True, answer_5xx=True)
+        answer = put(phone, ids["new"], amount_fen=2000, replaces=str(ids["old"]))
+        assert (answer.status_code, answer.get_json()["state"]) == (201, "created")
+        platform.faults(drop=True)
+        put(phone, ids["new"], amount_fen=2000, replaces=str(ids["old"]))
+        second = "new" if first == "old" else "old"
+        for name, state in ((first, "paid"), (second, "returned")):
+            assert platform.pay(ids[name]).ok
+            asked = phone.call("POST", f"{PATH}/{ids[name]}/sync").get_json()
+            assert asked["state"] == state
+        assert balances(holder.id) == (1000 if first == "old" else 2000, 0)
+
+    def test_is_answered_again_and_closes_nothing_twice(self, phone: Phone, platform: Any) -> None:
+        old, new = new_id(), new_id()
+        put(phone, old)
+        first = put(phone, new, replaces=str(old))
+        again = put(phone, new, replaces=str(old))
+        assert (again.status_code, again.data) == (200, first.data)
+        reused = put(phone, new)
+        assert (reused.status_code, reused.get_json()["code"]) == (409, "id-reused")
+
+    def test_of_somebody_elses_is_not_found(self, parts: Parts, phone: Phone) -> None:
+        other, theirs = Phone(phone.client, token=make_holder(parts).token), new_id()
+        put(other, theirs, channel="alipay")
+        answer = put(phone, replaces=str(theirs))
+        assert (answer.status_code, answer.get_json()["code"]) == (404, "not-found")
+        assert other.call("GET", f"{PATH}/{theirs}").get_json()["state"] == "pending"
+
+    def test_makes_room_below_the_limit(self, phone: Phone) -> None:
+        last = ""
+        for _ in range(10):
+            last = put(phone).get_json()["id"]
+        assert put(phone).status_code == 409
+        assert put(phone, replaces=last).status_code == 201
+
+
+class TestCancel:
+    @pytest.mark.parametrize(("channel", "said"), [("wechat", "closing"), ("alipay", "closed")])
+    def test_closes_at_the_platform_when_that_may_be(
+        self, phone: Phone, channel: str, said: str
+    ) -> None:
+        top_up_id = new_id()
+        put(phone, top_up_id, channel=channel)
+        for _ in range(2):
+            answer = phone.call("POST", f"{PATH}/{top_up_id}/cancel")
+            assert (answer.status_code, answer.get_json()["state"]) == (200, said)
+
+    def test_tells_that_the_payer_was_faster(
+        self, phone: Phone, holder: Bound, platform: Any
+    ) -> None:
+        top_up_id = new_id()
+        put(phone, top_up_id)
+        platform.faults(drop=True)
+        platform.pay(top_up_id)
+        answer = phone.call("POST", f"{PATH}/{top_up_id}/cancel")
+        assert (answer.get_json()["state"], balances(holder.id)) == ("paid", (1000, 0))
+
+    def test_says_closing_while_the_platform_is_silent(self, phone: Phone, platform: Any) -> None:
+        top_up_id = new_id()
+        put(phone, top_up_id, channel="alipay")
+        platform.faults(answer_5xx=True)
+        answer = phone.call("POST", f"{PATH}/{top_up_id}/cancel")
+        assert (answer.status_code, answer.get_json()["state"]) == (200, "closing")
+
+    def test_of_nothing_is_not_found(self, phone: Phone) -> None:
+        assert phone.call("POST", f"{PATH}/{new_id()}/cancel").status_code == 404
+
+
 class TestList:
     def test_comes_in_pages(self, phone: Phone) -> None:
         made = [put(phone).get_json()["id"] for _ in range(3)]
@@ -178,3 +282,23 @@ class TestList:
     def test_refuses_a_cursor_it_did_not_make(self, phone: Phone, cursor: str) -> None:
         answer = phone.call("GET", f"{PATH}?cursor={cursor}")
         assert (answer.status_code, answer.get_json()["code"]) == (422, "cursor-unknown")
+
+
+class TestFigures:
+    def test_say_what_somebody_has_to_look_at(
+        self, phone: Phone, holder: Bound, order: Any
+    ) -> None:
+        def unresolved() -> int:
+            (line,) = [
+                line
+                for line in phone.client.get("/metrics").text.splitlines()
+                if line.startswith("campus_card_top_ups_unresolved ")
+            ]
+            return int(line.split()[1])
+
+        before = unresolved()
+        stuck = order(holder, now=clock.now() - timedelta(hours=26, minutes=1))
+        assert unresolved() == before + 1
+        with transaction() as session:
+            session.get_one(TopUp, stuck.id).state = TopUpState.CLOSED
+        assert unresolved() == before

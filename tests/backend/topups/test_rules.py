@@ -1,25 +1,39 @@
 """The life of a top-up, cell by cell, and when its channel is asked."""
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.topups.models import TopUpState as S
-from backend.topups.rules import LADDER, RETRY, TRANSITIONS, TopUpEvent, next_query_at
+from backend.topups.rules import (
+    LADDER,
+    LAST_LOOK,
+    NEXT_DAY_LOOK,
+    OVERDUE,
+    RETRY,
+    STEP,
+    TRANSITIONS,
+    UNANSWERED,
+    TopUpEvent,
+    close_due_at,
+    next_query_at,
+)
 
 NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
 # One row a state, one column an event; "-" is no news.
 TABLE = """
-            ordered  refused  paid  paid_wrong  close    closed
-created     pending  failed   paid  exception   closing  -
-pending     -        -        paid  exception   closing  -
-paid        -        -        -     -           -        -
-closing     -        -        paid  exception   -        closed
-closed      -        -        paid  exception   -        -
-failed      -        -        paid  exception   -        -
-exception   -        -        -     -           -        -
+            ordered  refused  paid  paid_wrong  paid_stray  close    closed
+created     pending  failed   paid  exception   returned    closing  -
+pending     -        -        paid  exception   returned    closing  -
+paid        -        -        -     -           -           -        -
+closing     -        -        paid  exception   returned    -        closed
+closed      -        -        paid  exception   returned    -        -
+failed      -        -        paid  exception   returned    -        -
+exception   -        -        -     -           -           -        -
+returned    -        -        -     -           -           -        -
 """
 EVENTS, *ROWS = [line.split() for line in TABLE.strip().splitlines()]
 CELLS = [
@@ -38,7 +52,7 @@ class TestTransitions:
         assert set(EVENTS) == set(TopUpEvent)
 
     def test_never_leave_what_is_settled(self) -> None:
-        assert not {S.PAID, S.EXCEPTION} & {state for state, _ in TRANSITIONS}
+        assert not {S.PAID, S.EXCEPTION, S.RETURNED} & {state for state, _ in TRANSITIONS}
 
     def test_lead_to_paid_by_the_channels_word_alone(self) -> None:
         assert {event for (_, event), after in TRANSITIONS.items() if after is S.PAID} == {
@@ -66,6 +80,9 @@ class TestNextQueryAt:
         if state in (S.CREATED, S.PENDING, S.CLOSING):
             assert when is not None
             assert now <= when <= max(expires_at, now + RETRY)
+        elif state in (S.CLOSED, S.FAILED):
+            looks = [expires_at + LAST_LOOK, expires_at + NEXT_DAY_LOOK]
+            assert when == next((look for look in looks if look > now), None)
         else:
             assert when is None
 
@@ -80,16 +97,47 @@ class TestNextQueryAt:
         assert when is not None
         assert when <= max(expires_at, now)
 
-    def test_climbs_the_ladder(self) -> None:
+    @pytest.mark.parametrize("state", [S.PENDING, S.CREATED])
+    def test_climbs_the_ladder(self, state: S) -> None:
+        end = NOW + timedelta(hours=3)
         asked = [
-            next_query_at(
-                state=S.PENDING,
-                queries=queries,
-                created_at=NOW,
-                expires_at=NOW + timedelta(hours=1),
-                now=NOW,
-            )
+            next_query_at(state=state, queries=queries, created_at=NOW, expires_at=end, now=NOW)
             for queries in range(len(LADDER) + 2)
         ]
-        end = NOW + timedelta(hours=1)
-        assert asked == [*(NOW + step for step in LADDER), end, end]
+        ladder = [NOW + step for step in LADDER]
+        if state is S.CREATED:  # a thread may still wait for the first answer
+            ladder[0] = NOW + UNANSWERED
+        assert asked == [*ladder, NOW + STEP, NOW + STEP]
+
+    @given(moments())
+    def test_asks_each_order_until_its_end_once_it_is_dead_twice_more(
+        self, at: tuple[datetime, datetime, datetime]
+    ) -> None:
+        """Walk the whole life of an order that nobody pays; each question is answered at once."""
+        created_at, expires_at, _ = at
+        now, state, asked = created_at, S.PENDING, []
+        for queries in range(100):
+            when = next_query_at(
+                state=state, queries=queries, created_at=created_at, expires_at=expires_at, now=now
+            )
+            if when is None:
+                break
+            now = when
+            asked.append(now)
+            state = S.CLOSED if now >= expires_at else state
+        assert expires_at in asked
+        assert asked[-2:] == [expires_at + LAST_LOOK, expires_at + NEXT_DAY_LOOK]
+        pauses = [later - sooner for sooner, later in pairwise(asked)]
+        assert max(pauses[:-1]) <= STEP
+        assert asked[-1] < created_at + OVERDUE
+
+
+class TestCloseDueAt:
+    @pytest.mark.parametrize(
+        ("channel", "minutes", "due"), [("wechat", 30, 5), ("wechat", 3, 3), ("alipay", 30, 0)]
+    )
+    def test_spares_a_young_order_of_wechat(self, channel: str, minutes: int, due: int) -> None:
+        found = close_due_at(
+            channel=channel, created_at=NOW, expires_at=NOW + timedelta(minutes=minutes)
+        )
+        assert found == NOW + timedelta(minutes=due)

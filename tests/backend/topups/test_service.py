@@ -19,9 +19,12 @@ from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind
+from backend.notices.models import HolderNotice
+from backend.operation_log.service import SYSTEM
+from backend.refunds.models import ChannelRefund
 from backend.topups import service
-from backend.topups.models import NoticeOutcome, TopUp, TopUpState
-from backend.topups.service import TooManyUnpaid
+from backend.topups.models import NoticeOutcome, StrayPayment, TopUp, TopUpState
+from backend.topups.service import AlreadyPaid, TooManyUnpaid
 from payments import CloseOutcome, Prepayment, Trade, TradeState
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -241,13 +244,254 @@ class TestSettle:
         assert settle(trade_of(order(holder), state=said)) is NoticeOutcome.IGNORED
         assert balances(holder.id) == (0, 0)
 
-    def test_knows_an_order_by_number_and_channel(self, holder: Bound, order: Order) -> None:
+    def test_knows_an_order_by_its_number(self, holder: Bound, order: Order) -> None:
         top_up = order(holder)
         unknown = NoticeOutcome.UNKNOWN_ORDER
-        assert settle(trade_of(top_up), channel="alipay") is unknown
         for number in ("", "x", "0" * 32, top_up.out_trade_no[:-1], "é" * 32):
             assert settle(trade_of(top_up, out_trade_no=number)) is unknown
         assert balances(holder.id) == (0, 0)
+
+
+def strays_of(top_up: TopUp) -> list[tuple[str, str, int, str]]:
+    """Return the stray payments of an order: channel, number, amount, reason."""
+    with transaction() as session:
+        found = session.scalars(
+            select(StrayPayment)
+            .where(StrayPayment.top_up_id == top_up.id)
+            .order_by(StrayPayment.received_at)
+        ).all()
+    return [(row.channel, row.trade_no, row.amount_fen, row.reason.value) for row in found]
+
+
+def owed_for(top_up: TopUp) -> list[tuple[str, str, int, int]]:
+    """Return what is to go back under an order's number: channel, number, paid, amount."""
+    with transaction() as session:
+        found = session.scalars(
+            select(ChannelRefund).where(ChannelRefund.out_trade_no == top_up.out_trade_no)
+        ).all()
+    return [(row.channel, row.trade_no, row.paid_fen, row.amount_fen) for row in found]
+
+
+def told(holder: Bound) -> list[str]:
+    """Return the kinds of what a holder was told of top-ups."""
+    with transaction() as session:
+        kinds = session.scalars(
+            select(HolderNotice.kind)
+            .where(HolderNotice.holder_id == holder.id, HolderNotice.kind.like("top-up-%"))
+            .order_by(HolderNotice.id)
+        )
+        return list(kinds)
+
+
+class TestStrayPayment:
+    """What no purse takes: never credited, never lost."""
+
+    @pytest.mark.parametrize("amount_fen", [1000, 1, 2500])
+    def test_of_a_paid_order_goes_back_once(
+        self, holder: Bound, order: Order, reread: Any, amount_fen: int
+    ) -> None:
+        top_up = order(holder)
+        settle(trade_of(top_up))
+        second = trade_of(top_up, trade_no=f"43{top_up.out_trade_no}", amount_fen=amount_fen)
+        said = [settle(second) for _ in range(3)]
+        assert said == [NoticeOutcome.RETURNED, *[NoticeOutcome.ALREADY_SETTLED] * 2]
+        assert strays_of(top_up) == [("wechat", second.trade_no, amount_fen, "second_payment")]
+        assert owed_for(top_up) == [("wechat", second.trade_no, amount_fen, amount_fen)]
+        assert (reread(top_up).state, balances(holder.id)) == (TopUpState.PAID, (1000, 0))
+        assert told(holder) == ["top-up-paid", "top-up-returned"]
+        assert settle(trade_of(top_up)) is NoticeOutcome.ALREADY_SETTLED
+
+    def test_of_every_later_payment_goes_back(self, holder: Bound, order: Order) -> None:
+        top_up = order(holder)
+        settle(trade_of(top_up))
+        for n in range(3):
+            settle(trade_of(top_up, trade_no=f"4{n}9{top_up.out_trade_no}"))
+        assert len(strays_of(top_up)) == len(owed_for(top_up)) == 3
+        assert balances(holder.id) == (1000, 0)
+
+    def test_through_another_channel_goes_back_there(
+        self, holder: Bound, order: Order, reread: Any
+    ) -> None:
+        top_up = order(holder)
+        other = trade_of(top_up, trade_no=f"20{top_up.out_trade_no}")
+        assert settle(other, channel="alipay") is NoticeOutcome.RETURNED
+        assert strays_of(top_up) == [("alipay", other.trade_no, 1000, "other_channel")]
+        assert owed_for(top_up) == [("alipay", other.trade_no, 1000, 1000)]
+        assert (reread(top_up).state, balances(holder.id)) == (TopUpState.CREATED, (0, 0))
+        assert settle(trade_of(top_up)) is NoticeOutcome.CREDITED
+        assert settle(other, channel="alipay") is NoticeOutcome.ALREADY_SETTLED
+        assert balances(holder.id) == (1000, 0)
+
+    @pytest.mark.parametrize("closed", [CardState.CLOSING, CardState.CLOSED])
+    def test_for_a_closed_account_goes_back(
+        self, holder: Bound, order: Order, reread: Any, closed: CardState
+    ) -> None:
+        top_up = order(holder)
+        with transaction() as session:
+            for card in session.scalars(select(Card).where(Card.holder_id == holder.id)):
+                card.state = closed
+        assert settle(trade_of(top_up)) is NoticeOutcome.RETURNED
+        after = reread(top_up)
+        assert (after.state, after.next_query_at) == (TopUpState.RETURNED, None)
+        assert strays_of(top_up) == [("wechat", f"42{top_up.out_trade_no}", 1000, "account_closed")]
+        assert settle(trade_of(top_up)) is NoticeOutcome.ALREADY_SETTLED
+        assert (balances(holder.id), told(holder)) == ((0, 0), ["top-up-returned"])
+        with pytest.raises(AccountClosed):
+            order(holder)
+
+    def test_moves_money_from_the_channel_to_what_is_due(self, holder: Bound, order: Order) -> None:
+        top_up = order(holder)
+        settle(trade_of(top_up))
+        with transaction() as session:
+            before = ledger.prove(session).by_kind
+        settle(trade_of(top_up, trade_no=f"43{top_up.out_trade_no}"))
+        with transaction() as session:
+            after = ledger.prove(session).by_kind
+        moved = {kind: fen - before.get(kind, 0) for kind, fen in after.items()}
+        assert {kind: fen for kind, fen in moved.items() if fen} == {
+            "channel": -1000, "refunds_due": 1000,
+        }  # fmt: skip
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"amount_fen": None},
+            {"amount_fen": 0},
+            {"amount_fen": 10**12},
+            {"currency": "USD"},
+            {"state": TradeState.REFUNDED},
+        ],
+    )
+    def test_that_cannot_simply_go_back_is_for_a_person(
+        self, holder: Bound, order: Order, wrong: dict[str, Any]
+    ) -> None:
+        top_up = order(holder)
+        settle(trade_of(top_up))
+        second = trade_of(top_up, **({"trade_no": f"43{top_up.out_trade_no}"} | wrong))
+        assert settle(second) is NoticeOutcome.MISMATCH
+        assert (strays_of(top_up), balances(holder.id)) == ([], (1000, 0))
+
+    def test_is_not_another_orders_credit(self, holder: Bound, order: Order) -> None:
+        paid, other = order(holder), order(holder)
+        settle(trade_of(paid))
+        settle(trade_of(other))
+        again = trade_of(paid, trade_no=f"42{other.out_trade_no}")
+        assert settle(again) is NoticeOutcome.MISMATCH
+        assert strays_of(paid) == []
+
+
+class TestReplacement:
+    def test_is_an_order_of_the_same_wish(self, holder: Bound, order: Order) -> None:
+        first = order(holder)
+        second = order(holder, 2000, channel="alipay", replaces_id=first.id)
+        third = order(holder, 2000, replaces_id=second.id)
+        assert [row.wish_id for row in (first, second, third)] == [first.id] * 3
+
+    def test_of_the_two_the_one_paid_second_goes_back(
+        self, holder: Bound, order: Order, reread: Any
+    ) -> None:
+        for first_pays in (True, False):
+            before = balances(holder.id)[0]
+            old = order(holder)
+            new = order(holder, 2000, channel="alipay", replaces_id=old.id)
+            sooner, later = (old, new) if first_pays else (new, old)
+            assert settle(trade_of(sooner), channel=sooner.channel) is NoticeOutcome.CREDITED
+            assert settle(trade_of(later), channel=later.channel) is NoticeOutcome.RETURNED
+            assert reread(later).state is TopUpState.RETURNED
+            assert strays_of(later) == [
+                (later.channel, f"42{later.out_trade_no}", later.amount_fen, "replaced")
+            ]
+            assert balances(holder.id)[0] - before == sooner.amount_fen
+
+    @pytest.mark.parametrize("status", [TopUpState.PAID, TopUpState.EXCEPTION])
+    def test_of_what_brought_money_is_refused(
+        self, holder: Bound, order: Order, status: TopUpState
+    ) -> None:
+        top_up = order(holder)
+        put_in(top_up, status)
+        with pytest.raises(AlreadyPaid) as refused:
+            order(holder, 2000, replaces_id=top_up.id)
+        assert refused.value.facts == {
+            "top_up_id": str(top_up.id), "state": status.value, "amount_fen": 1000,
+        }  # fmt: skip
+
+    def test_of_nothing_or_of_somebody_elses_is_not_found(
+        self, holder: Bound, order: Order, parts: Parts
+    ) -> None:
+        for replaced in (new_id(), order(make_holder(parts)).id):
+            with pytest.raises(NotFound):
+                order(holder, replaces_id=replaced)
+
+    def test_belongs_to_what_an_id_says(self, holder: Bound, order: Order) -> None:
+        old, id_ = order(holder), new_id()
+        order(holder, top_up_id=id_, replaces_id=old.id)
+        assert order(holder, top_up_id=id_, replaces_id=old.id).id == id_
+        for other in (None, order(holder).id):
+            with pytest.raises(IdReused):
+                order(holder, top_up_id=id_, replaces_id=other)
+
+
+class TestCancel:
+    def cancel(self, holder: Bound, top_up: TopUp) -> TopUp:
+        with transaction() as session:
+            return service.cancel(
+                session, top_up_id=top_up.id, holder_id=holder.id, actor=SYSTEM, now=clock.now()
+            )
+
+    @pytest.mark.parametrize(("channel", "minutes"), [("wechat", 5), ("alipay", 0)])
+    def test_closes_an_unpaid_order_when_its_channel_may(
+        self, holder: Bound, order: Order, channel: str, minutes: int
+    ) -> None:
+        top_up = order(holder, channel=channel)
+        after = self.cancel(holder, top_up)
+        assert after.state is TopUpState.CLOSING
+        due = top_up.created_at + timedelta(minutes=minutes)
+        assert abs(after.next_query_at - due) < timedelta(seconds=10)
+        again = self.cancel(holder, top_up)
+        assert again.next_query_at == after.next_query_at
+
+    @pytest.mark.parametrize(
+        "status", [status for status in TopUpState if status not in ("created", "pending")]
+    )
+    def test_leaves_every_other_order_as_it_is(
+        self, holder: Bound, order: Order, status: TopUpState
+    ) -> None:
+        top_up = order(holder)
+        put_in(top_up, status)
+        assert self.cancel(holder, top_up).state is status
+
+    def test_of_somebody_elses_is_not_found(
+        self, holder: Bound, order: Order, parts: Parts
+    ) -> None:
+        with pytest.raises(NotFound):
+            self.cancel(holder, order(make_holder(parts)))
+
+    def test_does_not_keep_a_payment_from_being_credited(self, holder: Bound, order: Order) -> None:
+        top_up = order(holder)
+        self.cancel(holder, top_up)
+        assert settle(trade_of(top_up)) is NoticeOutcome.CREDITED
+
+
+class TestUnresolved:
+    def test_counts_what_is_frozen_and_what_is_open_for_too_long(
+        self, holder: Bound, order: Order
+    ) -> None:
+        def count() -> tuple[int, int]:
+            with transaction() as session:
+                found = service.unresolved(session, now=clock.now())
+            return found.frozen, found.overdue
+
+        long_ago = clock.now() - timedelta(hours=26, minutes=1)
+        before = count()
+        old, young = order(holder, now=long_ago), order(holder)
+        assert count() == (before[0], before[1] + 1)
+        put_in(young, TopUpState.EXCEPTION)
+        assert count() == (before[0] + 1, before[1] + 1)
+        put_in(old, TopUpState.EXCEPTION)
+        assert count() == (before[0] + 2, before[1] + 1)
+        for top_up in (old, young):
+            put_in(top_up, TopUpState.CLOSED)
+        assert count() == before
 
 
 class TestWordsThatComeLate:
@@ -263,7 +507,7 @@ class TestWordsThatComeLate:
         with transaction() as session:
             service.note_refused(session, top_up_id=top_up.id)
         with transaction() as session:
-            assert not service.begin_close(session, top_up_id=top_up.id)
+            assert not service.begin_close(session, top_up_id=top_up.id, now=clock.now())
         with transaction() as session:
             service.note_closed(
                 session, top_up_id=top_up.id, outcome=CloseOutcome.CLOSED, now=clock.now()
@@ -277,7 +521,7 @@ class TestWordsThatComeLate:
     ) -> None:
         top_up, now = order(holder), clock.now()
         with transaction() as session:
-            assert service.begin_close(session, top_up_id=top_up.id)
+            assert service.begin_close(session, top_up_id=top_up.id, now=now)
         with transaction() as session:
             service.note_closed(session, top_up_id=top_up.id, outcome=outcome, now=now)
         after = reread(top_up)
@@ -292,20 +536,21 @@ class TestWordsThatComeLate:
     ) -> None:
         top_up, now = order(holder), clock.now()
         with transaction() as session:
-            service.begin_close(session, top_up_id=top_up.id)
+            service.begin_close(session, top_up_id=top_up.id, now=now)
         with transaction() as session:
             service.note_closed(session, top_up_id=top_up.id, outcome=outcome, now=now)
         after = reread(top_up)
-        assert (after.state, after.next_query_at) == (TopUpState.CLOSED, now + timedelta(hours=1))
+        last_look = top_up.expires_at + timedelta(hours=1)
+        assert (after.state, after.next_query_at) == (TopUpState.CLOSED, last_look)
 
 
 class TestClaim:
     def test_is_for_one_worker_at_a_time(self, holder: Bound, order: Order) -> None:
-        top_up, due = order(holder), clock.now() + timedelta(seconds=5)
+        top_up, due = order(holder), clock.now() + timedelta(seconds=30)
 
         def claim(when: Any) -> bool:
             with transaction() as session:
-                found = service.claim_due(session, channels=["wechat"], now=when, limit=1000)
+                found = service.claim_due(session, channel="wechat", now=when, limit=1000)
             return top_up.id in {question.top_up_id for question in found}
 
         assert not claim(due - timedelta(seconds=4))
@@ -318,7 +563,7 @@ class TestClaim:
         with transaction() as session:
             session.scalars(select(TopUp).where(TopUp.id == top_up.id).with_for_update()).one()
             with transaction() as other:
-                found = service.claim_due(other, channels=["wechat"], now=due, limit=1000)
+                found = service.claim_due(other, channel="wechat", now=due, limit=1000)
         assert top_up.id not in {question.top_up_id for question in found}
 
 

@@ -127,6 +127,34 @@ class TestTopUp:
         expect(phone.locator('[data-phase="cancelled"]')).to_be_visible()
         assert balance_fen(phone) == before
 
+    def test_given_up_can_be_cancelled(self, open_phone):
+        phone = open_phone("20240102", page="pages/topup/index")
+        phone.locator('[data-amount-fen="2000"]').click()
+        phone.locator('[data-action="pay"]').click()
+        phone.locator('[data-pay="cancelled"]').click()
+        phone.locator('[data-phase="cancelled"] [data-action="cancel"]').click()
+        expect(
+            phone.locator('[data-phase="closed"], [data-phase="closing"]')  # WeChat's five minutes
+        ).to_be_visible()
+
+    def test_of_another_amount_replaces_the_unpaid_order(self, open_phone):
+        phone = open_phone("20240102", page="pages/topup/index")
+        before = balance_fen(phone)
+        phone.locator('[data-amount-fen="20000"]').click()
+        phone.locator('[data-action="pay"]').click()
+        phone.locator('[data-pay="cancelled"]').click()
+        phone.locator('[data-sheet="topup"]').get_by_label("关闭").click()
+        phone.locator('[data-amount-fen="10000"]').click()
+        phone.locator('[data-action="pay"]').click()
+        phone.locator('[data-pay="paid"]').click()
+        expect(phone.locator('[data-phase="paid"]')).to_contain_text("100.00")
+        phone.locator('[data-action="done"]').click()
+        assert balance_fen(phone) == before + 10_000
+        phone.locator('[data-action="history"]').click()
+        rows = phone.locator(f"{PAGE} [data-state]")
+        expect(rows.first).to_have_attribute("data-state", "paid")
+        expect(rows.nth(1)).to_have_attribute("data-state", "closed")
+
 
 class TestLoss:
     def test_is_reported_and_restored(self, open_phone, demo):

@@ -366,7 +366,7 @@ Page(
       if (SHOWN_EVENTS.includes(event.kind)) {
         platform.vibrate()
         this.setData({ event, large: false })
-      } else if (event.kind === 'top-up-paid') {
+      } else if (event.kind === 'top-up-paid' || event.kind === 'top-up-returned') {
         platform.toast(i18n.words('result')[event.kind])
       }
       if (USES_CODE.includes(event.kind) && this.data.code.text) this.shownDeck.drop(this.data.code.text)

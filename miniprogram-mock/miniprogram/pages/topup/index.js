@@ -13,7 +13,8 @@ const MOST_FEN = 50000
 const ASK_EVERY_MS = 2000
 const ASK_FOR_MS = 60 * 1000
 const OPEN_ORDER = 'top-up'
-const FINAL = ['paid', 'closed', 'failed', 'exception']
+const FRESH_MS = 110 * 60 * 1000
+const FINAL = ['paid', 'closed', 'failed', 'exception', 'returned']
 
 /** 充值. Whatever the payment sheet says, only our server's answer counts; an order is paid under one id or not at all. */
 Page(
@@ -101,28 +102,45 @@ Page(
       this.setData({ channel: tap.currentTarget.dataset.channel })
     },
 
-    /** The open order for this amount and channel, or a new one; its id is kept before anything is sent. */
+    /** The unpaid order for this amount and channel, or a new one in place of what is open; its id is kept before anything is sent. */
     async openOrder() {
       const { channel, amountFen } = this.data
       const open = platform.load(OPEN_ORDER)
-      if (open && open.channel === channel && open.amount_fen === amountFen) return { id: open.id, resumed: true }
-      const id = await ids.newId()
-      platform.save(OPEN_ORDER, { id, channel, amount_fen: amountFen })
-      return { id, resumed: false }
+      if (open && open.channel === channel && open.amount_fen === amountFen && fresh(open)) return { ...open, resumed: true }
+      const found = open ? null : await this.findUnpaid(channel, amountFen)
+      if (found) return { ...found, resumed: true, known: true }
+      const order = { id: await ids.newId(), channel, amount_fen: amountFen, begun_at: clock.now() }
+      if (open) order.replaces = open.id
+      platform.save(OPEN_ORDER, order)
+      return { ...order, resumed: false }
+    },
+
+    /** An order that this phone no longer remembers, but could still pay. */
+    async findUnpaid(channel, amountFen) {
+      const { items } = await api.call('GET', '/me/top-ups')
+      return items.find(
+        (order) => order.state === 'pending' && order.channel === channel && order.amount_fen === amountFen && order.client_params && fresh(order),
+      )
+    },
+
+    /** What the order is by now: ordered anew, or, where it had been, as the gateway tells. */
+    async place({ id, channel, amount_fen, replaces, resumed, known }) {
+      const path = `/me/top-ups/${id}`
+      if (known) return api.call('POST', `${path}/sync`)
+      const order = await api.call('PUT', path, { channel, amount_fen, ...(replaces ? { replaces } : {}) })
+      return resumed && order.client_params ? api.call('POST', `${path}/sync`) : order
     },
 
     async pay() {
       if (this.data.busy || !this.data.amountFen) return
       this.setData({ busy: true, problem: null })
       try {
-        const { channel, amountFen } = this.data
-        const { id, resumed } = await this.openOrder()
-        let order = await api.call('PUT', `/me/top-ups/${id}`, { channel, amount_fen: amountFen })
-        // A retry gets the first answer; how the order stands by now, the gateway tells.
-        if (resumed && order.client_params) order = await api.call('POST', `/me/top-ups/${id}/sync`)
+        const open = await this.openOrder()
+        const order = await this.place(open)
+        if (!open.known) platform.save(OPEN_ORDER, { ...open, expires_at: order.expires_at })
         this.setData({ order })
         if (FINAL.includes(order.state)) this.settle(order)
-        else if (!order.client_params) this.wait()
+        else if (order.state === 'closing' || !order.client_params) this.wait()
         else if (order.client_params.kind === 'qr') {
           this.setData({ phase: 'handoff' })
           this.watch(clock.now())
@@ -132,6 +150,34 @@ Page(
           if (outcome === 'cancelled') this.setData({ phase: 'cancelled' })
           else this.wait()
         }
+      } catch (refusal) {
+        await this.refuse(refusal)
+      } finally {
+        this.setData({ busy: false })
+      }
+    },
+
+    /** A refused order was not made; if the one before it turned out paid, that is the news. */
+    async refuse(refusal) {
+      this.setData({ phase: '', problem: i18n.problem(refusal) })
+      if (refusal.code === 'id-reused' || refusal.code === 'not-found') platform.save(OPEN_ORDER, null)
+      if (refusal.code !== 'top-up-paid') return
+      try {
+        const order = await api.call('GET', `/me/top-ups/${refusal.facts.top_up_id}`)
+        this.setData({ problem: null })
+        await this.settle(order)
+      } catch {
+        platform.save(OPEN_ORDER, null)
+      }
+    },
+
+    /** Give the order up. Only the gateway can say that nobody can pay it any more; until then it is closing. */
+    async cancel() {
+      if (this.data.busy || !this.data.order) return
+      this.setData({ busy: true })
+      clearTimeout(this.asking)
+      try {
+        await this.settle(await api.call('POST', `/me/top-ups/${this.data.order.id}/cancel`))
       } catch (refusal) {
         this.setData({ phase: '', problem: i18n.problem(refusal) })
       } finally {
@@ -197,3 +243,9 @@ Page(
     },
   }),
 )
+
+/** Whether an unpaid order can still be paid: the platform's handle is good for two hours, the order for less. */
+function fresh(order) {
+  const begun = order.begun_at || Date.parse(order.created_at)
+  return clock.now() - begun < FRESH_MS && !(order.expires_at && Date.parse(order.expires_at) <= clock.now())
+}

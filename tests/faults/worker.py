@@ -35,4 +35,5 @@ def main() -> None:
             time.sleep(IDLE_SECONDS)
 
 
-main()
+if __name__ == "__main__":
+    main()

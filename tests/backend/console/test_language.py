@@ -10,6 +10,7 @@ import pytest
 from backend.cards.rules import CardEvent
 from backend.console import language
 from backend.console.routes import back_to
+from backend.refunds.models import RefundState
 
 BACKEND = Path(language.__file__).parents[1]
 TEMPLATES = sorted((BACKEND / "console/templates/console").glob("*.html"))
@@ -47,11 +48,12 @@ class TestWords:
 
     def test_every_operation_that_is_recorded_has_a_name(self) -> None:
         recorded = {f"card.{event}" for event in CardEvent}
+        recorded |= {f"refund.{state}" for state in RefundState}
         for path in BACKEND.rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Constant) and re.fullmatch(
                     r"(holder|card|charge|top_up|terminal|gate|emergency|policy|roster|operator"
-                    r"|review)\.[a-z_]+",
+                    r"|review|refund)\.[a-z_]+",
                     str(node.value),
                 ):
                     recorded.add(str(node.value))

@@ -19,7 +19,7 @@ from backend.topups.models import TopUp, TopUpState
 PATH = "/me/top-ups"
 REPLY = {
     *("id", "channel", "amount_fen", "state", "out_trade_no", "client_params"),
-    *("created_at", "expires_at", "paid_at"),
+    *("created_at", "expires_at", "paid_at", "refunded_fen"),
 }
 
 

@@ -50,7 +50,7 @@ class TestWords:
         for path in BACKEND.rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Constant) and re.fullmatch(
-                    r"(holder|card|charge|top_up|terminal|gate|emergency|policy|roster|operator"
+                    r"(holder|card|charge|top_up|cash_shift|cash_top_up|terminal|gate|emergency|policy|roster|operator"
                     r"|review)\.[a-z_]+",
                     str(node.value),
                 ):

@@ -79,6 +79,8 @@ module.exports = {
     'charge-late': 'Offline payment booked',
     'arrears-opened': 'Arrears opened',
     'arrears-settled': 'Arrears paid',
+    'cash-top-up': 'Cash top-up arrived',
+    'cash-top-up-reversed': 'Cash top-up taken back',
     in: 'In',
     out: 'Out',
     price: 'Amount',
@@ -142,7 +144,7 @@ module.exports = {
     failed: ['Bills cannot be opened', 'Check the network and try again.', 'Try again'],
   },
 
-  kinds: { charge: 'Payment', void: 'Void', reversal: 'Reversal', top_up: 'Top-up', subsidy: 'Subsidy', correction: 'Correction', refund: 'Refund', surcharge: 'Meal surcharge', arrears: 'Arrears paid' },
+  kinds: { charge: 'Payment', void: 'Void', reversal: 'Reversal', top_up: 'Top-up', subsidy: 'Subsidy', correction: 'Correction', refund: 'Refund', surcharge: 'Meal surcharge', arrears: 'Arrears paid', cash_top_up: 'Cash top-up', cash_top_up_reversal: 'Cash top-up taken back' },
   purses: { main: 'Main purse', subsidy: 'Subsidy purse', both: 'Subsidy + main' },
   channels: { wechat: 'WeChat Pay', alipay: 'Alipay', cash: 'Cash', counter: 'Card centre' },
   categories: {

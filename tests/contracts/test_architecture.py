@@ -116,14 +116,14 @@ class TestMigrations:
     def test_give_a_school_in_operation_its_new_policies(
         self, database_url: str, worker: int
     ) -> None:
-        """0009 adds what the cash desk goes by, where there are policies at all."""
+        """0010 adds what the cash desk goes by, where there are policies at all."""
         name = f"operated_{worker}"
         engine = create_engine(database_url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
             connection.execute(text(f"CREATE DATABASE {name}"))
         engine.dispose()
         url = re.sub(r"/worker_\d+\?", f"/{name}?", database_url)
-        command.upgrade(configuration(url), "0008_add_refunds")
+        command.upgrade(configuration(url), "0009_add_stray_payments")
         engine = create_engine(url)
         with engine.begin() as connection:
             connection.execute(

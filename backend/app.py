@@ -14,6 +14,7 @@ from backend.bundles import routes as bundles
 from backend.cards import delegation_routes as delegations
 from backend.cards import routes as cards
 from backend.cases import routes as cases
+from backend.cash_desk import routes as cash_desk
 from backend.charges import routes as charges
 from backend.console import routes as console
 from backend.console.access import PATH as CONSOLE
@@ -71,6 +72,7 @@ BLUEPRINTS = (
     (uploads.staff, API),
     (cases.blueprint, API),
     (refunds.staff, API),
+    (cash_desk.blueprint, API),
     (topups.callbacks, ""),
 )
 

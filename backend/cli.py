@@ -81,6 +81,7 @@ def prove_ledger() -> None:
 
     from backend import db
     from backend.arrears import service as arrears
+    from backend.cash_desk import shifts
     from backend.ledger import service as ledger
     from backend.money import yuan_text
     from backend.refunds import service as refunds
@@ -92,6 +93,7 @@ def prove_ledger() -> None:
         proof = ledger.prove(session)
         arrears_fen = arrears.difference(session)
         refunds_fen = refunds.difference(session)
+        cash_fen = shifts.difference(session)
     engine.dispose()
     click.echo(f"transfers            {proof.transfers}")
     click.echo(f"purses               {proof.purses}")
@@ -102,7 +104,8 @@ def prove_ledger() -> None:
     click.echo(f"difference           {yuan_text(proof.difference_fen)}")
     click.echo(f"arrears that differ  {yuan_text(arrears_fen)}")
     click.echo(f"refunds that differ  {yuan_text(refunds_fen)}")
-    holds = proof.holds and not arrears_fen and not refunds_fen
+    click.echo(f"cash that differs    {yuan_text(cash_fen)}")
+    holds = proof.holds and not any((arrears_fen, refunds_fen, cash_fen))
     click.echo("the ledger holds" if holds else "THE LEDGER DOES NOT HOLD")
     sys.exit(0 if holds else 1)
 

@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from backend.clock import SHANGHAI
 from backend.console import (
     access,
+    cash_desk,
     gates,
     holders,
     language,
@@ -43,6 +44,7 @@ ROOMS = (
     "search",
     "top-ups",
     "refunds",
+    "cash-desk",
     "reviews",
     "terminals",
     "gates",
@@ -65,6 +67,7 @@ for page in (
     holders,
     top_ups,
     refunds,
+    cash_desk,
     reviews,
     terminals,
     gates,

@@ -139,6 +139,7 @@ def _line(line: StatementLine) -> dict[str, Any]:
         "business_date": line.business_date,
         "decided_at": line.facts.get("decided_at"),
         "reference": line.facts.get("reference"),
+        "receipt_number": line.facts.get("receipt_number"),
         "amount_parts": {
             "price_fen": abs(line.amount_fen) - line.surcharge_fen,
             "surcharge_fen": line.surcharge_fen,

@@ -9,7 +9,17 @@ from backend.http.paging import PageQuery
 MOST_LIMIT_FEN = 10_000_000
 PLATFORMS = ("wechat", "alipay")
 BINDINGS = ("none", "identity_verified", "active")
-LINE_KINDS = ("charge", "reversal", "top_up", "subsidy", "arrears", "refund", "refund_returned")
+LINE_KINDS = (
+    "charge",
+    "reversal",
+    "top_up",
+    "subsidy",
+    "arrears",
+    "refund",
+    "refund_returned",
+    "cash_top_up",
+    "cash_top_up_reversal",
+)
 
 
 class SessionRequest(ma.Schema):
@@ -43,6 +53,7 @@ class StatementItem(ma.Schema):
     business_date = ma.fields.Date(required=True)
     decided_at = ma.fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
     reference = ma.fields.String(required=True, allow_none=True)
+    receipt_number = ma.fields.String(required=True, allow_none=True)
     amount_parts = ma.fields.Nested(AmountParts, required=True, allow_none=True)
 
 

@@ -83,6 +83,8 @@ module.exports = {
     'refund-succeeded': 'Balance sent back',
     'refund-returned': 'Refund failed, back in your balance',
     'refund-paid-out': 'Paid by hand',
+    'cash-top-up': 'Cash top-up arrived',
+    'cash-top-up-reversed': 'Cash top-up taken back',
     in: 'In',
     out: 'Out',
     price: 'Amount',
@@ -146,7 +148,7 @@ module.exports = {
     failed: ['Bills cannot be opened', 'Check the network and try again.', 'Try again'],
   },
 
-  kinds: { charge: 'Payment', void: 'Void', reversal: 'Reversal', top_up: 'Top-up', subsidy: 'Subsidy', correction: 'Correction', refund: 'Refund', surcharge: 'Meal surcharge', arrears: 'Arrears paid', refund_returned: 'Refund returned' },
+  kinds: { charge: 'Payment', void: 'Void', reversal: 'Reversal', top_up: 'Top-up', subsidy: 'Subsidy', correction: 'Correction', refund: 'Refund', surcharge: 'Meal surcharge', arrears: 'Arrears paid', refund_returned: 'Refund returned', cash_top_up: 'Cash top-up', cash_top_up_reversal: 'Cash top-up taken back' },
   purses: { main: 'Main purse', subsidy: 'Subsidy purse', both: 'Subsidy + main' },
   channels: { wechat: 'WeChat Pay', alipay: 'Alipay', cash: 'Cash', counter: 'Card centre' },
   categories: {

@@ -14,6 +14,9 @@ MONEY = CENTRE | {Role.FINANCE, Role.AUDITOR}
 DEVICES = CENTRE | {Role.LOGISTICS, Role.AUDITOR}
 FEEDS = CENTRE | {Role.ACADEMIC, Role.PERSONNEL}
 READS_ALL = CENTRE | {Role.AUDITOR}
+CASH = MONEY | {Role.LOGISTICS}
+CASHIERS = frozenset({Role.LOGISTICS, Role.FINANCE})
+SUPERVISORS = CENTRE | {Role.FINANCE}
 RULES = CENTRE | {Role.LOGISTICS}
 ALLOWED = {
     "GET /console/": MONEY | DEVICES,
@@ -28,6 +31,18 @@ ALLOWED = {
     "POST /console/refunds/<uuid:refund_id>/return": FINANCE,
     "POST /console/refunds/<uuid:refund_id>/payouts/<uuid:payout_id>": FINANCE,
     "POST /console/refunds/<uuid:refund_id>/payouts/<uuid:payout_id>/decision": FINANCE,
+    "GET /console/cash-desk": CASH,
+    "POST /console/cash-desk/holder": CASHIERS,
+    "POST /console/cash-desk/confirm": CASHIERS,
+    "POST /console/cash-desk/top-ups": CASHIERS,
+    "GET /console/cash-desk/top-ups/<uuid:top_up_id>": CASH,
+    "POST /console/cash-desk/top-ups/<uuid:top_up_id>/reversal": SUPERVISORS,
+    "GET /console/cash-desk/shifts": CASH,
+    "POST /console/cash-desk/shifts": CASHIERS,
+    "GET /console/cash-desk/shifts/<uuid:shift_id>": CASH,
+    "GET /console/cash-desk/shifts/<uuid:shift_id>/close-out": CASHIERS,
+    "POST /console/cash-desk/shifts/<uuid:shift_id>/close-out": CASHIERS,
+    "POST /console/cash-desk/shifts/<uuid:shift_id>/ruling": SUPERVISORS,
     "GET /console/reviews": MONEY,
     "GET /console/reviews/<uuid:review_id>": MONEY,
     "POST /console/reviews/<uuid:review_id>/resolution": CENTRE | {Role.FINANCE},

@@ -1,6 +1,7 @@
 """The sandbox as one Flask application."""
 
 import time
+from http import HTTPStatus
 from pathlib import Path
 
 from flask import Flask, Response, request
@@ -76,6 +77,8 @@ def create_app(world: World) -> Flask:
     @app.errorhandler(HTTPException)
     def refuse_http(error: HTTPException) -> Response:
         status = error.code or 400
+        if status == HTTPStatus.NOT_FOUND and request.path.startswith(("/merchant/", "/pay/")):
+            return pages.no_page()
         code = (error.name or "refused").lower().replace(" ", "-")
         return Problem(status, code, error.description or "").response()
 

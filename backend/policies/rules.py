@@ -23,11 +23,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "offline.per_terminal_fen": 50_000,
         "offline.renew_hours": 48,
         "offline.total_fen": 200_000,
-        "refund.alipay_days": 85,
-        "refund.enabled": True,
+        "refund.alipay_days": 85,  # younger top-ups go back; Alipay's contract says 3 months
+        "refund.enabled": True,  # whether holders send their balance back from the phone
         "refund.least_fen": 1,
-        "refund.per_day": 5,
-        "refund.wechat_days": 360,
+        "refund.per_day": 5,  # how often a holder may ask on one accounting day
+        "refund.wechat_days": 360,  # WeChat Pay takes back for 365 days
         "restore.step_up_minutes": 5,
         "top_up.least_fen": 100,
         "top_up.most_fen": 50_000,

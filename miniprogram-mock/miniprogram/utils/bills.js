@@ -13,6 +13,7 @@ const LOOKS = {
   subsidy: ['gift', 'in'],
   correction: ['list', 'back'],
   refund: ['back', 'out'],
+  refund_returned: ['back', 'in'],
 }
 
 /** One row of the list. */

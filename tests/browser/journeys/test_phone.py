@@ -156,6 +156,34 @@ class TestTopUp:
         expect(rows.nth(1)).to_have_attribute("data-state", "closed")
 
 
+class TestRefund:
+    def test_goes_back_to_where_it_came_from(self, open_phone):
+        phone = open_phone("R0042")
+        phone.locator(CODE).first.wait_for()
+        open_tab(phone, 2)
+        phone.locator('[data-amount-fen="5000"]').click()
+        phone.locator('[data-action="pay"]').click()
+        phone.locator('[data-pay="paid"]').click()
+        phone.locator('[data-phase="paid"]').wait_for()
+        phone.locator('[data-action="done"]').click()
+        before = balance_fen(phone)
+        open_tab(phone, 3)
+        phone.locator('[data-action="refund"]').click()
+        phone.locator(f'{PAGE} [data-field="amount"]').fill("50")
+        expect(phone.locator(f"{PAGE} [data-part]")).to_have_count(1)
+        phone.locator(f'{PAGE} [data-action="refund"]').click()
+        phone.get_by_role("button", name="退回", exact=True).click()
+        row = phone.locator(f"{PAGE} [data-refund]").first
+        expect(row).to_contain_text("50.00")
+        expect(row.locator("[data-part-state=succeeded]")).to_be_visible(timeout=60_000)
+        phone.get_by_role("button", name="返回").click()
+        expect(phone.locator(f"{PAGE} [data-balance]").first).to_have_attribute(
+            "data-balance", f"¥{(before - 5_000) / 100:.2f}"
+        )
+        open_tab(phone, 1)
+        expect(phone.locator(f'{PAGE} [data-kind="refund"]').first).to_contain_text("50.00")
+
+
 class TestLoss:
     def test_is_reported_and_restored(self, open_phone, demo):
         person = demo.person("20240101")

@@ -79,6 +79,32 @@ class Server:
         self.asked: list[tuple[str, str, Any]] = []
         self.bills = [self.bill(number) for number in range(8)]
         self.issued = 0
+        self.refunds: list[dict[str, Any]] = []
+        self.refundable: dict[str, Any] = {
+            "balance_fen": 15850,
+            "refundable_fen": 7000,
+            "least_fen": 1,
+            "parts": [
+                {
+                    "top_up_id": "t-2",
+                    "channel": "alipay",
+                    "amount_fen": 2000,
+                    "paid_at": moment(-60),
+                },
+                {
+                    "top_up_id": "t-1",
+                    "channel": "wechat",
+                    "amount_fen": 5000,
+                    "paid_at": moment(-99),
+                },
+            ],
+            "rests": [
+                {"reason": "subsidy", "amount_fen": 3000},
+                {"reason": "too-old", "amount_fen": 5850},
+            ],
+            "reason": None,
+        }
+        self.arrears_fen = 0
 
     def bill(self, number: int) -> dict[str, Any]:
         return {
@@ -131,6 +157,7 @@ class Server:
             ],
             "limits": {"per_charge_fen": None, "per_day_fen": None, "paused": False},
             "restore_from_phone": True,
+            "arrears_fen": self.arrears_fen,
         }
 
     def answer(self, method: str, path: str, query: str, body: Any) -> tuple[int, Any]:
@@ -148,6 +175,8 @@ class Server:
             "GET /me/statement": lambda: (200, self.statement(query)),
             "GET /me/passages": lambda: (200, nothing),
             "GET /me/top-ups": lambda: (200, nothing),
+            "GET /me/refundable": lambda: (200, self.refundable),
+            "GET /me/refunds": lambda: (200, {"items": self.refunds, "next_cursor": None}),
             "GET /me/limits": lambda: (200, {**self.me()["limits"], "pending": None}),
         }
         unknown = (404, {"code": "not-found", "status": 404})

@@ -6,7 +6,7 @@ from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 
-PAGES = ["bills", "topup", "me", "bind", "card", "passages", "limits", "topups"]
+PAGES = ["bills", "topup", "me", "bind", "card", "passages", "limits", "topups", "refund"]
 LEAST_TARGET_PX = 44
 
 

@@ -31,6 +31,7 @@ const STATES = {
 /** States in which the other use may still work, so that the choice between them stays. */
 const SEGMENTED = ['code', 'loading', 'payment-paused', 'exhausted', 'failed']
 const SHOWN_EVENTS = ['charge-approved', 'charge-declined', 'charge-voided', 'charge-reversed', 'passage-allowed', 'passage-denied']
+const TOASTED_EVENTS = ['top-up-paid', 'top-up-returned', 'refund-succeeded', 'refund-returned']
 const USES_CODE = ['charge-approved', 'charge-declined', 'passage-allowed', 'passage-denied']
 
 Page(
@@ -366,7 +367,7 @@ Page(
       if (SHOWN_EVENTS.includes(event.kind)) {
         platform.vibrate()
         this.setData({ event, large: false })
-      } else if (event.kind === 'top-up-paid' || event.kind === 'top-up-returned') {
+      } else if (TOASTED_EVENTS.includes(event.kind)) {
         platform.toast(i18n.words('result')[event.kind])
       }
       if (USES_CODE.includes(event.kind) && this.data.code.text) this.shownDeck.drop(this.data.code.text)

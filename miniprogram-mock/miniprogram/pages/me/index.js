@@ -4,6 +4,7 @@ const codes = require('../../utils/codes.js')
 const delegation = require('../../utils/delegation.js')
 const holder = require('../../utils/holder.js')
 const i18n = require('../../utils/i18n.js')
+const money = require('../../utils/money.js')
 const platform = require('../../utils/platform.js')
 const { screen } = require('../../utils/screen.js')
 
@@ -22,6 +23,7 @@ Page(
           { action: 'limits', url: '/pages/limits/index', icon: 'limit', text: t.limits },
           { action: 'passages', url: '/pages/passages/index', icon: 'gate', text: t.passages },
           { action: 'top-ups', url: '/pages/topups/index', icon: 'wallet', text: t.topUps },
+          { action: 'refund', url: '/pages/refund/index', icon: 'back', text: t.refund },
         ],
       })
       const known = holder.lastKnown()
@@ -52,6 +54,7 @@ Page(
       this.setData({
         view: 'bound',
         face: holder.face(me),
+        arrears: me.arrears_fen ? i18n.fill(t.arrears, { amount: money.yuan(me.arrears_fen) }) : '',
         virtualState: virtual.state,
         virtualWord: cards[virtual.state],
         virtualTone: TONES[virtual.state] || 'chip-plain',

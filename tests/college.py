@@ -15,7 +15,6 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
-from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
@@ -26,7 +25,7 @@ from backend.settings import Settings
 from payments.sandbox.keys import SandboxKeys, prepare
 
 ROOT = Path(__file__).parents[1]
-WORKER = Path(__file__).parent / "faults" / "worker.py"
+PROGRAMS = Path(sys.executable).parent
 TIMEOUT_SECONDS = (1.0, 0.8)
 """Until a channel is taken to hang: shorter than in life, for the sake of the test's length."""
 
@@ -89,8 +88,12 @@ class College:
         webs: int,
         workers: int,
         time_scale: float,
-        began: datetime,
     ) -> None:
+        """Prepare the programs; `start` runs them.
+
+        Args:
+            time_scale: how many times faster than the platforms the sandbox repeats its notices.
+        """
         directory.mkdir(parents=True, exist_ok=True)
         *web_ports, sandbox_port = free_ports(webs + 1)
         self.urls = [f"http://127.0.0.1:{port}" for port in web_ports]
@@ -115,7 +118,7 @@ class College:
         self.webs = [
             Part(
                 f"web-{number}",
-                [str(Path(sys.executable).with_name("granian")), "--interface", "asginl", "--no-ws",
+                [str(PROGRAMS / "granian"), "--interface", "asginl", "--no-ws",
                  "--host", "127.0.0.1", "--port", str(port), "--workers", "1",
                  "--log-level", "warning", "--factory", "backend.asgi:create"],
                 environment,
@@ -126,7 +129,7 @@ class College:
         self.workers = [
             Part(
                 f"worker-{number}",
-                [sys.executable, str(WORKER), began.isoformat(), str(time_scale)],
+                [str(PROGRAMS / "campus-card"), "work"],
                 environment,
                 directory / f"worker-{number}.log",
             )

@@ -26,6 +26,7 @@ from backend.http.problems import PROBLEM_JSON, ProblemApi
 from backend.http.rates import Rates
 from backend.operators import routes as operators
 from backend.refunds import routes as refunds
+from backend.reconciliation import routes as bills
 from backend.sealing import Sealer
 from backend.settings import Settings
 from backend.terminals import routes as terminals
@@ -71,6 +72,7 @@ BLUEPRINTS = (
     (uploads.staff, API),
     (cases.blueprint, API),
     (refunds.staff, API),
+    (bills.blueprint, API),
     (topups.callbacks, ""),
 )
 

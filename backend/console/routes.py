@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from backend.clock import SHANGHAI
 from backend.console import (
     access,
+    bills,
     gates,
     holders,
     language,
@@ -43,6 +44,7 @@ ROOMS = (
     "search",
     "top-ups",
     "refunds",
+    "bills",
     "reviews",
     "terminals",
     "gates",
@@ -65,6 +67,7 @@ for page in (
     holders,
     top_ups,
     refunds,
+    bills,
     reviews,
     terminals,
     gates,

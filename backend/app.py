@@ -25,8 +25,8 @@ from backend.http.parts import Parts
 from backend.http.problems import PROBLEM_JSON, ProblemApi
 from backend.http.rates import Rates
 from backend.operators import routes as operators
-from backend.refunds import routes as refunds
 from backend.reconciliation import routes as bills
+from backend.refunds import routes as refunds
 from backend.sealing import Sealer
 from backend.settings import Settings
 from backend.terminals import routes as terminals

@@ -18,9 +18,10 @@ from backend.http.paging import page, place_of
 from backend.http.parts import parts
 from backend.http.problems import STATUS
 from backend.reconciliation import fetching, routes, service
-from backend.reconciliation.fetching import BillNotThere, ChannelSilent
+from backend.reconciliation.fetching import BillNotThere
 from backend.reconciliation.models import BillState, LineMatch
 from backend.reconciliation.service import MAY_IMPORT, DayNotOver, Imported
+from backend.refunds.handling import ChannelSilent
 from backend.topups.service import ChannelOff
 from payments import BillRowKind
 

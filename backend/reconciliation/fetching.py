@@ -13,6 +13,7 @@ from backend.reconciliation import service
 from backend.reconciliation.models import BillSource, BillState
 from backend.reconciliation.rules import is_over
 from backend.reconciliation.service import DayNotOver, Imported
+from backend.refunds.handling import ChannelSilent
 from backend.sealing import Sealer
 from backend.topups import asking
 from payments import BillNotReady, Channel, ChannelBusy, ChannelError
@@ -27,10 +28,6 @@ log = logging.getLogger(__name__)
 
 class BillNotThere(DomainError, code="bill-not-ready", kind=Kind.CONFLICT):
     """The platform has not written the bill yet, or denies a day with payments.  Fact: `answer`."""
-
-
-class ChannelSilent(DomainError, code="channel-silent", kind=Kind.UNAVAILABLE):
-    """The channel gave no trustworthy answer, or refused.  Fact: `answer`, why."""
 
 
 def fetch_due(*, channels: Mapping[str, Channel], sealer: Sealer, now: datetime) -> int:
@@ -60,7 +57,7 @@ def _try(channel: Channel, day: date, *, sealer: Sealer, now: datetime) -> None:
     except BillNotThere as error:
         _note(channel, day, str(error.facts["answer"]), now=now)
     except ChannelSilent as error:
-        _note(channel, day, str(error.facts["answer"]), now=now)
+        _note(channel, day, str(error.__cause__), now=now)
     except SQLAlchemyError:  # its claim runs out and it is tried again; the other days do not wait
         log.exception("bill of %s on %s: it could not be stored", channel.name, day)
     else:
@@ -88,7 +85,7 @@ def fetch(channel: Channel, day: date, *, sealer: Sealer, actor: Actor, now: dat
     Raises:
         DayNotOver: that day has no bill yet.
         BillNotThere: it is not written yet.  Fact: `answer`.
-        ChannelSilent: no trustworthy answer.  Fact: `answer`.
+        ChannelSilent: no trustworthy answer; its cause says which.
     """
     if not is_over(day, now):
         raise DayNotOver(day=day.isoformat())
@@ -97,7 +94,7 @@ def fetch(channel: Channel, day: date, *, sealer: Sealer, actor: Actor, now: dat
     except BillNotReady:
         raise BillNotThere(answer=NOT_READY) from None
     except ChannelError as error:
-        raise ChannelSilent(answer=str(error)) from None
+        raise ChannelSilent from error
     if not content:
         with transaction() as session:
             believed = not service.had_trades(session, channel=channel.name, day=day)

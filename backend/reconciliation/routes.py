@@ -19,7 +19,7 @@ from backend.http.problems import raises
 from backend.operators import service as operators
 from backend.operators.service import OperatorCaller, RoleNotAllowed
 from backend.reconciliation import fetching, service
-from backend.reconciliation.fetching import BillNotThere, ChannelSilent
+from backend.reconciliation.fetching import BillNotThere
 from backend.reconciliation.models import BillSource, BillState, ChannelBill
 from backend.reconciliation.schemas import (
     BillDay,
@@ -31,6 +31,7 @@ from backend.reconciliation.schemas import (
     MissingBillList,
 )
 from backend.reconciliation.service import MAY_IMPORT, MAY_LOOK, DayNotOver, Imported
+from backend.refunds.handling import ChannelSilent
 from backend.topups.service import ChannelOff
 from payments import Channel
 

@@ -64,7 +64,7 @@ class BillLineReply(ma.Schema):
     amount_fen = ma.fields.Integer(required=True)
     fee_fen = ma.fields.Integer(required=True)
     at = Moment(required=True)
-    state = ma.fields.String(required=True)
+    told = ma.fields.String(required=True, attribute="state")
     match = Word(LineMatch, required=True)
 
 

@@ -10,9 +10,10 @@ from backend.clock import business_date
 from backend.db import transaction
 from backend.operation_log.service import SYSTEM
 from backend.reconciliation import fetching, service
-from backend.reconciliation.fetching import BillNotThere, ChannelSilent
+from backend.reconciliation.fetching import BillNotThere
 from backend.reconciliation.models import BillFetch, BillState, LineMatch
 from backend.reconciliation.rules import first_try_at
+from backend.refunds.handling import ChannelSilent
 from backend.topups.models import TopUp, TopUpState
 
 from .conftest import Past, lines_of

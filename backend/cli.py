@@ -135,9 +135,8 @@ def fetch_bills(day: "datetime | None", name: str | None) -> None:
                 channel, day.date(), sealer=parts.sealer, actor=SYSTEM, now=now
             ).bill
         except DomainError as error:
-            click.echo(
-                f"{known} {day:%Y-%m-%d}: {error.code} {error.facts.get('answer', error.__cause__)}"
-            )
+            why = error.facts.get("answer", error.__cause__)
+            click.echo(f"{known} {day:%Y-%m-%d}: {error.code} {why}")
             failed = True
             continue
         failed = failed or bill.fault is not None

@@ -342,7 +342,6 @@ MEANINGS: dict[str, str] = {
     "BillLineReply.at": "When it was paid; of a refund, when the platform took it.",
     "BillLineReply.kind": "Payment or refund (支付或退款).",
     "told": "The platform's own word for how it stood.",
-    "BillLinesQuery.kind": "Only payments, or only refunds.",
     "MatchCount.count": "How many rows.",
     "MissingBillList.items": "All of them, the oldest first.",
     "alarmed_at": "When the alarm was raised last.",

@@ -26,6 +26,7 @@ from backend.http.parts import Parts
 from backend.http.problems import PROBLEM_JSON, ProblemApi
 from backend.http.rates import Rates
 from backend.operators import routes as operators
+from backend.reconciliation import routes as bills
 from backend.refunds import routes as refunds
 from backend.sealing import Sealer
 from backend.settings import Settings
@@ -73,6 +74,7 @@ BLUEPRINTS = (
     (cases.blueprint, API),
     (refunds.staff, API),
     (cash_desk.blueprint, API),
+    (bills.blueprint, API),
     (topups.callbacks, ""),
 )
 

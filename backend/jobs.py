@@ -13,6 +13,7 @@ from backend.cards.service import expire_cards
 from backend.db import transaction
 from backend.holders.identity import forget_old_identity_steps
 from backend.http.parts import Parts
+from backend.reconciliation import fetching as bills
 from backend.refunds import asking as refunds
 from backend.topups import service as topups
 from backend.topups.asking import ask_due
@@ -39,6 +40,11 @@ def report_top_ups(_: Parts) -> int:
     return found.frozen + found.overdue
 
 
+def fetch_bills(parts: Parts) -> int:
+    """Fetch the channels' bills that are due: yesterday's, and those that were missed."""
+    return bills.fetch_due(channels=parts.channels, sealer=parts.sealer, now=clock.now())
+
+
 def expire(_: Parts) -> int:
     """Expire the cards whose last day is over."""
     with transaction() as session:
@@ -61,6 +67,7 @@ TIMETABLE: tuple[tuple[str, str, Callable[[Parts], int]], ...] = (
     ("ask-channels", "* * * * * */5", ask_channels),
     ("send-refunds", "* * * * * */5", send_refunds),
     ("report-top-ups", "0 1 * * *", report_top_ups),  # 09:00 in Shanghai
+    ("fetch-bills", "*/10 2-12 * * *", fetch_bills),  # 10:00 to 20:50 in Shanghai
     ("expire-cards", "* * * * *", expire),
     ("forget-identity-steps", "*/5 * * * *", forget),
     ("rotate-code-keys", "0 18 1 * *", rotate_code_keys),  # 02:00 in Shanghai, monthly

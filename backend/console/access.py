@@ -31,6 +31,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "top-ups": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "refunds": REFUNDS_MAY_LOOK,
     "cash-desk": shifts.MAY_LOOK,
+    "bills": (Role.FINANCE, Role.CARD_CENTRE, Role.AUDITOR),
     "reviews": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "terminals": (Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR),
     "gates": MAY_LOOK,

@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from backend.clock import SHANGHAI
 from backend.console import (
     access,
+    bills,
     cash_desk,
     gates,
     holders,
@@ -45,6 +46,7 @@ ROOMS = (
     "top-ups",
     "refunds",
     "cash-desk",
+    "bills",
     "reviews",
     "terminals",
     "gates",
@@ -68,6 +70,7 @@ for page in (
     top_ups,
     refunds,
     cash_desk,
+    bills,
     reviews,
     terminals,
     gates,

@@ -77,9 +77,9 @@ contract = schemathesis.openapi.from_path(
 )
 
 
-@schemathesis.serializer(XLSX)
+@schemathesis.serializer(XLSX, "application/zip", "application/gzip")
 def as_it_is(context: SerializationContext, value: Any) -> Any:
-    """Send a made-up sheet as it is."""
+    """Send a made-up file as it is."""
     return value.data if isinstance(value, Binary) else str(value).encode()
 
 

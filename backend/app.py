@@ -1,8 +1,8 @@
 """Builds the application: the one place where things are wired."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from flask import Flask, Response, request
 from redis import Redis
@@ -35,17 +35,15 @@ from backend.topups import refunding_routes as refunding
 from backend.topups import routes as topups
 from backend.uploads import routes as uploads
 from payments import (
-    AlipayConfig,
-    AlipayMiniProgramConfig,
+    AlipayChannel,
+    AlipayMiniProgram,
     Channel,
+    ChannelMisconfigured,
     Platform,
-    WeChatMiniProgramConfig,
-    WeChatPayConfig,
+    WeChatMiniProgram,
+    WeChatPayChannel,
+    read_configs,
 )
-from payments.alipay import AlipayChannel
-from payments.alipay_mini_program import AlipayMiniProgram
-from payments.wechat import WeChatPayChannel
-from payments.wechat_mini_program import WeChatMiniProgram
 from qr import KeyRing
 
 API = "/api/v1"
@@ -127,29 +125,43 @@ def wire(settings: Settings) -> Parts:
 def read_payments(
     settings: Settings, redis: Redis
 ) -> tuple[Mapping[str, Channel], Mapping[str, Platform]]:
-    """Return the channels and platforms of the payments file; a part that is not named is off.
+    """Return the channels and platforms of the payments file and the environment.
+
+    A part that neither names is off.
 
     Raises:
         ChannelMisconfigured: keys or ids that cannot work: better now than at the first payment.
+            Names every fault at once.
     """
-    said: dict[str, dict[str, Any]] = json.loads(settings.payments.read_text())
+    said = json.loads(settings.payments.read_text())
+    configs = read_configs(said, settings.payments_environment)
     channels: dict[str, Channel] = {}
     platforms: dict[str, Platform] = {}
-    if "wechat_pay" in said:
-        channels["wechat"] = WeChatPayChannel(WeChatPayConfig(**said["wechat_pay"]))
-    if "alipay" in said:
-        channels["alipay"] = AlipayChannel(AlipayConfig(**said["alipay"]))
-    if "wechat_mini_program" in said:
-        platforms["wechat"] = WeChatMiniProgram(
-            WeChatMiniProgramConfig(**said["wechat_mini_program"]), redis
-        )
-    if "alipay_mini_program" in said:
-        platforms["alipay"] = AlipayMiniProgram(
-            AlipayMiniProgramConfig(**said["alipay_mini_program"])
-        )
-    for channel in channels.values():
-        channel.self_test()
+    faults: list[str] = []
+    with _collected(faults):
+        if configs.wechat_pay:
+            channels["wechat"] = WeChatPayChannel(configs.wechat_pay)
+            channels["wechat"].self_test()
+    with _collected(faults):
+        if configs.alipay:
+            channels["alipay"] = AlipayChannel(configs.alipay)
+            channels["alipay"].self_test()
+    with _collected(faults):
+        if configs.alipay_mini_program:
+            platforms["alipay"] = AlipayMiniProgram(configs.alipay_mini_program)
+    if configs.wechat_mini_program:
+        platforms["wechat"] = WeChatMiniProgram(configs.wechat_mini_program, redis)
+    if faults:
+        raise ChannelMisconfigured("payments", faults)
     return channels, platforms
+
+
+@contextmanager
+def _collected(faults: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except ChannelMisconfigured as wrong:
+        faults += [f"{wrong.channel}.{fault}" for fault in wrong.faults]
 
 
 def harden(answer: Response) -> Response:

@@ -41,6 +41,7 @@ from payments.config import (
     WeChatMiniProgramConfig,
     WeChatPayConfig,
 )
+from payments.environment import Configs, read_configs
 from payments.platform import (
     LoginRefused,
     Platform,
@@ -74,6 +75,7 @@ __all__ = [
     "ChannelRejected",
     "ChannelUnknown",
     "CloseOutcome",
+    "Configs",
     "LoginRefused",
     "Notice",
     "NoticeEvent",
@@ -95,4 +97,5 @@ __all__ = [
     "WeChatMiniProgramConfig",
     "WeChatPayChannel",
     "WeChatPayConfig",
+    "read_configs",
 ]

@@ -1,6 +1,7 @@
 """The sandbox as one Flask application."""
 
 import time
+from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 
@@ -29,10 +30,20 @@ from payments.sandbox.world import World
 _MAX_BODY_BYTES = 256 * 1024
 
 
-def create_world(directory: Path, *, time_scale: float) -> World:
-    """Open the memory in the directory, made at the first start, with a courier yet to start."""
+def create_world(
+    directory: Path, *, time_scale: float, environment: Mapping[str, str] | None = None
+) -> World:
+    """Open the memory in the directory, made at the first start, with a courier yet to start.
+
+    Args:
+        environment: may give the merchant other ids and keys than those made here.
+
+    Raises:
+        ChannelMisconfigured: the environment's values cannot be read.
+    """
     keys = prepare(directory)
-    state, signer = State(directory, keys.seed), Signer(keys)
+    signer = Signer(keys.of_merchant(environment or {}), keys)
+    state = State(directory, keys.seed)
     dice = Dice(state.faults())
     return World(state, signer, dice, Courier(state, signer, dice, time_scale=time_scale))
 

@@ -19,11 +19,13 @@ from backend.console import routes as console
 from backend.console.access import PATH as CONSOLE
 from backend.gates import access_routes as gate_access
 from backend.gates import routes as gates
+from backend.holders import inbox_routes as inbox
 from backend.holders import routes as holders
 from backend.http import document, json_body, operations
 from backend.http.parts import Parts
 from backend.http.problems import PROBLEM_JSON, ProblemApi
 from backend.http.rates import Rates
+from backend.notices.rules import WORDINGS, faults_of
 from backend.operators import routes as operators
 from backend.refunds import routes as refunds
 from backend.sealing import Sealer
@@ -36,6 +38,8 @@ from payments import (
     AlipayConfig,
     AlipayMiniProgramConfig,
     Channel,
+    ChannelMisconfigured,
+    Messenger,
     Platform,
     WeChatMiniProgramConfig,
     WeChatPayConfig,
@@ -53,6 +57,7 @@ BLUEPRINTS = (
     (cards.blueprint, API),
     (delegations.blueprint, API),
     (holders.blueprint, API),
+    (inbox.blueprint, API),
     (topups.blueprint, API),
     (refunding.blueprint, API),
     (gates.own, API),
@@ -108,7 +113,7 @@ def wire(settings: Settings) -> Parts:
         socket_connect_timeout=0.2,
         retry=Retry(NoBackoff(), 0),
     )
-    channels, platforms = read_payments(settings, redis)
+    channels, platforms, messengers = read_payments(settings, redis)
     return Parts(
         settings=settings,
         sealer=Sealer(settings.root_key),
@@ -117,13 +122,14 @@ def wire(settings: Settings) -> Parts:
         code_keys=KeyRing.load(settings.code_keys),
         channels=channels,
         platforms=platforms,
+        messengers=messengers,
     )
 
 
 def read_payments(
     settings: Settings, redis: Redis
-) -> tuple[Mapping[str, Channel], Mapping[str, Platform]]:
-    """Return the channels and platforms of the payments file; a part that is not named is off.
+) -> tuple[Mapping[str, Channel], Mapping[str, Platform], Mapping[str, Messenger]]:
+    """Return what the payments file configures; a part that is not named is off.
 
     Raises:
         ChannelMisconfigured: keys or ids that cannot work: better now than at the first payment.
@@ -131,21 +137,42 @@ def read_payments(
     said: dict[str, dict[str, Any]] = json.loads(settings.payments.read_text())
     channels: dict[str, Channel] = {}
     platforms: dict[str, Platform] = {}
+    messengers: dict[str, Messenger] = {}
     if "wechat_pay" in said:
         channels["wechat"] = WeChatPayChannel(WeChatPayConfig(**said["wechat_pay"]))
     if "alipay" in said:
         channels["alipay"] = AlipayChannel(AlipayConfig(**said["alipay"]))
     if "wechat_mini_program" in said:
-        platforms["wechat"] = WeChatMiniProgram(
-            WeChatMiniProgramConfig(**said["wechat_mini_program"]), redis
-        )
+        wechat = WeChatMiniProgram(WeChatMiniProgramConfig(**said["wechat_mini_program"]), redis)
+        platforms["wechat"] = wechat
+        if wechat.templates:
+            messengers["wechat"] = wechat
     if "alipay_mini_program" in said:
         platforms["alipay"] = AlipayMiniProgram(
             AlipayMiniProgramConfig(**said["alipay_mini_program"])
         )
     for channel in channels.values():
         channel.self_test()
-    return channels, platforms
+    for messenger in messengers.values():
+        check_templates(messenger)
+    return channels, platforms, messengers
+
+
+def check_templates(messenger: Messenger) -> None:
+    """Refuse templates that no notice could fill.
+
+    Raises:
+        ChannelMisconfigured: naming every fault.
+    """
+    faults = [
+        f"templates.{kind}: no kind of notice that is sent"
+        for kind in messenger.templates
+        if kind not in WORDINGS
+    ]
+    for kind, template in messenger.templates.items():
+        faults += [f"templates.{kind}.fields.{fault}" for fault in faults_of(template.fields)]
+    if faults:
+        raise ChannelMisconfigured(messenger.name, faults)
 
 
 def harden(answer: Response) -> Response:

@@ -38,11 +38,15 @@ from payments.channel import (
 from payments.config import (
     AlipayConfig,
     AlipayMiniProgramConfig,
+    MessageTemplate,
     WeChatMiniProgramConfig,
     WeChatPayConfig,
 )
 from payments.platform import (
     LoginRefused,
+    MessageRefused,
+    MessageUnknown,
+    Messenger,
     Platform,
     PlatformAccount,
     PlatformError,
@@ -75,6 +79,10 @@ __all__ = [
     "ChannelUnknown",
     "CloseOutcome",
     "LoginRefused",
+    "MessageRefused",
+    "MessageTemplate",
+    "MessageUnknown",
+    "Messenger",
     "Notice",
     "NoticeEvent",
     "NoticeForged",

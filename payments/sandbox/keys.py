@@ -22,6 +22,7 @@ from payments.config import (
     WeChatMiniProgramConfig,
     WeChatPayConfig,
 )
+from payments.sandbox.templates import configured
 
 _FILE = "keys.json"
 
@@ -80,6 +81,7 @@ class SandboxKeys:
         return WeChatMiniProgramConfig(
             app_id=self.wechat_app_id,
             app_secret=self.wechat_app_secret,
+            templates=configured(),
             base_url=base_url,
             sandbox=True,
         )

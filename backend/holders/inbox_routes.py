@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
+from flask import Response, json
 from flask_smorest import Blueprint
 
 from backend import clock
+from backend.clock import rfc3339
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders import login
@@ -40,7 +42,7 @@ blueprint = guard(
 @blueprint.arguments(NoticesQuery, location="query")
 @raises(blueprint, Unauthenticated, NotBound)
 @blueprint.response(200, NoticesReply)
-def list_notices(query: dict[str, Any]) -> dict[str, Any]:
+def list_notices(query: dict[str, Any]) -> Response:
     """List what the holder was told, newest first, with what each kind tells of.
 
     `unread` counts to a hundred.  `newest` is the place to read up to once the list is shown; null
@@ -57,13 +59,13 @@ def list_notices(query: dict[str, Any]) -> dict[str, Any]:
         mark = notices.mark_of(session, holder_id=holder_id)
         unread = notices.count_unread(session, holder_id=holder_id)
     shown = rows[:limit]
-    return {
+    body = {
         "items": [
             row.facts
             | {
-                "id": row.id,
+                "id": str(row.id),
                 "kind": row.kind,
-                "at": row.at,
+                "at": rfc3339(row.at),
                 "read": (row.written_by, row.id) <= mark,
             }
             for row in shown
@@ -72,6 +74,7 @@ def list_notices(query: dict[str, Any]) -> dict[str, Any]:
         "unread": unread,
         "newest": notices.place_name(shown[0]) if shown and not cursor else None,
     }
+    return Response(json.dumps(body), content_type="application/json")
 
 
 @blueprint.route("/notices/read", methods=["PUT"])

@@ -344,17 +344,24 @@ def _end(session: Session, message: NoticeMessage, state: MessageState, code: st
 def forget_account(session: Session, *, holder_id: UUID) -> None:
     """Drop what waits to be sent to a holder, and what they agreed to: their account is unbound.
 
-    One that is being sent at this moment still arrives.
+    One that is being sent at this moment still arrives.  Locks messages, then credits, as the relay
+    does; whoever is telling something holds a credit, so what they wrote is there to be dropped
+    once the credits are gone.
     """
+    _drop_waiting(session, holder_id=holder_id)
+    session.execute(
+        delete(SubscriptionCredit)
+        .where(SubscriptionCredit.holder_id == holder_id)
+        .execution_options(synchronize_session=False)
+    )
+    _drop_waiting(session, holder_id=holder_id)
+
+
+def _drop_waiting(session: Session, *, holder_id: UUID) -> None:
     session.execute(
         update(NoticeMessage)
         .where(NoticeMessage.holder_id == holder_id, NoticeMessage.state == MessageState.DUE)
         .values(state=MessageState.DROPPED, code="unbound", account_sealed=None)
-        .execution_options(synchronize_session=False)
-    )
-    session.execute(
-        delete(SubscriptionCredit)
-        .where(SubscriptionCredit.holder_id == holder_id)
         .execution_options(synchronize_session=False)
     )
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from backend.clock import SHANGHAI
+from backend.http.fields import NOT_PLAIN
 from backend.money import yuan_text
 
 MOST_THING: Final = 20
@@ -118,7 +119,7 @@ SAYINGS: Final[dict[str, Callable[[Wording, Mapping[str, Any], datetime], Any]]]
     "balance": _money("balance_fen"),
     "arrears": _money("arrears_fen"),
     "at": lambda _, __, at: at,
-    "place": lambda wording, facts, _: facts.get("place") or wording.text,
+    "place": lambda wording, facts, _: _plain(facts.get("place")) or wording.text,
     "text": lambda wording, _, __: wording.text,
     "state": lambda wording, _, __: wording.state,
     "reference": lambda _, facts, __: facts.get("reference"),
@@ -176,11 +177,10 @@ FITS: Final[dict[str, Callable[[Any], str]]] = {
 
 
 def _plain(value: Any) -> str:
-    """Return a text on one line, without what does not print; empty when it is none."""
+    """Return a text on one line, without control characters; empty when it is none."""
     if not isinstance(value, str):
         return ""
-    printing = "".join(letter if letter.isprintable() else " " for letter in value)
-    return " ".join(printing.split())
+    return " ".join(re.sub(f"[{NOT_PLAIN}]", " ", value).split())
 
 
 def _cut(text: str, most: int) -> str:

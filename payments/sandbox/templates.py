@@ -61,7 +61,13 @@ _FILLED = {
         {"amount1": "amount", "thing2": "place", "time3": "at", "amount4": "balance"},
     ),
     REFUND: (
-        ("charge-reversed", "refund-requested", "refund-sent", "refund-returned"),
+        (
+            "charge-reversed",
+            "refund-requested",
+            "refund-succeeded",
+            "refund-returned",
+            "refund-paid-out",
+        ),
         {"amount1": "amount", "phrase2": "state", "time3": "at", "thing4": "text"},
     ),
     CARD: (

@@ -212,8 +212,8 @@ MEANINGS: dict[str, str] = {
         "`charge-approved`, `charge-declined`, `charge-voided`, `charge-reversed`, "
         "`top-up-paid`, `top-up-returned`, `passage-allowed`, `passage-denied`, `card-lost`, "
         "`card-restored`, `limits-changed`, `charge-late`, `arrears-opened`, `arrears-settled`, "
-        "`refund-requested`, `refund-succeeded`, `refund-returned`, `refund-paid-out`; "
-        "more may come."
+        "`refund-requested`, `refund-succeeded`, `refund-returned`, `refund-paid-out`, "
+        "`balance-low`; more may come."
     ),
     "EventsReply.items": "Oldest first; facts of the event stand beside the fixed members.",
     "MeReply.delegation_id": (

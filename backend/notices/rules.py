@@ -37,6 +37,7 @@ class Wording:
 
 WORDINGS: Final[dict[str, Wording]] = {
     "top-up-paid": Wording("已到账", "充值已存入主钱包", "pages/topups/index"),
+    "top-up-returned": Wording("已退回", "充值已原路退回", "pages/topups/index"),
     "cash-top-up": Wording("已到账", "现金充值已存入主钱包"),
     "cash-top-up-reversed": Wording("已撤销", "现金充值已撤销，请核对余额"),
     "charge-approved": Wording("已付款", "校园卡消费"),

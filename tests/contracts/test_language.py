@@ -47,6 +47,9 @@ BUILT = [
     "脱机上送",
     "欠费",
     "复核",
+    "消息",
+    "订阅消息",
+    "发件箱",
 ]
 """Terms of the glossary whose concept is in the code."""
 NAIVE = {"utcnow", "utcfromtimestamp", "today"}

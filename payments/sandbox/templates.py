@@ -63,6 +63,7 @@ _FILLED = {
     REFUND: (
         (
             "charge-reversed",
+            "top-up-returned",
             "refund-requested",
             "refund-succeeded",
             "refund-returned",

@@ -60,7 +60,7 @@ function row(item) {
   const about = Object.keys(LOOKS).find((name) => item.kind.startsWith(name))
   const [icon, url] = LOOKS[about] || ['list', '']
   const fen = item.total_fen === undefined ? item.amount_fen : item.total_fen
-  const why = item.reason ? i18n.reason(item.reason, item, item.reference).title : ''
+  const why = item.reason && i18n.words('problems')[item.reason] ? i18n.reason(item.reason, item, item.reference).title : ''
   const channel = item.channel ? i18n.words('channels')[item.channel] || '' : ''
   const balance = item.balance_fen === undefined ? '' : i18n.fill(t.balance, { amount: money.yuan(item.balance_fen) })
   return {

@@ -20,11 +20,13 @@ from backend.console import routes as console
 from backend.console.access import PATH as CONSOLE
 from backend.gates import access_routes as gate_access
 from backend.gates import routes as gates
+from backend.holders import inbox_routes as inbox
 from backend.holders import routes as holders
 from backend.http import document, json_body, operations
 from backend.http.parts import Parts
 from backend.http.problems import PROBLEM_JSON, ProblemApi
 from backend.http.rates import Rates
+from backend.notices.rules import WORDINGS, faults_of
 from backend.operators import routes as operators
 from backend.reconciliation import routes as bills
 from backend.refunds import routes as refunds
@@ -39,6 +41,7 @@ from payments import (
     AlipayMiniProgram,
     Channel,
     ChannelMisconfigured,
+    Messenger,
     Platform,
     WeChatMiniProgram,
     WeChatPayChannel,
@@ -53,6 +56,7 @@ BLUEPRINTS = (
     (cards.blueprint, API),
     (delegations.blueprint, API),
     (holders.blueprint, API),
+    (inbox.blueprint, API),
     (topups.blueprint, API),
     (refunding.blueprint, API),
     (gates.own, API),
@@ -110,7 +114,7 @@ def wire(settings: Settings) -> Parts:
         socket_connect_timeout=0.2,
         retry=Retry(NoBackoff(), 0),
     )
-    channels, platforms = read_payments(settings, redis)
+    channels, platforms, messengers = read_payments(settings, redis)
     return Parts(
         settings=settings,
         sealer=Sealer(settings.root_key),
@@ -119,13 +123,14 @@ def wire(settings: Settings) -> Parts:
         code_keys=KeyRing.load(settings.code_keys),
         channels=channels,
         platforms=platforms,
+        messengers=messengers,
     )
 
 
 def read_payments(
     settings: Settings, redis: Redis
-) -> tuple[Mapping[str, Channel], Mapping[str, Platform]]:
-    """Return the channels and platforms of the payments file and the environment.
+) -> tuple[Mapping[str, Channel], Mapping[str, Platform], Mapping[str, Messenger]]:
+    """Return what is configured in the payments file and the environment.
 
     A part that neither names is off.
 
@@ -137,6 +142,7 @@ def read_payments(
     configs = read_configs(said, settings.payments_environment)
     channels: dict[str, Channel] = {}
     platforms: dict[str, Platform] = {}
+    messengers: dict[str, Messenger] = {}
     faults: list[str] = []
     with _collected(faults):
         if configs.wechat_pay:
@@ -150,10 +156,32 @@ def read_payments(
         if configs.alipay_mini_program:
             platforms["alipay"] = AlipayMiniProgram(configs.alipay_mini_program)
     if configs.wechat_mini_program:
-        platforms["wechat"] = WeChatMiniProgram(configs.wechat_mini_program, redis)
+        wechat = WeChatMiniProgram(configs.wechat_mini_program, redis)
+        platforms["wechat"] = wechat
+        if wechat.templates:
+            messengers["wechat"] = wechat
+            with _collected(faults):
+                check_templates(wechat)
     if faults:
         raise ChannelMisconfigured("payments", faults)
-    return channels, platforms
+    return channels, platforms, messengers
+
+
+def check_templates(messenger: Messenger) -> None:
+    """Refuse templates that no notice could fill.
+
+    Raises:
+        ChannelMisconfigured: naming every fault.
+    """
+    faults = [
+        f"templates.{kind}: no kind of notice that is sent"
+        for kind in messenger.templates
+        if kind not in WORDINGS
+    ]
+    for kind, template in messenger.templates.items():
+        faults += [f"templates.{kind}.fields.{fault}" for fault in faults_of(template.fields)]
+    if faults:
+        raise ChannelMisconfigured(messenger.name, faults)
 
 
 @contextmanager

@@ -38,12 +38,16 @@ from payments.channel import (
 from payments.config import (
     AlipayConfig,
     AlipayMiniProgramConfig,
+    MessageTemplate,
     WeChatMiniProgramConfig,
     WeChatPayConfig,
 )
 from payments.environment import Configs, read_configs
 from payments.platform import (
     LoginRefused,
+    MessageRefused,
+    MessageUnknown,
+    Messenger,
     Platform,
     PlatformAccount,
     PlatformError,
@@ -77,6 +81,10 @@ __all__ = [
     "CloseOutcome",
     "Configs",
     "LoginRefused",
+    "MessageRefused",
+    "MessageTemplate",
+    "MessageUnknown",
+    "Messenger",
     "Notice",
     "NoticeEvent",
     "NoticeForged",

@@ -1,6 +1,6 @@
 """What each platform gave us: ids, keys, addresses.  Keys are PEM texts; no repr shows a secret.
 
-A config may be kept as JSON: a pair read back as a list is as good.
+A config may be kept as JSON: a pair read back as a list, a template as a dict, is as good.
 """
 
 from collections.abc import Mapping
@@ -88,22 +88,46 @@ class AlipayConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MessageTemplate:
+    """A template for messages to a platform's users (订阅消息模板), as chosen on the platform.
+
+    Attributes:
+        id: the platform's name for it.
+        fields: the template's own fields (`thing1`, `amount2` …) → what of a notice stands there.
+        long_term: 长期订阅: who agreed once has agreed to all messages; else each consent is good
+            for one.
+    """
+
+    id: str
+    fields: Mapping[str, str]
+    long_term: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class WeChatMiniProgramConfig:
     """A WeChat mini program (小程序).
 
     Attributes:
+        templates: kind of notice → the template that tells of it; several kinds may share one.
+            Left out: no messages.
         sandbox: allows another `base_url` than WeChat's own.
         timeout_seconds: to connect, to answer.
     """
 
     app_id: str
     app_secret: str = field(repr=False)
+    templates: Mapping[str, MessageTemplate] = field(default_factory=dict)
     base_url: str = WECHAT_URL
     sandbox: bool = False
     timeout_seconds: tuple[float, float] = (3, 5)
 
     def __post_init__(self) -> None:
         _require_official(self.base_url, WECHAT_URL, sandbox=self.sandbox)
+        templates = {
+            kind: template if isinstance(template, MessageTemplate) else MessageTemplate(**template)
+            for kind, template in self.templates.items()
+        }
+        object.__setattr__(self, "templates", templates)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

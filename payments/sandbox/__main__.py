@@ -48,6 +48,7 @@ def main() -> None:
         server.server_close()
         world.courier.stop()
         world.state.close()
+        world.messages.close()
 
 
 if __name__ == "__main__":

@@ -16,11 +16,13 @@ from payments.sandbox import (
     mini_program,
     pages,
     payer,
+    subscriptions,
     wechat_pay,
 )
 from payments.sandbox.calls import call_of
 from payments.sandbox.faults import Dice
 from payments.sandbox.keys import prepare
+from payments.sandbox.messages import Messages
 from payments.sandbox.notices import Courier
 from payments.sandbox.problems import Problem
 from payments.sandbox.signing import Signer
@@ -45,7 +47,8 @@ def create_world(
     signer = Signer(keys.of_merchant(environment or {}), keys)
     state = State(directory, keys.seed)
     dice = Dice(state.faults())
-    return World(state, signer, dice, Courier(state, signer, dice, time_scale=time_scale))
+    courier = Courier(state, signer, dice, time_scale=time_scale)
+    return World(state, signer, dice, courier, Messages(directory))
 
 
 def create_app(world: World) -> Flask:
@@ -53,7 +56,8 @@ def create_app(world: World) -> Flask:
     app = Flask(__name__)
     app.json.ensure_ascii = False  # type: ignore[attr-defined] # the default provider has it
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
-    for part in (wechat_pay, alipay, mini_program, control, bill_controls, payer, merchant):
+    platforms = (wechat_pay, alipay, mini_program, subscriptions)
+    for part in (*platforms, control, bill_controls, payer, merchant):
         app.register_blueprint(part.blueprint(world))
     pages.install(app, world)
 

@@ -30,6 +30,7 @@ from payments.config import (
     WeChatPayConfig,
 )
 from payments.environment import read_variables
+from payments.sandbox.templates import configured
 
 _KEYS, _CERTIFICATES = "keys.json", "certificates.json"
 _VALID_FOR = timedelta(days=3650)
@@ -173,6 +174,7 @@ class SandboxKeys:
         return WeChatMiniProgramConfig(
             app_id=self.wechat_app_id,
             app_secret=self.wechat_app_secret,
+            templates=configured(),
             base_url=base_url,
             sandbox=True,
         )

@@ -30,7 +30,7 @@ def blueprint(world: World) -> Blueprint:
     def stable_token() -> _Answer:
         given = _content()
         refusal = _refuse_app(world.signer, given)
-        return refusal or {"access_token": _token(world), "expires_in": _TOKEN_SECONDS}
+        return refusal or {"access_token": access_token(world), "expires_in": _TOKEN_SECONDS}
 
     @routes.post("/intp/realname/checkrealnameinfo")
     def check_real_name() -> _Answer:
@@ -53,7 +53,7 @@ def _log_in(world: World) -> _Answer:
 
 def _check_real_name(world: World) -> _Answer:
     content, state = _content(), world.state
-    if request.args.get("access_token") != _token(world):
+    if request.args.get("access_token") != access_token(world):
         return _error(40001, "invalid credential")
     openid, grant = str(content.get("openid", "")), str(content.get("code", ""))
     if not grant or not openid or content.get("cred_type") != "1":
@@ -86,7 +86,8 @@ def _refuse_app(signer: Signer, given: Mapping[str, Any]) -> _Answer | None:
     return None
 
 
-def _token(world: World) -> str:
+def access_token(world: World) -> str:
+    """Return the one token that is good; it never changes."""
     return world.state.derive("wechat token", world.signer.keys.wechat_app_id)
 
 

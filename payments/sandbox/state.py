@@ -748,6 +748,14 @@ class State:
             return Account(account_id, Temper.MATCH, None)
         return _account(rows[0])
 
+    def knows(self, platform: str, account_id: str) -> bool:
+        """Tell whether the account ever logged in."""
+        return bool(
+            self._rows(
+                "SELECT 1 FROM accounts WHERE platform = ? AND account_id = ?", platform, account_id
+            )
+        )
+
     def consenting(self, platform: str, grant: str, logged_in: str) -> str:
         """Tell whose a consent is: a registered login code's, else the logged-in account's."""
         account_id = self.account_id(platform, grant)

@@ -53,6 +53,9 @@ BUILT = [
     "备用金",
     "交款",
     "长款",
+    "消息",
+    "订阅消息",
+    "发件箱",
 ]
 """Terms of the glossary whose concept is in the code."""
 NAIVE = {"utcnow", "utcfromtimestamp", "today"}

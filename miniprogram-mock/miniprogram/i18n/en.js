@@ -236,6 +236,23 @@ module.exports = {
     refund: 'Send balance back',
   },
 
+  notices: {
+    title: 'Notices',
+    empty: ['No notices yet', 'Payments, top-ups, refunds and loss reports will be told here.'],
+    end: 'That is all',
+    unread: 'Unread',
+    balance: '{amount} left',
+    other: 'Notice',
+    consent: 'Tell me on WeChat next time',
+    consented: 'You will be told on WeChat',
+    kinds: {
+      'limits-changed': 'Limits changed',
+      'balance-low': 'Little money left',
+      'cash-top-up': 'Cash topped up',
+      'cash-top-up-reversed': 'Cash top-up reversed',
+    },
+  },
+
   me: {
     title: 'Me',
     balance: 'Balance',
@@ -245,6 +262,8 @@ module.exports = {
     card: 'Loss and restoration',
     limits: 'Limits',
     passages: 'Passages',
+    notices: 'Notices',
+    unread: '{count} unread',
     topUps: 'Top-ups',
     refund: 'Send balance back',
     arrears: '{amount} owed',
@@ -361,6 +380,7 @@ module.exports = {
     'unauthenticated': ['Please log in again', 'Leave and come back.'],
     'login-code-refused': ['Login failed', 'Close the mini program and open it again.'],
     'channel-off': ['This channel is off', 'Please use the other one.'],
+    'template-unknown': ['No such messages any more', 'Refresh and try again.'],
     'transition-not-possible': ['Not possible now', 'Refresh, or ask the card centre.'],
     'not-charged': ['Nothing was taken', 'Please pay again.'],
     'arrears-open': ['You owe {arrears} from a time without network', 'A top-up pays it; then try again.'],

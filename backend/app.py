@@ -24,6 +24,8 @@ from backend.http import document, json_body, operations
 from backend.http.parts import Parts
 from backend.http.problems import PROBLEM_JSON, ProblemApi
 from backend.http.rates import Rates
+from backend.inspections import routes as inspections
+from backend.operation_log import refusals
 from backend.operators import routes as operators
 from backend.refunds import routes as refunds
 from backend.sealing import Sealer
@@ -71,6 +73,7 @@ BLUEPRINTS = (
     (uploads.staff, API),
     (cases.blueprint, API),
     (refunds.staff, API),
+    (inspections.blueprint, API),
     (topups.callbacks, ""),
 )
 
@@ -89,6 +92,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["campus_card"] = wire(settings)
     json_body.install(app)
     operations.install(app)
+    refusals.install(app)
     stage.install(app, settings)
     console.install(app)
     api = ProblemApi(app)

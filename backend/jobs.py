@@ -13,6 +13,7 @@ from backend.cards.service import expire_cards
 from backend.db import transaction
 from backend.holders.identity import forget_old_identity_steps
 from backend.http.parts import Parts
+from backend.operation_log import heads, seals
 from backend.refunds import asking as refunds
 from backend.topups import service as topups
 from backend.topups.asking import ask_due
@@ -57,12 +58,35 @@ def rotate_code_keys(parts: Parts) -> int:
     return 1
 
 
+def seal_log(_: Parts) -> int:
+    """Seal what the operation log holds by now, all of it: a seal is a transaction of its own."""
+    sealed = 0
+    while True:
+        with transaction() as session:
+            seals.read_slowly(session)
+            done = seals.seal(session, now=clock.now())
+        if not done:
+            return sealed
+        sealed += done
+
+
+def keep_log_head(parts: Parts) -> int:
+    """Append today's head of the operation log to the file that leaves the database, once a day."""
+    if parts.settings.log_heads is None:
+        return 0
+    with transaction() as session:
+        head = seals.head(session)
+    return int(heads.keep(parts.settings.log_heads, head, now=clock.now()))
+
+
 TIMETABLE: tuple[tuple[str, str, Callable[[Parts], int]], ...] = (
     ("ask-channels", "* * * * * */5", ask_channels),
     ("send-refunds", "* * * * * */5", send_refunds),
     ("report-top-ups", "0 1 * * *", report_top_ups),  # 09:00 in Shanghai
     ("expire-cards", "* * * * *", expire),
     ("forget-identity-steps", "*/5 * * * *", forget),
+    ("seal-log", "* * * * * */10", seal_log),
+    ("keep-log-head", "*/5 * * * *", keep_log_head),
     ("rotate-code-keys", "0 18 1 * *", rotate_code_keys),  # 02:00 in Shanghai, monthly
 )
 """Name, when (cron in UTC, seconds last where given), and what."""

@@ -8,6 +8,7 @@ from backend.charges import figures
 from backend.clock import business_date, start_of_day
 from backend.console import access
 from backend.db import transaction
+from backend.operation_log import seals
 from backend.terminals import heartbeats
 from backend.topups import service as topups
 
@@ -31,6 +32,7 @@ def show() -> str:
             top_ups=topups.figures_by_state(session, since=start_of_day(today)),
             unresolved=topups.unresolved(session, now=now),
             alarms=heartbeats.list_alarms(session, now=now),
+            log_lag=seals.lag(session, now=now),
             reviews=cases.count_open(session, role=access.operator().role)
             if access.may_open("reviews")
             else None,

@@ -41,8 +41,11 @@ SHARED = (
     "CAMPUS_CARD_PAYMENTS",
     "CAMPUS_CARD_DEMO",
     "CAMPUS_CARD_SANDBOX_URL",
+    "CAMPUS_CARD_LOG_HEADS",
 )
 """What the other commands of `campus-card` need to work on the demo while it runs."""
+OWNER = "CAMPUS_CARD_OWNER_DATABASE_URL"
+"""Whose the tables are: for the founding and for `campus-card migrate`, never for what serves."""
 PATIENCE_SECONDS = 60
 STOP_SECONDS = 5
 LAST_PORT = 65_535
@@ -145,9 +148,10 @@ def _environment(
         college = hashlib.sha256(root_key.encode()).hexdigest()[:8]
         database = f"campus_card_{college}"
         founded = (VAR / "founded").exists()
-        environment["DATABASE_URL"] = (
+        environment[OWNER] = (
             postgres.url(database) if founded else postgres.create_database(database)
         )
+        environment["DATABASE_URL"] = postgres.url(database, role="campus_card_app")
     if not environment.get("REDIS_URL"):
         environment["REDIS_URL"] = stack.enter_context(EmbeddedValkey(VAR / "valkey")).url
     base_url, sandbox_url = (
@@ -171,9 +175,12 @@ def _environment(
         "CAMPUS_CARD_PAYMENTS": str(VAR / "payments.json"),
         "CAMPUS_CARD_DEMO": str(VAR / "demo.json"),
         "CAMPUS_CARD_SANDBOX_URL": sandbox_url,
+        "CAMPUS_CARD_LOG_HEADS": str(VAR / "log-heads"),
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
     }
-    shared = json.dumps({name: environment[name] for name in SHARED})
+    shared = json.dumps(
+        {name: environment[name] for name in (*SHARED, OWNER) if name in environment}
+    )
     if shared != _read(VAR / "environment.json"):
         from backend.demo.founding import payments_file
 
@@ -254,7 +261,7 @@ def _start(
     log = stack.enter_context((VAR / f"{name}.log").open("ab"))
     part = subprocess.Popen(
         command,
-        env=environment,
+        env={name: value for name, value in environment.items() if name != OWNER},
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=log,

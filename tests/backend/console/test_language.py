@@ -53,7 +53,7 @@ class TestWords:
             for node in ast.walk(ast.parse(path.read_text())):
                 if isinstance(node, ast.Constant) and re.fullmatch(
                     r"(holder|card|charge|top_up|terminal|gate|emergency|policy|roster|operator"
-                    r"|review|refund)\.[a-z_]+",
+                    r"|review|refund|log)\.[a-z_]+",
                     str(node.value),
                 ):
                     recorded.add(str(node.value))

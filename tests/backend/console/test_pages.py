@@ -297,7 +297,7 @@ def known(number: str) -> bool:
 class TestLog:
     def test_shows_the_newest_first_and_filters(self, staff) -> None:
         person = staff()
-        moments = re.findall(r'<time datetime="([^"]+)"', person.get("/console/log").text)
+        moments = re.findall(r'<td><time datetime="([^"]+)"', person.get("/console/log").text)
         assert moments == sorted(moments, reverse=True) != []
         page = person.get("/console/log?action=roster.import").text
         assert "操作员登录</td>" not in page

@@ -26,7 +26,9 @@ from backend.http import document, json_body, operations
 from backend.http.parts import Parts
 from backend.http.problems import PROBLEM_JSON, ProblemApi
 from backend.http.rates import Rates
+from backend.inspections import routes as inspections
 from backend.notices.rules import WORDINGS, faults_of
+from backend.operation_log import refusals
 from backend.operators import routes as operators
 from backend.reconciliation import routes as bills
 from backend.refunds import routes as refunds
@@ -77,6 +79,7 @@ BLUEPRINTS = (
     (refunds.staff, API),
     (cash_desk.blueprint, API),
     (bills.blueprint, API),
+    (inspections.blueprint, API),
     (topups.callbacks, ""),
 )
 
@@ -95,6 +98,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions["campus_card"] = wire(settings)
     json_body.install(app)
     operations.install(app)
+    refusals.install(app)
     stage.install(app, settings)
     console.install(app)
     api = ProblemApi(app)

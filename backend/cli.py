@@ -1,6 +1,7 @@
 """The command `campus-card`."""
 
 import sys
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,8 @@ def migrate() -> None:
     """Bring the database up to the newest revision."""
     from backend.migrations import upgrade
 
-    upgrade(_settings().database_url)
+    settings = _settings()
+    upgrade(settings.owner_database_url or settings.database_url)
 
 
 @main.command()
@@ -181,6 +183,121 @@ def read_bill(file: Path, name: str, day: "datetime") -> None:
         f" {totals.refunds} refunds {yuan_text(totals.refunds_fen)},"
         f" fees {yuan_text(totals.fee_fen)}"
     )
+
+
+@main.command("log-head")
+def log_head() -> None:
+    """Print the head of the operation log, for the monthly sheet and a second system."""
+    from backend import clock, db
+    from backend.clock import rfc3339
+    from backend.operation_log import seals
+
+    engine = db.connect(_settings().database_url)
+    with db.transaction() as session:
+        head, lag = seals.head(session), seals.lag(session, now=clock.now())
+    engine.dispose()
+    click.echo(f"number    {head.number}")
+    click.echo(f"head      {head.head.hex()}")
+    click.echo(f"sealed    {rfc3339(head.sealed_at) if head.sealed_at else 'never'}")
+    click.echo(f"entries   {head.total}")
+    click.echo(f"unsealed  {lag.entries}, the oldest for {lag.seconds} s")
+
+
+@main.command("verify-log")
+@click.option("--head", help="A head that was kept elsewhere; with --number.")
+@click.option("--number", type=click.IntRange(1), help="The number of the seal it is of.")
+@click.option(
+    "--heads",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file of heads, one line a day; else the one of CAMPUS_CARD_LOG_HEADS.",
+)
+def verify_log(head: str | None, number: int | None, heads: Path | None) -> None:
+    """Compute the operation log's chain again from its rows; exit 1 at the first difference."""
+    import re
+
+    from backend import db
+    from backend.operation_log import heads as kept_heads
+    from backend.operation_log import verification
+
+    if (head is None) != (number is None):
+        raise click.UsageError("--head and --number belong together")
+    if head is not None and not re.fullmatch("[0-9a-f]{64}", head):
+        raise click.BadParameter("64 hexadecimal digits, lower case", param_hint="--head")
+    settings = _settings()
+    path = heads or settings.log_heads
+    try:
+        kept = kept_heads.read(path) if path else {}
+    except kept_heads.HeadsUnreadable as error:
+        raise click.ClickException(f"not a line of heads: {error}") from error
+    engine = db.connect(settings.database_url)
+    with db.transaction() as session:
+        verification.read_only(session)
+        found = verification.verify(session, heads=kept)
+        if found.holds and head is not None and number is not None:
+            found = verification.verify(session, heads={number: bytes.fromhex(head)})
+    engine.dispose()
+    click.echo(f"seals        {found.seals}")
+    click.echo(f"entries      {found.entries}")
+    click.echo(f"unsealed     {found.unsealed}")
+    click.echo(f"head         {found.head.number} {found.head.head.hex()}")
+    click.echo(f"heads kept   {len(kept) + (head is not None)}")
+    if found.difference is None:
+        click.echo("the log holds")
+        return
+    where = f"seal {found.difference.seal}"
+    if found.difference.entry_id is not None:
+        where += f", entry {found.difference.entry_id}"
+    click.echo(f"THE LOG DOES NOT HOLD: {found.difference.fault}, {where}")
+    sys.exit(1)
+
+
+@main.command("export-log")
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), required=True)
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), required=True)
+@click.option("--out", type=click.Path(path_type=Path), required=True, help="A file that is new.")
+def export_log(first: "datetime", last: "datetime", out: Path) -> None:
+    """Take a copy of the days from one to another, both included, for an inspection (CSV).
+
+    That it was taken is in the log before the first row is written.
+    """
+    import getpass
+
+    from backend import clock, db
+    from backend.console.language import LANGUAGES, dictionary
+    from backend.ids import new_reference
+    from backend.inspections import export, service
+    from backend.operation_log.service import SYSTEM, LogFilter
+
+    if last < first:
+        raise click.UsageError("--to is before --from")
+    now, reference, who = clock.now(), new_reference(), getpass.getuser()
+    wanted = LogFilter(
+        since=clock.start_of_day(first.date()),
+        until=clock.start_of_day(last.date() + timedelta(days=1)),
+    )
+    engine = db.connect(_settings().database_url)
+    with out.open("x", encoding="utf-8", newline="") as file:
+        with db.transaction() as session:
+            wanted, rows = service.allow_export(
+                session,
+                wanted=wanted,
+                most=service.MOST_EXPORTED_BY_COMMAND,
+                actor=SYSTEM,
+                reference=reference,
+                now=now,
+                taken_by=who,
+            )
+        file.writelines(
+            export.lines(
+                wanted=wanted,
+                taken_by=who,
+                reference=reference,
+                action_words=dictionary(LANGUAGES[0])["actions"],
+                now=now,
+            )
+        )
+    engine.dispose()
+    click.echo(f"{rows} rows in {out}, export {reference}")
 
 
 @main.command("import-roster")

@@ -1,7 +1,9 @@
 """The root of every failure that a caller can cause and is told about."""
 
+from collections.abc import Sequence
 from enum import Enum, auto
-from typing import ClassVar
+from typing import ClassVar, Self
+from uuid import UUID
 
 
 class Kind(Enum):
@@ -40,6 +42,12 @@ class DomainError(Exception):
     def __init__(self, **facts: object) -> None:
         super().__init__(self.code)
         self.facts = facts
+        self.policy_ids: Sequence[UUID] = ()
+
+    def decided_by(self, policy_ids: Sequence[UUID]) -> Self:
+        """Name the rows of policies that decided: the operation log keeps them, nobody is told."""
+        self.policy_ids = policy_ids
+        return self
 
 
 class NotFound(DomainError, code="not-found", kind=Kind.NOT_FOUND):

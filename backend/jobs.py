@@ -16,6 +16,7 @@ from backend.holders.identity import forget_old_identity_steps
 from backend.http.parts import Parts
 from backend.notices import messages, relay
 from backend.notices import service as notices
+from backend.operation_log import heads, seals
 from backend.policies.service import policies_at
 from backend.reconciliation import fetching as bills
 from backend.refunds import asking as refunds
@@ -95,6 +96,27 @@ def rotate_code_keys(parts: Parts) -> int:
     return 1
 
 
+def seal_log(_: Parts) -> int:
+    """Seal what the operation log holds by now, all of it: a seal is a transaction of its own."""
+    sealed = 0
+    while True:
+        with transaction() as session:
+            seals.read_slowly(session)
+            done = seals.seal(session, now=clock.now())
+        if not done:
+            return sealed
+        sealed += done
+
+
+def keep_log_head(parts: Parts) -> int:
+    """Append today's head of the operation log to the file that leaves the database, once a day."""
+    if parts.settings.log_heads is None:
+        return 0
+    with transaction() as session:
+        head = seals.head(session)
+    return int(heads.keep(parts.settings.log_heads, head, now=clock.now()))
+
+
 TIMETABLE: tuple[tuple[str, str, Callable[[Parts], int]], ...] = (
     ("ask-channels", "* * * * * */5", ask_channels),
     ("send-refunds", "* * * * * */5", send_refunds),
@@ -104,6 +126,8 @@ TIMETABLE: tuple[tuple[str, str, Callable[[Parts], int]], ...] = (
     ("expire-cards", "* * * * *", expire),
     ("forget-identity-steps", "*/5 * * * *", forget),
     ("forget-notices", "*/10 * * * *", forget_notices),
+    ("seal-log", "* * * * * */10", seal_log),
+    ("keep-log-head", "*/5 * * * *", keep_log_head),
     ("rotate-code-keys", "0 18 1 * *", rotate_code_keys),  # 02:00 in Shanghai, monthly
 )
 """Name, when (cron in UTC, seconds last where given), and what."""

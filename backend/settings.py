@@ -37,6 +37,12 @@ class Settings:
     """CAMPUS_CARD_WECHAT_…, CAMPUS_CARD_ALIPAY_…: single values that win over that file."""
     demo: Path | None = None
     """CAMPUS_CARD_DEMO: the demo file; set only by `campus-card demo`.  Switches the stage on."""
+    owner_database_url: str | None = field(default=None, repr=False)
+    """CAMPUS_CARD_OWNER_DATABASE_URL: the same database as the role that owns the tables, for
+    `campus-card migrate` alone; unset, the role that serves owns them too."""
+    log_heads: Path | None = None
+    """CAMPUS_CARD_LOG_HEADS: the file to which the head of the operation log is appended daily; on
+    another machine's disk, or shipped there."""
     sandbox_url: str | None = None
     """CAMPUS_CARD_SANDBOX_URL: the platform sandbox; set only by `campus-card demo`."""
 
@@ -65,6 +71,7 @@ class Settings:
             faults.append("CAMPUS_CARD_ROOT_KEY is not 32 bytes long")
         base_url = need("CAMPUS_CARD_BASE_URL").rstrip("/")
         demo = environment.get("CAMPUS_CARD_DEMO")
+        log_heads = environment.get("CAMPUS_CARD_LOG_HEADS")
         if base_url and not base_url.startswith("https://") and not demo:
             faults.append("CAMPUS_CARD_BASE_URL must be https outside the demo")
         settings = cls(
@@ -79,6 +86,8 @@ class Settings:
                 name: value for name, value in environment.items() if name.startswith(OF_PAYMENTS)
             },
             demo=Path(demo) if demo else None,
+            owner_database_url=environment.get("CAMPUS_CARD_OWNER_DATABASE_URL") or None,
+            log_heads=Path(log_heads) if log_heads else None,
             sandbox_url=environment.get("CAMPUS_CARD_SANDBOX_URL") or None,
         )
         if faults:

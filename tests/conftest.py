@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from flask import Flask, json
 from playwright.sync_api import Playwright, sync_playwright
+from sqlalchemy import Engine, create_engine
 from werkzeug.serving import make_server
 
 from backend import app as wiring
@@ -30,7 +31,7 @@ from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.ledger import service as ledger
 from backend.ledger.models import Account, AccountKind
-from backend.migrations import upgrade
+from backend.migrations import APP_ROLE, create_app_role, upgrade
 from backend.policies.service import adopt_preset
 from backend.refunds import service as refunds
 from backend.settings import Settings
@@ -52,6 +53,7 @@ def pytest_configure(config: pytest.Config) -> None:
     valkey = EmbeddedValkey(state / "valkey", durable=False)
     postgres.start()
     valkey.start()
+    create_app_role(postgres.url())
     upgrade(postgres.create_database(TEMPLATE))
     os.environ["TEST_SERVERS"] = json.dumps([str(state / "pg"), postgres.url("{}"), valkey.url])
     config.stash[SERVERS] = (postgres, valkey, state)
@@ -79,7 +81,7 @@ def worker(request: pytest.FixtureRequest) -> int:
 
 @pytest.fixture(scope="session")
 def database_url(worker: int) -> str:
-    """A migrated database of this worker's own."""
+    """A migrated database of this worker's own, as its owner, a superuser."""
     import psycopg
     from psycopg import sql
 
@@ -94,6 +96,20 @@ def database_url(worker: int) -> str:
             )
         )
     return str(url.format(name))
+
+
+@pytest.fixture(scope="session")
+def owner(database_url: str) -> Iterator[Engine]:
+    """The database as its owner sees it, who may change tables."""
+    engine = create_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def app_database_url(database_url: str) -> str:
+    """The same as the role that serves, which may do what `functions.sql` grants."""
+    return database_url.replace("//postgres@", f"//{APP_ROLE}@")
 
 
 @pytest.fixture(scope="session")
@@ -134,7 +150,7 @@ def platform_sandbox(state: Path) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def settings(database_url: str, redis_url: str, state: Path, platform_sandbox: str) -> Settings:
+def settings(app_database_url: str, redis_url: str, state: Path, platform_sandbox: str) -> Settings:
     """The settings of the application under test."""
     base_url = f"http://127.0.0.1:{free_port()}"
     keys = prepare(state / "sandbox")
@@ -149,7 +165,7 @@ def settings(database_url: str, redis_url: str, state: Path, platform_sandbox: s
     )
     KeyRing.create(state / "code-keys.json", now=clock.now())
     return Settings(
-        database_url=database_url,
+        database_url=app_database_url,
         redis_url=redis_url,
         root_key=ROOT_KEY,
         code_keys=state / "code-keys.json",

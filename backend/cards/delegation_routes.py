@@ -20,6 +20,7 @@ from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.http.rates import TooManyRequests
+from backend.operation_log.refusals import logged
 from qr import read_delegation
 
 blueprint = guard(
@@ -60,6 +61,7 @@ def make_challenge() -> delegations.Challenge:
 )
 @blueprint.alt_response(201, schema=DelegationReply, description="Granted now.")
 @blueprint.response(200, DelegationReply)
+@logged("card.delegate", subject="delegation_id")
 def grant_delegation(request: dict[str, Any], delegation_id: UUID) -> Any:
     """Let the phone's key make codes for the card, for some days.
 
@@ -97,6 +99,7 @@ def _delegation(made: Delegation) -> dict[str, Any]:
 @blueprint.route("/<uuid:delegation_id>", methods=["DELETE"])
 @raises(blueprint, Unauthenticated, NotBound, NotFound)
 @blueprint.response(204)
+@logged("card.give_up_delegation", subject="delegation_id")
 def give_up_delegation(delegation_id: UUID) -> None:
     """Take back what the phone with this delegation may do without network."""
     with transaction() as session:

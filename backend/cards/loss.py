@@ -183,10 +183,14 @@ def may_restore(
     """
     policies = policies_at(session, now)
     if channel not in policies["card.restore_channels"]:
-        raise ChannelNotAllowed(channels=policies["card.restore_channels"])
+        raise ChannelNotAllowed(channels=policies["card.restore_channels"]).decided_by(
+            policies.used("card.restore_channels")
+        )
     minutes = policies["restore.step_up_minutes"]
     if logged_in_at is not None and now > logged_in_at + timedelta(minutes=minutes):
-        raise StepUpRequired(within_minutes=minutes)
+        raise StepUpRequired(within_minutes=minutes).decided_by(
+            policies.used("restore.step_up_minutes")
+        )
     return policies.used("card.restore_channels", "restore.step_up_minutes")
 
 
@@ -233,7 +237,15 @@ def restore(
     if not lost:
         raise NothingToRestore
     for card in lost:
-        change_state(session, card=card, event=CardEvent.RESTORE, actor=actor, now=now)
+        change_state(
+            session,
+            card=card,
+            event=CardEvent.RESTORE,
+            actor=actor,
+            now=now,
+            documents=["id_document"],
+            policy_ids=policy_ids,
+        )
     restoration = Restoration(
         id=restoration_id,
         holder_id=holder_id,

@@ -56,6 +56,7 @@ from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.http.rates import TooManyRequests
+from backend.operation_log.refusals import about, logged
 from backend.operators import service as operators
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller, RoleNotAllowed
@@ -103,6 +104,7 @@ def read_me() -> dict[str, Any]:
 @blueprint.arguments(BindingRequest)
 @raises(blueprint, Unauthenticated, IdentityNotMatched, *CARD_REFUSALS, AlreadyBound, TooManyTries)
 @blueprint.response(200, BindingReply)
+@logged("holder.verify_identity")
 def verify_identity(request: dict[str, Any]) -> dict[str, Any]:
     """Prove who one is (实名绑定, first step): number, name and document as on the roster."""
     who: HolderCaller = caller()
@@ -142,6 +144,7 @@ def _binding(holder: Holder, state: str) -> dict[str, Any]:
     PaymentIdentityUnavailable,
 )
 @blueprint.response(200, BindingReply)
+@logged("holder.bind")
 def verify_payment_identity(request: dict[str, Any]) -> dict[str, Any]:
     """Prove that the platform account is one's own (实名绑定, second step)."""
     who: HolderCaller = caller()
@@ -171,6 +174,7 @@ def verify_payment_identity(request: dict[str, Any]) -> dict[str, Any]:
 @blueprint.route("/binding", methods=["DELETE"])
 @raises(blueprint, Unauthenticated, RestoreFirst, TransitionNotPossible)
 @blueprint.response(204)
+@logged("holder.unbind")
 def unbind() -> None:
     """Unbind (解绑): sessions and codes die, the money stays.  Not while a card is lost."""
     with transaction() as session:
@@ -229,6 +233,7 @@ def issue_codes(request: dict[str, Any]) -> dict[str, Any]:
 @blueprint.route("/codes", methods=["DELETE"])
 @raises(blueprint, Unauthenticated, NotBound, *CARD_REFUSALS)
 @blueprint.response(204)
+@logged("card.burn_codes")
 def burn_codes() -> None:
     """Make every code shown so far worthless, as after a screenshot."""
     who: HolderCaller = caller()
@@ -276,6 +281,7 @@ def draw_code(query: dict[str, Any]) -> Response:
 )
 @blueprint.alt_response(201, schema=LossReply, description="Reported now.")
 @blueprint.response(200, LossReply)
+@logged("card.report_lost", subject="report_id")
 def report_lost(request: dict[str, Any], report_id: UUID) -> Any:
     """Report the physical card or the phone lost (挂失).  It is stopped when this answers."""
     who: HolderCaller = caller()
@@ -328,6 +334,7 @@ def _loss(report: LossReport) -> dict[str, Any]:
 )
 @blueprint.alt_response(201, schema=RestorationReply, description="Restored now.")
 @blueprint.response(200, RestorationReply)
+@logged("card.restore", subject="restoration_id")
 def restore(request: dict[str, Any], restoration_id: UUID) -> Any:
     """Put lost cards back in use (解挂): a fresh login and the document's last six characters.
 
@@ -402,6 +409,7 @@ def _reused_if(earlier: Restoration | None) -> Iterator[None]:
 )
 @kiosk.alt_response(201, schema=LossReply, description="Reported now.")
 @kiosk.response(200, LossReply)
+@logged("card.report_lost", subject="report_id")
 def report_lost_at_kiosk(request: dict[str, Any], report_id: UUID) -> Any:
     """Report a physical card lost at a kiosk: by its number, or by person and document."""
     who: TerminalCaller = caller()
@@ -414,13 +422,19 @@ def report_lost_at_kiosk(request: dict[str, Any], report_id: UUID) -> Any:
         report = loss.report_lost(
             session,
             report_id=report_id,
-            holder_id=_holder_at_kiosk(session, request),
+            holder_id=_about(_holder_at_kiosk(session, request)),
             credential="physical_card",
             stop_virtual_card=False,
             actor=who.actor,
             now=now,
         )
     return _loss(report), 201 if report.reported_at == now else 200
+
+
+def _about(holder_id: UUID) -> UUID:
+    """Return the holder whom a kiosk's operation is about, noted for the operation log."""
+    about(holder_id=holder_id)
+    return holder_id
 
 
 def _holder_at_kiosk(session: Any, request: dict[str, Any]) -> UUID:
@@ -449,6 +463,7 @@ def _holder_at_kiosk(session: Any, request: dict[str, Any]) -> UUID:
 )
 @kiosk.alt_response(201, schema=RestorationReply, description="Restored now.")
 @kiosk.response(200, RestorationReply)
+@logged("card.restore", subject="restoration_id")
 def restore_at_kiosk(request: dict[str, Any], restoration_id: UUID) -> Any:
     """Put lost cards back in use at a kiosk: with the found card and the document."""
     who: TerminalCaller = caller()
@@ -456,7 +471,7 @@ def restore_at_kiosk(request: dict[str, Any], restoration_id: UUID) -> Any:
     now, sealer = clock.now(), parts().sealer
     policy_ids: list[UUID] = []
     with transaction() as session:
-        holder_id = loss.holder_by_card_number(session, number=request["card_number"])
+        holder_id = _about(loss.holder_by_card_number(session, number=request["card_number"]))
         earlier = loss.find_restoration(session, restoration_id=restoration_id, holder_id=holder_id)
         if earlier is None:
             policy_ids = loss.may_restore(session, channel="kiosk", logged_in_at=None, now=now)
@@ -524,6 +539,7 @@ ROSTER_FILE = {
 @staff.arguments(RosterQuery, location="query")
 @raises(staff, Unauthenticated, RoleNotAllowed, RosterUnreadable)
 @staff.response(200, RosterReply)
+@logged("roster.import")
 def import_roster(query: dict[str, Any]) -> RosterReport:
     """Import a feed of people: the body is a CSV or XLSX file.
 

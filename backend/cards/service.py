@@ -76,8 +76,10 @@ def open_account(session: Session, holder_id: UUID, *, actor: Actor, now: dateti
         actor=actor,
         action="card.open_account",
         holder_id=holder_id,
+        card_id=card.id,
         subject_id=card.id,
         now=now,
+        after=card.state.value,
     )
 
 
@@ -164,6 +166,7 @@ def change_state(
         actor=actor,
         action=f"card.{event}",
         holder_id=card.holder_id,
+        card_id=card.id,
         subject_id=card.id,
         now=now,
         card=card.kind.value,

@@ -18,6 +18,7 @@ from backend.holders.rules import masked_name
 from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.problems import raises
+from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.service import OperatorCaller, RoleNotAllowed
 
@@ -74,6 +75,7 @@ def read_review(review_id: UUID) -> dict[str, Any]:
 @raises(blueprint, Unauthenticated, RoleNotAllowed, NotFound, ReviewResolved, RulingNotPossible)
 @blueprint.alt_response(201, schema=ReviewReply, description="Decided now.")
 @blueprint.response(200, ReviewReply)
+@logged("review.resolve", subject="review_id")
 def resolve_review(request: dict[str, Any], review_id: UUID) -> Any:
     """Decide a review, for a reason that is kept; the same again gets the first answer."""
     who: OperatorCaller = caller()

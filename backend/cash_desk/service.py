@@ -124,7 +124,8 @@ def take(
         subject_id=top_up_id,
         now=now,
         amount_fen=amount_fen,
-        **facts,
+        receipt_number=top_up.receipt_number,
+        place=shift.desk,
     )
     return top_up, True
 
@@ -252,7 +253,8 @@ def reverse(
         reversal_id=str(reversal_id),
         amount_fen=top_up.amount_fen,
         reason=reason,
-        **facts,
+        receipt_number=top_up.receipt_number,
+        place=shift.desk,
     )
     return reversal, True
 

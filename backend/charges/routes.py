@@ -29,6 +29,7 @@ from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.http.rates import TooManyRequests
 from backend.ledger.service import InsufficientBalance
+from backend.operation_log.refusals import logged
 from backend.terminals import service as terminals
 from backend.terminals.models import TerminalKind
 from backend.terminals.service import TerminalCaller, TerminalNotAllowed
@@ -167,6 +168,7 @@ def read_charge(charge_id: UUID) -> dict[str, Any]:
 @raises(blueprint, Unauthenticated, TerminalNotAllowed, NotFound)
 @blueprint.alt_response(201, schema=ChargeReply, description="Voided now.")
 @blueprint.response(200, ChargeReply)
+@logged("charge.void", subject="charge_id")
 def void_charge(charge_id: UUID) -> Any:
     """Give a charge in doubt up: it is undone, or declined should it still come.
 
@@ -192,6 +194,7 @@ def void_charge(charge_id: UUID) -> Any:
 )
 @blueprint.alt_response(201, schema=ReversalReply, description="Reversed now.")
 @blueprint.response(200, ReversalReply)
+@logged("charge.reverse", subject="reversal_id")
 def reverse_charge(request: dict[str, Any], charge_id: UUID, reversal_id: UUID) -> Any:
     """Give a charge back, whole or in part (冲正)."""
     with transaction() as session:

@@ -20,6 +20,7 @@ from backend.gates.access_schemas import MOST_RULES, AccessRequest, EmergencyReq
 from backend.gates.models import Decision
 from backend.gates.rules import WEEK
 from backend.holders.models import Category
+from backend.operation_log.refusals import logged
 from qr.rules import OfflinePolicy
 
 BLANK_RULES = 3
@@ -178,6 +179,7 @@ def gate(terminal_id: UUID) -> str:
 
 
 @blueprint.post("/<uuid:terminal_id>")
+@logged("gate.change_access", subject="terminal_id")
 def change(terminal_id: UUID) -> AnyResponse:
     """Put what the form says in force."""
     who, form = rooms.operator(), Form.sent()
@@ -254,6 +256,7 @@ def _page(
 
 
 @blueprint.post("/emergencies")
+@logged("emergency.declare")
 def declare() -> AnyResponse:
     """Declare an emergency."""
     who = rooms.operator()
@@ -274,6 +277,7 @@ def declare() -> AnyResponse:
 
 
 @blueprint.post("/emergencies/<uuid:emergency_id>/end")
+@logged("emergency.end", subject="emergency_id")
 def end(emergency_id: UUID) -> AnyResponse:
     """End an emergency before its time."""
     who = rooms.operator()

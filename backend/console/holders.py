@@ -25,6 +25,8 @@ from backend.holders.models import Holder
 from backend.http.parts import parts
 from backend.ledger import service as ledger
 from backend.operation_log import service as operation_log
+from backend.operation_log.refusals import logged
+from backend.operation_log.service import LogFilter
 from backend.operators import service as operators
 from backend.operators.models import Role
 from backend.topups import service as topups
@@ -52,6 +54,7 @@ def show(holder_id: UUID) -> str:
 
 
 @blueprint.post("/reveal")
+@logged("holder.reveal", holder="holder_id")
 def reveal(holder_id: UUID) -> str:
     """Show a holder with full name and card number, for a reason that is kept."""
     who = access.operator()
@@ -107,7 +110,9 @@ def _page(holder: Holder, *, revealed: bool) -> str:
 
 
 def _movements(session: Session, holder: Holder) -> dict[str, Any]:
-    entries = operation_log.list_entries(session, holder_id=holder.id, before=None, limit=MOST_ROWS)
+    entries = operation_log.list_entries(
+        session, wanted=LogFilter(holder_id=holder.id), before=None, limit=MOST_ROWS
+    )
     return {
         "passages": gates.list_passages(session, holder_id=holder.id, before=None, limit=MOST_ROWS),
         "entries": entries,

@@ -9,6 +9,7 @@ from backend.clock import business_date, start_of_day
 from backend.console import access
 from backend.db import transaction
 from backend.notices import messages
+from backend.operation_log import seals
 from backend.terminals import heartbeats
 from backend.topups import service as topups
 
@@ -33,6 +34,7 @@ def show() -> str:
             unresolved=topups.unresolved(session, now=now),
             messages=messages.figures_by_state(session, since=start_of_day(today)),
             alarms=heartbeats.list_alarms(session, now=now),
+            log_lag=seals.lag(session, now=now),
             reviews=cases.count_open(session, role=access.operator().role)
             if access.may_open("reviews")
             else None,

@@ -13,6 +13,8 @@ from backend.http.paging import page, place_of
 from backend.http.parts import parts
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
+from backend.operation_log.refusals import logged
+from backend.operation_log.service import LogFilter
 from backend.operators import service as operators
 from backend.operators.service import OperatorCaller
 from backend.refunds import handling, payouts
@@ -64,8 +66,7 @@ def look(refund_id: UUID) -> str:
         made = payouts.payouts_of(session, refund_id=refund_id)
         entries = operation_log.list_entries(
             session,
-            holder_id=refund.holder_id,
-            subject_id=refund_id,
+            wanted=LogFilter(holder_id=refund.holder_id, subject_id=refund_id),
             before=None,
             limit=MOST_HISTORY,
         )
@@ -90,6 +91,7 @@ def look(refund_id: UUID) -> str:
 
 
 @blueprint.post("/<uuid:refund_id>/query")
+@logged("refund.ask_again", subject="refund_id")
 def ask_again(refund_id: UUID) -> Response:
     """Ask the channel now."""
     handling.ask_again(
@@ -99,6 +101,7 @@ def ask_again(refund_id: UUID) -> Response:
 
 
 @blueprint.post("/<uuid:refund_id>/return")
+@logged("refund.give_up", subject="refund_id")
 def give_up(refund_id: UUID) -> Response:
     """Send it no more: the money returns."""
     handling.give_up(
@@ -108,6 +111,7 @@ def give_up(refund_id: UUID) -> Response:
 
 
 @blueprint.post("/<uuid:refund_id>/payouts/<uuid:payout_id>")
+@logged("refund.payout_make", subject="payout_id")
 def make_payout(refund_id: UUID, payout_id: UUID) -> Response:
     """Note a payment by hand.  The page made the id, so a form sent twice is one payout."""
     who, reference = _may_act(), request.form.get("bank_reference", "").strip()
@@ -126,6 +130,7 @@ def make_payout(refund_id: UUID, payout_id: UUID) -> Response:
 
 
 @blueprint.post("/<uuid:refund_id>/payouts/<uuid:payout_id>/decision")
+@logged("refund.payout_decide", subject="payout_id")
 def decide_payout(refund_id: UUID, payout_id: UUID) -> Response:
     """Approve or refuse what somebody else paid by hand."""
     who, said = _may_act(), request.form.get("decision", "")

@@ -16,6 +16,7 @@ from backend.console import access
 from backend.db import transaction
 from backend.holders import viewing
 from backend.http.paging import page, place_of
+from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 
 MOST = 50
@@ -59,6 +60,7 @@ def look(review_id: UUID) -> str:
 
 
 @blueprint.post("/<uuid:review_id>/resolution")
+@logged("review.resolve", subject="review_id")
 def resolve(review_id: UUID) -> Response:
     """Decide a review, for a reason in words."""
     who = access.operator()

@@ -16,7 +16,8 @@ from backend.db import transaction
 from backend.holders import roster
 from backend.holders.roster import RosterReport, RosterUnreadable
 from backend.http.parts import parts
-from backend.http.problems import STATUS
+from backend.http.problems import STATUS, tell
+from backend.operation_log.refusals import logged
 
 blueprint = Blueprint("roster", __name__, url_prefix="/roster")
 
@@ -39,6 +40,7 @@ def check() -> str | Response:
 
 
 @blueprint.post("/import")
+@logged("roster.import")
 def import_checked() -> str | Response:
     """Import the file that was checked; another one is checked first."""
     content = _content()
@@ -78,6 +80,7 @@ def _run(content: bytes, *, dry_run: bool) -> RosterReport:
 
 
 def _unreadable(error: RosterUnreadable) -> Response:
+    tell(error)
     page = _page(
         problem=language.refusal(error.code, dict(error.facts)), fault=error.facts.get("fault")
     )

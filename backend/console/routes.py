@@ -31,7 +31,7 @@ from backend.console import (
 from backend.errors import DomainError, NotFound, ServiceUnavailable
 from backend.holders.rules import masked_name, masked_number
 from backend.http.auth import Unauthenticated
-from backend.http.problems import HTTP_CODES, STATUS
+from backend.http.problems import HTTP_CODES, STATUS, tell
 from backend.ids import new_reference
 from backend.money import yuan_text
 
@@ -103,6 +103,7 @@ def words() -> dict[str, Any]:
         "signed_in": access.signed_in(),
         "rooms": [room for room in ROOMS if access.may_open(room)],
         "may_open": access.may_open,
+        "log_facts": log.facts_of,
         "here": f"{request.path}?{request.query_string.decode()}".rstrip("?")
         if request.method == "GET" and request.url_rule
         else access.PATH + "/",
@@ -182,9 +183,8 @@ def send_to_sign_in(_: Unauthenticated) -> Any:
 @blueprint.errorhandler(DomainError)
 def refuse(error: DomainError) -> Response:
     """Show a refusal of a service."""
-    facts = dict(error.facts)
-    said = language.refusal(error.code, facts)
-    return show(said.title, said.detail, STATUS[error.kind], facts.get("reference"))
+    said = language.refusal(error.code, dict(error.facts))
+    return show(said.title, said.detail, STATUS[error.kind], tell(error))
 
 
 @blueprint.errorhandler(OperationalError)

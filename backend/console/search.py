@@ -3,6 +3,8 @@
 What is searched for may be a name, so it travels in the form, never in an address.
 """
 
+from collections.abc import Sequence
+
 from flask import Blueprint, render_template, request
 
 from backend.cases import service as cases
@@ -13,6 +15,10 @@ from backend.gates import service as gates
 from backend.holders import viewing
 from backend.http.fields import PLAIN_TEXT
 from backend.ids import REFERENCE_LETTERS
+from backend.operation_log import service as operation_log
+from backend.operation_log.models import LogEntry
+from backend.operation_log.service import LogFilter
+from backend.operators import service as operators
 from backend.operators.models import Role
 
 MOST = 20
@@ -40,6 +46,11 @@ def search() -> str:
         charged, reversals = (
             charges.find_by_reference(session, reference=reference) if named else ((), ())
         )
+        entries: Sequence[LogEntry] = ()
+        if named and see_passages:
+            entries = operation_log.list_entries(
+                session, wanted=LogFilter(reference=reference), before=None, limit=MOST
+            )
         return render_template(
             "console/search.html",
             wanted=wanted,
@@ -52,6 +63,8 @@ def search() -> str:
             )
             if named
             else (),
+            entries=entries,
+            actors=operators.names_in_log(session, entries),
             passages=gates.find_by_reference(session, reference=reference)
             if named and see_passages
             else (),

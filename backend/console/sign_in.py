@@ -9,7 +9,8 @@ from backend.console import access, language
 from backend.db import transaction
 from backend.errors import DomainError
 from backend.http.parts import parts
-from backend.http.problems import STATUS
+from backend.http.problems import STATUS, tell
+from backend.operation_log.refusals import logged
 from backend.operators import service
 from backend.operators.models import Role
 from backend.operators.schemas import OperatorSessionRequest
@@ -30,6 +31,7 @@ def show() -> str:
 
 
 @public.post("")
+@logged("operator.log_in")
 def sign_in() -> AnyResponse:
     """Open a session, or say that user name, password and code do not belong together."""
     try:
@@ -61,6 +63,7 @@ def _log_in() -> tuple[str, Role]:
 
 
 def _again(error: DomainError) -> Response:
+    tell(error)
     page = render_template(
         "console/sign_in.html",
         problem=language.refusal(error.code, dict(error.facts)),

@@ -8,6 +8,7 @@ from werkzeug.wrappers import Response
 from backend import clock
 from backend.console import access
 from backend.db import transaction
+from backend.operation_log.refusals import logged
 from backend.operators.models import Role
 from backend.terminals import heartbeats, service
 
@@ -34,6 +35,7 @@ def show() -> str:
 
 
 @blueprint.post("/<uuid:terminal_id>/enrolment-token")
+@logged("terminal.invite", subject="terminal_id")
 def invite(terminal_id: UUID) -> str:
     """Make a one-time token and show it, this once."""
     who = access.operator()
@@ -60,6 +62,7 @@ def ask_to_revoke(terminal_id: UUID) -> str:
 
 
 @blueprint.post("/<uuid:terminal_id>/revoke")
+@logged("terminal.revoke", subject="terminal_id")
 def revoke(terminal_id: UUID) -> Response:
     """Shut a terminal out for ever."""
     who = access.operator()

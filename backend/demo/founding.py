@@ -9,7 +9,7 @@ from typing import Any
 
 from backend import app, db
 from backend.demo.seed import Demo, describe, is_seeded, seed
-from backend.migrations import upgrade
+from backend.migrations import create_app_role, upgrade
 from backend.settings import Settings
 from payments.sandbox.keys import prepare
 
@@ -29,7 +29,9 @@ def payments_file(directory: Path, base_url: str, sandbox_url: str) -> str:
 def found(environment: dict[str, str], addresses: dict[str, str], now: datetime) -> dict[str, Any]:
     """Migrate the database, found the college if it is not there, and return the demo file."""
     settings = Settings.from_environment(environment)
-    upgrade(settings.database_url)
+    if settings.owner_database_url:
+        create_app_role(settings.owner_database_url)
+    upgrade(settings.owner_database_url or settings.database_url)
     engine = db.connect(settings.database_url)
     demo = Demo(base64.b64decode(environment["CAMPUS_CARD_ROOT_KEY"]))
     with db.transaction() as session:

@@ -42,8 +42,11 @@ SHARED = (
     "CAMPUS_CARD_PAYMENTS",
     "CAMPUS_CARD_DEMO",
     "CAMPUS_CARD_SANDBOX_URL",
+    "CAMPUS_CARD_LOG_HEADS",
 )
 """What the other commands of `campus-card` need to work on the demo while it runs."""
+OWNER = "CAMPUS_CARD_OWNER_DATABASE_URL"
+"""Whose the tables are: for the founding and for `campus-card migrate`, never for what serves."""
 PATIENCE_SECONDS = 60
 STOP_SECONDS = 5
 LAST_PORT = 65_535
@@ -146,9 +149,10 @@ def _environment(
         college = hashlib.sha256(root_key.encode()).hexdigest()[:8]
         database = f"campus_card_{college}"
         founded = (VAR / "founded").exists()
-        environment["DATABASE_URL"] = (
+        environment[OWNER] = (
             postgres.url(database) if founded else postgres.create_database(database)
         )
+        environment["DATABASE_URL"] = postgres.url(database, role="campus_card_app")
     if not environment.get("REDIS_URL"):
         environment["REDIS_URL"] = stack.enter_context(EmbeddedValkey(VAR / "valkey")).url
     base_url, sandbox_url = (
@@ -172,10 +176,12 @@ def _environment(
         "CAMPUS_CARD_PAYMENTS": str(VAR / "payments.json"),
         "CAMPUS_CARD_DEMO": str(VAR / "demo.json"),
         "CAMPUS_CARD_SANDBOX_URL": sandbox_url,
+        "CAMPUS_CARD_LOG_HEADS": str(VAR / "log-heads"),
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
     }
     of_payments = sorted(name for name in environment if name.startswith(OF_PAYMENTS))
-    shared = json.dumps({name: environment[name] for name in (*SHARED, *of_payments)})
+    told = [name for name in (*SHARED, OWNER, *of_payments) if name in environment]
+    shared = json.dumps({name: environment[name] for name in told})
     if shared != _read(VAR / "environment.json"):
         from backend.demo.founding import payments_file
 
@@ -278,7 +284,7 @@ def _start(
     log = stack.enter_context((VAR / f"{name}.log").open("ab"))
     part = subprocess.Popen(
         command,
-        env=environment,
+        env={name: value for name, value in environment.items() if name != OWNER},
         cwd=ROOT,
         stdin=subprocess.DEVNULL,
         stdout=log,

@@ -30,11 +30,9 @@ class EmbeddedPostgres(EmbeddedServer):
     program = "pginstall/bin/postgres"
     stop_signal = signal.SIGINT  # "fast": ends sessions, writes a checkpoint
 
-    def url(self, database: str = SUPERUSER) -> str:
+    def url(self, database: str = SUPERUSER, *, role: str = SUPERUSER) -> str:
         """Return the SQLAlchemy URL of a database of the running server."""
-        return (
-            f"postgresql+psycopg://{SUPERUSER}@/{quote(database)}?host={quote(str(self.sockets))}"
-        )
+        return f"postgresql+psycopg://{role}@/{quote(database)}?host={quote(str(self.sockets))}"
 
     def create_database(self, name: str, *, template: str | None = None) -> str:
         """Create the database, unless there is one of that name already, and return its URL.

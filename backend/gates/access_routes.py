@@ -23,6 +23,7 @@ from backend.gates.access_schemas import (
 from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.paging import CursorUnknown, PageQuery, page, place_of
 from backend.http.problems import raises
+from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.service import OperatorCaller, RoleNotAllowed
 
@@ -74,6 +75,7 @@ def _access(session: Session, terminal_id: UUID) -> dict[str, Any]:
 @gates.arguments(AccessRequest)
 @raises(gates, Unauthenticated, RoleNotAllowed, NotFound, HolderNumbersUnknown)
 @gates.response(200, AccessReply)
+@logged("gate.change_access", subject="terminal_id")
 def change_gate_access(request: dict[str, Any], terminal_id: UUID) -> dict[str, Any]:
     """Put a gate's settings and rules in force, all of them; the same again changes nothing."""
     who: OperatorCaller = caller()
@@ -135,6 +137,7 @@ def list_emergencies(query: dict[str, Any]) -> dict[str, Any]:
 @declared.arguments(EmergencyRequest)
 @raises(declared, Unauthenticated, RoleNotAllowed, NotFound)
 @declared.response(201, EmergencyReply)
+@logged("emergency.declare")
 def declare_emergency(request: dict[str, Any]) -> dict[str, Any]:
     """Declare an emergency at one gate or at all: while it lasts, everybody may leave."""
     who: OperatorCaller = caller()
@@ -148,6 +151,7 @@ def declare_emergency(request: dict[str, Any]) -> dict[str, Any]:
 @declared.route("/<uuid:emergency_id>", methods=["DELETE"])
 @raises(declared, Unauthenticated, RoleNotAllowed, NotFound)
 @declared.response(204)
+@logged("emergency.end", subject="emergency_id")
 def end_emergency(emergency_id: UUID) -> None:
     """End an emergency before its time; one that is over stays so."""
     who: OperatorCaller = caller()

@@ -31,6 +31,7 @@ from backend.http.rates import TooManyRequests
 from backend.ledger import service as ledger
 from backend.ledger.service import StatementLine
 from backend.notices import service as notices
+from backend.operation_log.refusals import logged
 from payments import LoginRefused, PlatformUnavailable
 
 LOGINS_A_MINUTE = 60
@@ -199,6 +200,7 @@ def read_limits() -> dict[str, Any]:
 @blueprint.arguments(LimitsRequest)
 @raises(blueprint, Unauthenticated, NotBound)
 @blueprint.response(200, LimitsReply)
+@logged("holder.change_limits")
 def change_limits(request: dict[str, Any]) -> dict[str, Any]:
     """Change the holder's own limits: lower at once, higher from tomorrow."""
     who: HolderCaller = caller()

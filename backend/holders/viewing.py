@@ -24,6 +24,11 @@ def find_holders(session: Session, *, text: str, limit: int) -> Sequence[Holder]
     ).all()
 
 
+def id_by_number(session: Session, *, holder_number: str) -> UUID | None:
+    """Return the id of the holder with this number, or None."""
+    return session.scalar(select(Holder.id).where(Holder.holder_number == holder_number))
+
+
 def view(session: Session, *, holder_id: UUID, actor: Actor, now: datetime) -> Holder:
     """Note that a member of staff looks at a holder, and return the holder.
 

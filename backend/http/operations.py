@@ -31,6 +31,10 @@ SECONDS = Histogram(
     ["endpoint"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
+NOT_LOGGED = Counter(
+    "campus_card_refusals_not_logged", "Refusals that the operation log does not hold.", ["why"]
+)
+"""Counted in `operation_log/refusals.py`."""
 RETRY_AFTER_SECONDS = 2
 WAITING = (
     "SELECT state, count(*), count(*) FILTER (WHERE created_at < :overdue) FROM top_ups"
@@ -38,6 +42,19 @@ WAITING = (
 )
 OVERDUE = timedelta(hours=26)
 """A top-up that is open for longer is unresolved: alert on more than none."""
+
+
+LOG = (
+    "SELECT (SELECT coalesce(max(number), 0) FROM operation_log_seals), count(*),"
+    " coalesce(extract(epoch FROM now() - min(at)), 0)::bigint FROM operation_log WHERE written_by"
+    " >= coalesce((SELECT until FROM operation_log_seals ORDER BY number DESC LIMIT 1), 0)"
+)
+LOG_FIGURES = (
+    ("campus_card_log_seals", "Seals of the operation log."),
+    ("campus_card_log_unsealed_entries", "Entries of the operation log that are not sealed yet."),
+    ("campus_card_log_unsealed_seconds", "Age of the oldest of them; over 60 the sealer stands."),
+)
+"""Of the columns of LOG, in this order."""
 
 
 def install(app: Flask) -> None:
@@ -92,9 +109,11 @@ def metrics() -> Response:
     else:
         registry.register(REQUESTS)
         registry.register(SECONDS)
+        registry.register(NOT_LOGGED)
     lines = [generate_latest(registry).decode()]
     with transaction() as session:
         waiting = session.execute(text(WAITING), {"overdue": clock.now() - OVERDUE}).all()
+        log = session.execute(text(LOG)).one()
     lines.append("# HELP campus_card_top_ups Top-ups that are not settled.\n")
     lines.append("# TYPE campus_card_top_ups gauge\n")
     lines.extend(f'campus_card_top_ups{{state="{state}"}} {count}\n' for state, count, _ in waiting)
@@ -102,6 +121,8 @@ def metrics() -> Response:
     lines.append("# HELP campus_card_top_ups_unresolved Top-ups open for more than 26 hours.\n")
     lines.append("# TYPE campus_card_top_ups_unresolved gauge\n")
     lines.append(f"campus_card_top_ups_unresolved {overdue}\n")
+    for (name, meaning), figure in zip(LOG_FIGURES, log, strict=True):
+        lines.append(f"# HELP {name} {meaning}\n# TYPE {name} gauge\n{name} {figure}\n")
     return Response("".join(lines), content_type=CONTENT_TYPE_LATEST)
 
 

@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import marshmallow as ma
-from flask import Response, current_app, json, request
+from flask import Response, current_app, g, json, request
 from flask_smorest import Api, Blueprint
 from psycopg.errors import UniqueViolation
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
@@ -88,10 +89,31 @@ def problem(code: str, status: int, *, reference: str | None = None, **facts: An
     return answer
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A refusal as it was told."""
+
+    error: DomainError
+    reference: str
+
+
+def tell(error: DomainError) -> str:
+    """Keep a refusal for the operation log; return the reference under which it is told."""
+    reference = str(error.facts.get("reference") or new_reference())
+    g.told = Told(error, reference)
+    return reference
+
+
+def refusal_told() -> Told | None:
+    """Return the refusal that this request was answered with, or None."""
+    told: Told | None = g.get("told")
+    return told
+
+
 def refuse(error: DomainError) -> Response:
     """Answer a refusal of a service."""
-    facts: dict[str, Any] = dict(error.facts)
-    reference = facts.pop("reference", None)
+    reference = tell(error)
+    facts = {name: fact for name, fact in error.facts.items() if name != "reference"}
     if request.blueprint in words.SCANNED:
         facts["display"] = words.refusal_display(error.code, facts)
     return problem(error.code, STATUS[error.kind], reference=reference, **facts)

@@ -21,8 +21,10 @@ class Rates:
         self._here: dict[str, int] = defaultdict(int)
         self._lock = Lock()
 
-    def count(self, what: str, *, most: int, seconds: int, by: int = 1) -> None:
+    def count(self, what: str, *, most: int, seconds: int, by: int = 1) -> int:
         """Count one more, and refuse when a window of `seconds` holds more than `most`.
+
+        Returns how many it holds.
 
         `what` goes into Redis as it is: ids and hashes only, no personal data.
 
@@ -41,6 +43,7 @@ class Rates:
             counted = self._count_here(key, by)
         if counted > most:
             raise TooManyRequests(retry_after=max(1, int((window + 1) * seconds - moment)))
+        return counted
 
     def _count_here(self, key: str, by: int) -> int:
         with self._lock:

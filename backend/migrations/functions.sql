@@ -289,11 +289,44 @@ DO $$
 DECLARE
     t text;
 BEGIN
-    FOREACH t IN ARRAY ARRAY['transfers', 'operation_log', 'resolutions', 'cash_top_ups', 'cash_reversals'] LOOP
+    FOREACH t IN ARRAY ARRAY[
+        'transfers', 'operation_log', 'operation_log_seals', 'resolutions', 'cash_top_ups',
+        'cash_reversals'
+    ] LOOP
         CONTINUE WHEN to_regclass(t) IS NULL;  -- made by a later migration
         EXECUTE format('DROP TRIGGER IF EXISTS append_only ON %I', t);
         EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %I'
                        ' FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', t);
         EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER append_only', t);
+    END LOOP;
+END $$;
+
+-- What the role that serves may do, where the deployment has one: it owns nothing, so it disables no
+-- trigger and truncates nothing; what is evidence it appends to.  `written_by` it cannot choose, and
+-- so not where in the order of sealing a row of the operation log stands.
+DO $$
+DECLARE
+    app CONSTANT text := 'campus_card_app';
+    t text;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = app) THEN
+        RETURN;
+    END IF;
+    EXECUTE format('GRANT USAGE ON SCHEMA %I TO %I', current_schema(), app);
+    EXECUTE format('GRANT USAGE ON ALL SEQUENCES IN SCHEMA %I TO %I', current_schema(), app);
+    FOR t IN SELECT tablename FROM pg_tables WHERE schemaname = current_schema() LOOP
+        EXECUTE format('REVOKE ALL ON %I FROM %I', t, app);
+        EXECUTE format(
+            CASE
+                WHEN t = 'alembic_version' THEN 'GRANT SELECT ON %I TO %I'
+                WHEN t = 'operation_log' THEN format('GRANT SELECT, INSERT (%s) ON %%I TO %%I', (
+                    SELECT string_agg(quote_ident(attname), ', ') FROM pg_attribute
+                     WHERE attrelid = to_regclass(quote_ident(t)) AND attnum > 0
+                       AND NOT attisdropped AND attname <> 'written_by'))
+                WHEN EXISTS (SELECT FROM pg_trigger
+                              WHERE tgrelid = to_regclass(quote_ident(t)) AND tgname = 'append_only')
+                    THEN 'GRANT SELECT, INSERT ON %I TO %I'
+                ELSE 'GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO %I'
+            END, t, app);
     END LOOP;
 END $$;

@@ -9,6 +9,7 @@ from backend.db import transaction
 from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.parts import parts
 from backend.http.problems import raises
+from backend.operation_log.refusals import logged
 from backend.operators import service
 from backend.operators.schemas import OperatorSessionReply, OperatorSessionRequest
 from backend.operators.service import OperatorCaller, OperatorLocked, OperatorNotKnown
@@ -33,6 +34,7 @@ blueprint = guard(
 @public.arguments(OperatorSessionRequest)
 @raises(public, OperatorNotKnown, OperatorLocked)
 @public.response(201, OperatorSessionReply)
+@logged("operator.log_in")
 def create_operator_session(request: dict[str, Any]) -> dict[str, Any]:
     """Log in with password and one-time code; a code works once."""
     now, sealer = clock.now(), parts().sealer

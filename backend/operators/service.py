@@ -219,3 +219,8 @@ def usernames(session: Session, operator_ids: Collection[UUID]) -> dict[UUID, st
         select(Operator.id, Operator.username).where(Operator.id.in_(operator_ids))
     )
     return {row.id: row.username for row in rows}
+
+
+def id_of(session: Session, *, username: str) -> UUID | None:
+    """Return the id of the operator with this user name, or None."""
+    return session.scalar(select(Operator.id).where(Operator.username == username))

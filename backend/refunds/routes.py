@@ -17,6 +17,8 @@ from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.operation_log import service as operation_log
+from backend.operation_log.refusals import logged
+from backend.operation_log.service import LogFilter
 from backend.operators import service as operators
 from backend.operators.service import OperatorCaller, RoleNotAllowed
 from backend.refunds import handling, payouts
@@ -107,6 +109,7 @@ def read_staff_refund(refund_id: UUID) -> dict[str, Any]:
 @staff.route("/<uuid:refund_id>/query", methods=["POST"])
 @raises(staff, Unauthenticated, RoleNotAllowed, NotFound, RefundEnded, ChannelSilent)
 @staff.response(200, StaffRefundFull)
+@logged("refund.ask_again", subject="refund_id")
 def ask_again(refund_id: UUID) -> dict[str, Any]:
     """Ask the channel now how a refund stands; what it does not know is sent, under its number."""
     handling.ask_again(
@@ -127,6 +130,7 @@ def ask_again(refund_id: UUID) -> dict[str, Any]:
     ChannelSilent,
 )
 @staff.response(200, StaffRefundFull)
+@logged("refund.give_up", subject="refund_id")
 def give_up(refund_id: UUID) -> dict[str, Any]:
     """Send a refund no more and return its money to the purse.
 
@@ -144,6 +148,7 @@ def give_up(refund_id: UUID) -> dict[str, Any]:
 @raises(staff, Unauthenticated, RoleNotAllowed, NotFound, IdReused, PayoutNotPossible, PayoutWaits)
 @staff.alt_response(201, schema=PayoutReply, description="Noted now.")
 @staff.response(200, PayoutReply)
+@logged("refund.payout_make", subject="payout_id")
 def make_payout(body: dict[str, Any], refund_id: UUID, payout_id: UUID) -> Any:
     """Note that a refund which its channel cannot send was paid by hand.
 
@@ -179,6 +184,7 @@ def make_payout(body: dict[str, Any], refund_id: UUID, payout_id: UUID) -> Any:
 )
 @staff.alt_response(201, schema=PayoutReply, description="Decided now.")
 @staff.response(200, PayoutReply)
+@logged("refund.payout_decide", subject="payout_id")
 def decide_payout(body: dict[str, Any], refund_id: UUID, payout_id: UUID) -> Any:
     """Approve or refuse a payout that somebody else made; the same again gets the first answer."""
     who = _may_act()
@@ -211,8 +217,7 @@ def _full(refund_id: UUID) -> dict[str, Any]:
         refund = handling.find(session, refund_id=refund_id)
         entries = operation_log.list_entries(
             session,
-            holder_id=refund.holder_id,
-            subject_id=refund_id,
+            wanted=LogFilter(holder_id=refund.holder_id, subject_id=refund_id),
             before=None,
             limit=MOST_HISTORY,
         )

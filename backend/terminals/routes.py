@@ -13,6 +13,8 @@ from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.http.rates import TooManyRequests
+from backend.operation_log.models import LogChannel
+from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller, RoleNotAllowed
@@ -56,6 +58,7 @@ blueprint = guard(
 @public.arguments(EnrolmentRequest)
 @raises(public, EnrolmentRefused, DeviceKeyInUse, TooManyRequests)
 @public.response(201, CredentialReply)
+@logged("terminal.enrol", channel=LogChannel.TERMINAL)
 def enrol(request: dict[str, Any]) -> dict[str, Any]:
     """Become the terminal that a one-time token names, within 15 minutes.
 
@@ -94,6 +97,7 @@ def read_terminal() -> dict[str, Any]:
 @blueprint.arguments(RollRequest)
 @raises(blueprint, Unauthenticated, DeviceKeyInUse, DeviceKeyNeeded)
 @blueprint.response(200, CredentialReply)
+@logged("terminal.roll")
 def roll(request: dict[str, Any]) -> dict[str, Any]:
     """Get a new token, or change over to a new device key; the old one is dead at once.
 
@@ -164,6 +168,7 @@ def list_terminal_alarms() -> dict[str, Any]:
 @staff.route("/terminals/<uuid:terminal_id>/enrolment-token", methods=["POST"])
 @raises(staff, Unauthenticated, RoleNotAllowed, NotFound)
 @staff.response(201, InvitationReply)
+@logged("terminal.invite", subject="terminal_id")
 def invite_terminal(terminal_id: UUID) -> dict[str, Any]:
     """Make a one-time token with which a device enrols as this terminal."""
     who: OperatorCaller = caller()
@@ -181,6 +186,7 @@ def invite_terminal(terminal_id: UUID) -> dict[str, Any]:
 @staff.route("/terminals/<uuid:terminal_id>", methods=["DELETE"])
 @raises(staff, Unauthenticated, RoleNotAllowed, NotFound)
 @staff.response(204)
+@logged("terminal.revoke", subject="terminal_id")
 def revoke_terminal(terminal_id: UUID) -> None:
     """Shut a terminal out for ever."""
     who: OperatorCaller = caller()

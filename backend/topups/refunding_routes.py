@@ -16,6 +16,7 @@ from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.paging import CursorUnknown, PageQuery, page, place_of
 from backend.http.parts import parts
 from backend.http.problems import raises
+from backend.operation_log.refusals import logged
 from backend.refunds.models import ChannelRefund, RefundState
 from backend.topups import refunding
 from backend.topups.refunding import Asked, RefundNotPossible, RefundsOff, TooManyRefunds
@@ -62,6 +63,7 @@ blueprint = guard(
 )
 @blueprint.alt_response(201, schema=RefundReply, description="Asked for now.")
 @blueprint.response(200, RefundReply)
+@logged("refund.request", subject="refund_id")
 def create_refund(body: dict[str, Any], refund_id: UUID) -> Any:
     """Send an amount back where it came from: newest top-up first, through its own channel.
 

@@ -23,6 +23,7 @@ from backend.http.paging import CursorUnknown, PageQuery, page, place_of
 from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.http.rates import TooManyRequests
+from backend.operation_log.refusals import logged
 from backend.topups import asking, refunding, service
 from backend.topups.models import TopUp, TopUpState
 from backend.topups.rules import UNPAID
@@ -66,6 +67,7 @@ callbacks = guard(
 )
 @blueprint.alt_response(201, schema=TopUpReply, description="Ordered now.")
 @blueprint.response(200, TopUpReply)
+@logged("top_up.order", subject="top_up_id")
 def create_top_up(body: dict[str, Any], top_up_id: UUID) -> Any:
     """Order a top-up and get what the platform's cashier needs.
 
@@ -202,6 +204,7 @@ def _ask(top_up: TopUp, *, now: datetime) -> TopUp:
 @blueprint.route("/<uuid:top_up_id>/cancel", methods=["POST"])
 @raises(blueprint, Unauthenticated, NotBound, NotFound, TooManyRequests)
 @blueprint.response(200, TopUpReply)
+@logged("top_up.cancel", subject="top_up_id")
 def cancel_top_up(top_up_id: UUID) -> Any:
     """Give up an unpaid top-up; the answer says how it stands.
 

@@ -23,7 +23,7 @@ from factories import Device, balances, make_gate, make_holder, make_till, virtu
 from flask import Flask, json
 from phones import DevicePhone, Phone
 from scanners import CutLine, Told, Uploads, pay_code, policies, row_ids, scanner_on, sign
-from sqlalchemy import func, select, text
+from sqlalchemy import Engine, func, select, text
 
 from backend import clock
 from backend.arrears import service as arrears
@@ -281,19 +281,19 @@ class TestAFaultWithinABatch:
         assert [balances(known.holder.id)[0] for known in people] == [BALANCE_FEN - 500] * 3
 
     def test_of_the_database_leaves_no_half_of_an_item(
-        self, app: Flask, phone: Callable[..., DevicePhone]
+        self, app: Flask, phone: Callable[..., DevicePhone], owner: Engine
     ) -> None:
         uploads, till, known = Uploads(app.test_client()), make_till(), phone()
         item = Told(till).charge(pay_code(known), 500)
-        with transaction() as session:
-            session.execute(
+        with owner.begin() as connection:
+            connection.execute(
                 text("ALTER TABLE late_uploads ADD CONSTRAINT fault CHECK (false) NOT VALID")
             )
         try:
             assert uploads.send(till, item).status_code == 500
         finally:
-            with transaction() as session:
-                session.execute(text("ALTER TABLE late_uploads DROP CONSTRAINT fault"))
+            with owner.begin() as connection:
+                connection.execute(text("ALTER TABLE late_uploads DROP CONSTRAINT fault"))
         assert balances(known.holder.id) == (BALANCE_FEN, 0)
         with transaction() as session:
             assert session.get(Charge, UUID(item["id"])) is None

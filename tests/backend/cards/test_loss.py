@@ -450,11 +450,13 @@ class TestRestore:
                 .order_by(LogEntry.id)
             ).all()
         assert len(stored.policy_ids) == 2
-        assert [(entry.action, entry.channel, entry.facts["before"], entry.facts["after"])
+        assert [(entry.action, entry.channel, entry.before, entry.after)
                 for entry in entries] == [
             ("card.report_lost", "mini_program", "active", "lost"),
             ("card.restore", "mini_program", "lost", "active"),
         ]  # fmt: skip
+        assert (entries[1].policy_ids, entries[1].documents) == (stored.policy_ids, ["id_document"])
+        assert all(entry.card_id == entry.subject_id for entry in entries)
         assert holder.document[-6:] not in repr([entry.facts for entry in entries])
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 
 import pytest
 from factories import Bound, Device, make_holder, make_till, present
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session as SessionType
 
@@ -100,10 +100,10 @@ class Bench:
 
 
 @pytest.fixture
-def bench(parts: Parts) -> Iterator[Bench]:
+def bench(parts: Parts, owner: Engine) -> Iterator[Bench]:
     holder, till, other = make_holder(parts, balance_fen=1000), make_till(), make_till()
     shown = present(holder.id)  # before a sabotage locks tables
-    with Session() as session:
+    with Session(bind=owner) as session:
         yield Bench(session, holder, till, other, shown)
         session.rollback()
 

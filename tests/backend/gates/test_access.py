@@ -121,11 +121,11 @@ class TestChange:
                 select(func.count()).where(AccessRule.settings_id == settings.id)
             ) == len(rules)
         one, two = logged("gate.change_access", gate.id)
-        assert (one.facts["before"], one.facts["after"]["version"]) == (None, 1)
-        assert two.facts["before"] == {
+        assert (one.before, one.after["version"]) == (None, 1)
+        assert two.before == {
             "version": 1, "offline": "closed", "passback_minutes": 5, "default": "deny", "rules": 2
         }  # fmt: skip
-        assert holder.number not in str(one.facts)
+        assert holder.number not in str(one.after)
 
     def test_the_same_again_changes_nothing(self, gate: Device) -> None:
         wanted = GateAccess(default=Decision.DENY, rules=(Rule(True, unit=UNITS[1]),))

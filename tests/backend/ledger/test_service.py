@@ -7,7 +7,7 @@ from uuid import UUID
 import pytest
 from factories import Person, balances, give, make_person
 from sqlalchemy import text
-from sqlalchemy.exc import IntegrityError, ProgrammingError
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as SessionType
 
 from backend import clock
@@ -143,34 +143,6 @@ class TestPost:
         with pytest.raises(IntegrityError):
             take(rich, 5, 5, subject_id=subject_id)
         assert balances(rich.id) == (1000, 300)
-
-
-class TestTransfers:
-    @pytest.mark.parametrize(
-        "change",
-        [
-            "UPDATE transfers SET amount_fen = amount_fen + 1",
-            "UPDATE transfers SET amount_fen = amount_fen WHERE false",
-            "DELETE FROM transfers",
-            "TRUNCATE transfers",
-            "UPDATE operation_log SET action = 'nothing'",
-            "DELETE FROM operation_log",
-            "TRUNCATE operation_log",
-        ],
-    )
-    @pytest.mark.parametrize("role", ["origin", "replica"])
-    def test_are_evidence_that_not_even_their_owner_changes(
-        self, scratch: SessionType, rich: Person, change: str, role: str
-    ) -> None:
-        # As a replica, a superuser passes every trigger that is not ENABLE ALWAYS.
-        scratch.execute(text(f"SET LOCAL session_replication_role = {role}"))
-        with pytest.raises(ProgrammingError, match="is append-only"):
-            scratch.execute(text(change))
-
-    def test_are_tested_as_a_superuser(self, scratch: SessionType) -> None:
-        assert scratch.execute(
-            text("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
-        ).scalar_one()
 
 
 class TestStatement:

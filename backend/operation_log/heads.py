@@ -1,0 +1,86 @@
+"""Heads of the operation log kept outside the database (链头留存), one line a day.
+
+A line is the day in Asia/Shanghai, the number of the seal, its head, how many entries it ends, and
+when it was sealed:
+
+    2026-09-01 4711 9f86d0… 120934 2026-09-01T04:00:07.123Z
+
+The file is only ever appended to.  It is worth something where the owner of the database cannot
+write: on another machine, or printed on the monthly sheet.
+"""
+
+import os
+import re
+from datetime import datetime
+from pathlib import Path
+
+from backend.clock import business_date, rfc3339
+from backend.operation_log.seals import Head
+
+LINE = re.compile(r"(\d{4}-\d\d-\d\d) (\d+) ([0-9a-f]{64}) (\d+) (\S+)\n")
+
+
+class HeadsUnreadable(ValueError):
+    """A line of the file is not one that `keep` wrote; the text says which."""
+
+
+def line_of(head: Head, *, now: datetime) -> str:
+    """Return the line for a head.
+
+    >>> from datetime import UTC
+    >>> at = datetime(2026, 9, 1, tzinfo=UTC)
+    >>> line_of(Head(7, bytes(32), 12, at), now=at).split()[0::3]
+    ['2026-09-01', '12']
+    """
+    sealed_at = rfc3339(head.sealed_at or now)
+    return f"{business_date(now)} {head.number} {head.head.hex()} {head.total} {sealed_at}\n"
+
+
+def keep(path: Path, head: Head, *, now: datetime) -> bool:
+    """Append today's line; say whether it was missing.  Before the first seal there is none.
+
+    Raises:
+        HeadsUnreadable: nothing is appended to a file that somebody else wrote into.
+    """
+    if head.number == 0:
+        return False
+    days = [day for day, *_ in _lines(path)]
+    if str(business_date(now)) in days:
+        return False
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
+    try:
+        os.write(descriptor, line_of(head, now=now).encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def read(path: Path) -> dict[int, bytes]:
+    """Return the heads that a file kept, by number; of two of one number, the older.
+
+    Raises:
+        HeadsUnreadable: a line does not read as one of ours.
+    """
+    heads: dict[int, bytes] = {}
+    for _, number, head in _lines(path):
+        heads.setdefault(number, head)
+    return heads
+
+
+def newest(path: Path) -> str | None:
+    """Return the day of the last line, or None."""
+    lines = _lines(path)
+    return lines[-1][0] if lines else None
+
+
+def _lines(path: Path) -> list[tuple[str, int, bytes]]:
+    if not path.exists():
+        return []
+    found = []
+    for place, line in enumerate(path.read_text().splitlines(keepends=True), 1):
+        parts = LINE.fullmatch(line)
+        if parts is None:
+            raise HeadsUnreadable(f"{path}, line {place}")
+        found.append((parts[1], int(parts[2]), bytes.fromhex(parts[3])))
+    return found

@@ -19,6 +19,11 @@ LINE_KINDS = (
     "refund_returned",
     "cash_top_up",
     "cash_top_up_reversal",
+    "card_fee",
+    "closing",
+    "subsidy_withdrawn",
+    "surcharge_returned",
+    "correction",
 )
 PLACE = r"^[0-9]{1,18}\.[0-9a-f]{32}\Z"
 """A place in the inbox: who wrote a notice, and which."""

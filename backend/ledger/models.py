@@ -46,6 +46,8 @@ class AccountKind(StrEnum):
     """What drawers held too much or too little (长短款) when they were counted."""
     BANK = "bank"
     """The school's bank account (银行存款): counted cash goes in, payouts by hand come out."""
+    CARD_FEES = "card_fees"
+    """Card fees (工本费) taken from purses."""
 
 
 class Account(Base):
@@ -124,6 +126,16 @@ class TransferKind(StrEnum):
     """交款: counted cash, from the drawer to the bank"""
     CASH_DIFFERENCE = "cash_difference"
     """长短款: what the count of a drawer was off by"""
+    CARD_FEE = "card_fee"
+    """工本费: for a card in place of a lost one"""
+    CLOSING = "closing"
+    """销户退余额: what a closing account had left, to be paid back"""
+    SUBSIDY_WITHDRAWN = "subsidy_withdrawn"
+    """补贴收回: back to the fund, because the account closes or the subsidy was a mistake"""
+    SURCHARGE_RETURNED = "surcharge_returned"
+    """搭伙费退回: more was taken than the regulation asks for"""
+    CORRECTION = "correction"
+    """更正: between a purse and another account, proposed and approved by two people"""
 
 
 class Transfer(Base):

@@ -171,7 +171,8 @@ class StatementLine:
 
 LINES = """
     SELECT t.subject_id AS id,
-           replace(t.kind, 'surcharge', 'charge') AS kind,
+           CASE t.kind WHEN 'surcharge' THEN 'charge'
+                       WHEN 'surcharge_reversal' THEN 'charge_reversal' ELSE t.kind END AS kind,
            sum(CASE WHEN a.id = t.credit_account_id THEN t.amount_fen
                     ELSE -t.amount_fen END)::bigint AS amount_fen,
            CASE WHEN count(DISTINCT a.kind) > 1 THEN 'both'
@@ -179,13 +180,13 @@ LINES = """
            (array_agg(t.facts))[1] AS facts,
            min(t.posted_at) AS at,
            min(t.business_date) AS business_date,
-           coalesce(sum(t.amount_fen) FILTER (WHERE t.kind LIKE 'surcharge%'), 0)::bigint
+           coalesce(sum(t.amount_fen) FILTER (WHERE t.kind IN ('surcharge', 'surcharge_reversal')), 0)::bigint
                AS surcharge_fen
       FROM accounts a
       JOIN transfers t ON a.id IN (t.debit_account_id, t.credit_account_id)
      WHERE a.holder_id = :holder_id
        AND t.business_date >= :first AND t.business_date < :after
-     GROUP BY t.subject_id, replace(t.kind, 'surcharge', 'charge')
+     GROUP BY t.subject_id, 2
 """
 
 

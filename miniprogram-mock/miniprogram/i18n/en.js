@@ -148,7 +148,7 @@ module.exports = {
     failed: ['Bills cannot be opened', 'Check the network and try again.', 'Try again'],
   },
 
-  kinds: { charge: 'Payment', void: 'Void', reversal: 'Reversal', top_up: 'Top-up', subsidy: 'Subsidy', correction: 'Correction', refund: 'Refund', surcharge: 'Meal surcharge', arrears: 'Arrears paid', refund_returned: 'Refund returned', cash_top_up: 'Cash top-up', cash_top_up_reversal: 'Cash top-up taken back' },
+  kinds: { charge: 'Payment', void: 'Void', reversal: 'Reversal', top_up: 'Top-up', subsidy: 'Subsidy', correction: 'Correction', refund: 'Refund', surcharge: 'Meal surcharge', arrears: 'Arrears paid', refund_returned: 'Refund returned', cash_top_up: 'Cash top-up', cash_top_up_reversal: 'Cash top-up taken back', card_fee: 'Card fee', closing: 'Returned at closing', subsidy_withdrawn: 'Subsidy withdrawn', surcharge_returned: 'Surcharge returned' },
   purses: { main: 'Main purse', subsidy: 'Subsidy purse', both: 'Subsidy + main' },
   channels: { wechat: 'WeChat Pay', alipay: 'Alipay', cash: 'Cash', counter: 'Card centre' },
   categories: {

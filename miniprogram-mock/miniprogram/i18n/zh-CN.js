@@ -148,7 +148,7 @@ module.exports = {
     failed: ['账单暂时打不开', '请检查网络后重试。', '重试'],
   },
 
-  kinds: { charge: '消费', void: '撤销', reversal: '冲正', top_up: '充值', subsidy: '补助', correction: '更正', refund: '退款', surcharge: '搭伙费', arrears: '补缴欠费', refund_returned: '退款退回', cash_top_up: '现金充值', cash_top_up_reversal: '现金充值冲正' },
+  kinds: { charge: '消费', void: '撤销', reversal: '冲正', top_up: '充值', subsidy: '补助', correction: '更正', refund: '退款', surcharge: '搭伙费', arrears: '补缴欠费', refund_returned: '退款退回', cash_top_up: '现金充值', cash_top_up_reversal: '现金充值冲正', card_fee: '工本费', closing: '销户退余额', subsidy_withdrawn: '补助收回', surcharge_returned: '搭伙费退回' },
   purses: { main: '主钱包', subsidy: '补助钱包', both: '补助 + 主钱包' },
   channels: { wechat: '微信支付', alipay: '支付宝', cash: '现金', counter: '卡务中心' },
   categories: {

@@ -13,6 +13,7 @@ about to be sent was marked before.  It is the same number with the same content
 
 import logging
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from uuid import UUID
 
@@ -33,16 +34,30 @@ log = logging.getLogger(__name__)
 
 
 def ask_due(*, channels: Mapping[str, Channel], now: datetime, limit: int = BATCH) -> int:
-    """Send or ask about the refunds that are due, one after the other; return how many."""
+    """Send or ask about the refunds that are due, at most so many at each channel; return how many.
+
+    Each channel has a thread of its own, so one that hangs keeps the others waiting for nothing.
+    """
+    if not channels:
+        return 0
+    with ThreadPoolExecutor(len(channels), "refunds") as threads:
+        asked = [
+            threads.submit(_ask_channel, channel, now=now, limit=limit)
+            for channel in channels.values()
+        ]
+    return sum(future.result() for future in asked)
+
+
+def _ask_channel(channel: Channel, *, now: datetime, limit: int) -> int:
     for done in range(limit):
         with transaction() as session:
             refund = service.claim_next(
-                session, channels=channels.keys(), now=now, lease_until=now + LEASE
+                session, channels=[channel.name], now=now, lease_until=now + LEASE
             )
         if refund is None:
             return done
         try:
-            ask(refund, channel=channels[refund.channel], now=now)
+            ask(refund, channel=channel, now=now)
         except SQLAlchemyError:  # its lease runs out and it is asked again; the others do not wait
             log.exception("refund %s: the answer could not be noted", refund.id)
     return limit

@@ -5,7 +5,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from factories import Bound, balances, make_holder, make_till, present, top_up, virtual_card
+from factories import (
+    Bound,
+    balances,
+    make_holder,
+    make_operator,
+    make_till,
+    present,
+    top_up,
+    virtual_card,
+)
 from flask import Flask
 from phones import Phone
 from sqlalchemy import select, update
@@ -13,6 +22,8 @@ from sqlalchemy import select, update
 from backend import clock
 from backend.arrears import service as arrears
 from backend.cards.models import Card, CardState
+from backend.cash_desk import service as cash_desk
+from backend.cash_desk import shifts
 from backend.charges import service as charges
 from backend.db import transaction
 from backend.http.parts import Parts
@@ -22,6 +33,7 @@ from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
 from backend.money import Fen
 from backend.operation_log.models import LogEntry
+from backend.operators.models import Role
 from backend.policies.models import Policy
 from backend.refunds import service as refunds
 from backend.refunds.models import ChannelRefund
@@ -253,13 +265,44 @@ class TestWhatCannotGoBack:
         assert (able(phone)["refundable_fen"], rests(phone)) == (500, {"too-old": 1000})
         assert put(phone, 501).status_code == 409
 
-    def test_cash(self, phone: Phone, holder: Bound) -> None:
+    def test_cash_but_for_what_was_taken_back(
+        self, phone: Phone, holder: Bound, parts: Parts
+    ) -> None:
+        cashier, supervisor = (make_operator(parts, Role.FINANCE) for _ in range(2))
         with transaction() as session:
-            purse = ledger.lock_purse(session, holder_id=holder.id)
-            cash = ledger.school_account(session, AccountKind.CASH)
-            movement = Movement(TransferKind.CASH_TOP_UP, new_id(), cash, purse.id, Fen(700))
-            ledger.post(session, [movement], now=clock.now())
-        assert (able(phone)["refundable_fen"], rests(phone)) == (0, {"cash": 700})
+            shift, _ = shifts.open_shift(
+                session,
+                shift_id=new_id(),
+                desk="行政楼 1号窗",
+                opening_float_fen=Fen(0),
+                cashier=cashier,
+                now=clock.now(),
+            )
+            session.flush()
+            taken = [
+                cash_desk.take(
+                    session,
+                    top_up_id=new_id(),
+                    shift_id=shift.id,
+                    holder_id=holder.id,
+                    amount_fen=Fen(fen),
+                    note=None,
+                    cashier=cashier,
+                    now=clock.now(),
+                )[0]
+                for fen in (700, 500)
+            ]
+        assert (able(phone)["refundable_fen"], rests(phone)) == (0, {"cash": 1200})
+        with transaction() as session:
+            cash_desk.reverse(
+                session,
+                reversal_id=new_id(),
+                top_up_id=taken[1].id,
+                reason="误充他人账户",
+                supervisor=supervisor,
+                now=clock.now(),
+            )
+        assert rests(phone) == {"cash": 700}
 
     def test_what_came_from_nowhere(self, phone: Phone, parts: Parts) -> None:
         own = Phone(phone.client, token=make_holder(parts, balance_fen=300).token)

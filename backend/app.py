@@ -1,8 +1,8 @@
 """Builds the application: the one place where things are wired."""
 
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from flask import Flask, Response, request
 from redis import Redis
@@ -14,17 +14,21 @@ from backend.bundles import routes as bundles
 from backend.cards import delegation_routes as delegations
 from backend.cards import routes as cards
 from backend.cases import routes as cases
+from backend.cash_desk import routes as cash_desk
 from backend.charges import routes as charges
 from backend.console import routes as console
 from backend.console.access import PATH as CONSOLE
 from backend.gates import access_routes as gate_access
 from backend.gates import routes as gates
+from backend.holders import inbox_routes as inbox
 from backend.holders import routes as holders
 from backend.http import document, json_body, operations
 from backend.http.parts import Parts
 from backend.http.problems import PROBLEM_JSON, ProblemApi
 from backend.http.rates import Rates
+from backend.notices.rules import WORDINGS, faults_of
 from backend.operators import routes as operators
+from backend.reconciliation import routes as bills
 from backend.refunds import routes as refunds
 from backend.sealing import Sealer
 from backend.settings import Settings
@@ -33,17 +37,16 @@ from backend.topups import refunding_routes as refunding
 from backend.topups import routes as topups
 from backend.uploads import routes as uploads
 from payments import (
-    AlipayConfig,
-    AlipayMiniProgramConfig,
+    AlipayChannel,
+    AlipayMiniProgram,
     Channel,
+    ChannelMisconfigured,
+    Messenger,
     Platform,
-    WeChatMiniProgramConfig,
-    WeChatPayConfig,
+    WeChatMiniProgram,
+    WeChatPayChannel,
+    read_configs,
 )
-from payments.alipay import AlipayChannel
-from payments.alipay_mini_program import AlipayMiniProgram
-from payments.wechat import WeChatPayChannel
-from payments.wechat_mini_program import WeChatMiniProgram
 from qr import KeyRing
 
 API = "/api/v1"
@@ -53,6 +56,7 @@ BLUEPRINTS = (
     (cards.blueprint, API),
     (delegations.blueprint, API),
     (holders.blueprint, API),
+    (inbox.blueprint, API),
     (topups.blueprint, API),
     (refunding.blueprint, API),
     (gates.own, API),
@@ -71,6 +75,8 @@ BLUEPRINTS = (
     (uploads.staff, API),
     (cases.blueprint, API),
     (refunds.staff, API),
+    (cash_desk.blueprint, API),
+    (bills.blueprint, API),
     (topups.callbacks, ""),
 )
 
@@ -108,7 +114,7 @@ def wire(settings: Settings) -> Parts:
         socket_connect_timeout=0.2,
         retry=Retry(NoBackoff(), 0),
     )
-    channels, platforms = read_payments(settings, redis)
+    channels, platforms, messengers = read_payments(settings, redis)
     return Parts(
         settings=settings,
         sealer=Sealer(settings.root_key),
@@ -117,35 +123,73 @@ def wire(settings: Settings) -> Parts:
         code_keys=KeyRing.load(settings.code_keys),
         channels=channels,
         platforms=platforms,
+        messengers=messengers,
     )
 
 
 def read_payments(
     settings: Settings, redis: Redis
-) -> tuple[Mapping[str, Channel], Mapping[str, Platform]]:
-    """Return the channels and platforms of the payments file; a part that is not named is off.
+) -> tuple[Mapping[str, Channel], Mapping[str, Platform], Mapping[str, Messenger]]:
+    """Return what is configured in the payments file and the environment.
+
+    A part that neither names is off.
 
     Raises:
         ChannelMisconfigured: keys or ids that cannot work: better now than at the first payment.
+            Names every fault at once.
     """
-    said: dict[str, dict[str, Any]] = json.loads(settings.payments.read_text())
+    said = json.loads(settings.payments.read_text())
+    configs = read_configs(said, settings.payments_environment)
     channels: dict[str, Channel] = {}
     platforms: dict[str, Platform] = {}
-    if "wechat_pay" in said:
-        channels["wechat"] = WeChatPayChannel(WeChatPayConfig(**said["wechat_pay"]))
-    if "alipay" in said:
-        channels["alipay"] = AlipayChannel(AlipayConfig(**said["alipay"]))
-    if "wechat_mini_program" in said:
-        platforms["wechat"] = WeChatMiniProgram(
-            WeChatMiniProgramConfig(**said["wechat_mini_program"]), redis
-        )
-    if "alipay_mini_program" in said:
-        platforms["alipay"] = AlipayMiniProgram(
-            AlipayMiniProgramConfig(**said["alipay_mini_program"])
-        )
-    for channel in channels.values():
-        channel.self_test()
-    return channels, platforms
+    messengers: dict[str, Messenger] = {}
+    faults: list[str] = []
+    with _collected(faults):
+        if configs.wechat_pay:
+            channels["wechat"] = WeChatPayChannel(configs.wechat_pay)
+            channels["wechat"].self_test()
+    with _collected(faults):
+        if configs.alipay:
+            channels["alipay"] = AlipayChannel(configs.alipay)
+            channels["alipay"].self_test()
+    with _collected(faults):
+        if configs.alipay_mini_program:
+            platforms["alipay"] = AlipayMiniProgram(configs.alipay_mini_program)
+    if configs.wechat_mini_program:
+        wechat = WeChatMiniProgram(configs.wechat_mini_program, redis)
+        platforms["wechat"] = wechat
+        if wechat.templates:
+            messengers["wechat"] = wechat
+            with _collected(faults):
+                check_templates(wechat)
+    if faults:
+        raise ChannelMisconfigured("payments", faults)
+    return channels, platforms, messengers
+
+
+def check_templates(messenger: Messenger) -> None:
+    """Refuse templates that no notice could fill.
+
+    Raises:
+        ChannelMisconfigured: naming every fault.
+    """
+    faults = [
+        f"templates.{kind}: no kind of notice that is sent"
+        for kind in messenger.templates
+        if kind not in WORDINGS
+    ]
+    for kind, template in messenger.templates.items():
+        faults += [f"templates.{kind}.fields.{fault}" for fault in faults_of(template.fields)]
+    if faults:
+        raise ChannelMisconfigured(messenger.name, faults)
+
+
+@contextmanager
+def _collected(faults: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except ChannelMisconfigured as wrong:
+        faults += [f"{wrong.channel}.{fault}" for fault in wrong.faults]
 
 
 def harden(answer: Response) -> Response:

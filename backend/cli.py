@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from backend.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -81,6 +83,7 @@ def prove_ledger() -> None:
 
     from backend import db
     from backend.arrears import service as arrears
+    from backend.cash_desk import shifts
     from backend.ledger import service as ledger
     from backend.money import yuan_text
     from backend.refunds import service as refunds
@@ -92,6 +95,7 @@ def prove_ledger() -> None:
         proof = ledger.prove(session)
         arrears_fen = arrears.difference(session)
         refunds_fen = refunds.difference(session)
+        cash_fen = shifts.difference(session)
     engine.dispose()
     click.echo(f"transfers            {proof.transfers}")
     click.echo(f"purses               {proof.purses}")
@@ -102,9 +106,81 @@ def prove_ledger() -> None:
     click.echo(f"difference           {yuan_text(proof.difference_fen)}")
     click.echo(f"arrears that differ  {yuan_text(arrears_fen)}")
     click.echo(f"refunds that differ  {yuan_text(refunds_fen)}")
-    holds = proof.holds and not arrears_fen and not refunds_fen
+    click.echo(f"cash that differs    {yuan_text(cash_fen)}")
+    holds = proof.holds and not any((arrears_fen, refunds_fen, cash_fen))
     click.echo("the ledger holds" if holds else "THE LEDGER DOES NOT HOLD")
     sys.exit(0 if holds else 1)
+
+
+@main.command("fetch-bills")
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="That day; without it what is due.")
+@click.option("--channel", "name", type=click.Choice(["wechat", "alipay"]), help="Only this one.")
+def fetch_bills(day: "datetime | None", name: str | None) -> None:
+    """Fetch the channels' bills and import them; exit 1 if one is not there or was refused."""
+    from backend import app, clock, db
+    from backend.errors import DomainError
+    from backend.operation_log.service import SYSTEM
+    from backend.reconciliation import fetching
+
+    settings = _settings()
+    db.connect(settings.database_url)
+    parts = app.wire(settings)
+    channels = {known: own for known, own in parts.channels.items() if name in (None, known)}
+    now = clock.now()
+    if day is None:
+        tried = fetching.fetch_due(channels=channels, sealer=parts.sealer, now=now)
+        click.echo(f"{tried} bills were due")
+        return
+    failed = False
+    for known, channel in channels.items():
+        try:
+            bill = fetching.fetch(
+                channel, day.date(), sealer=parts.sealer, actor=SYSTEM, now=now
+            ).bill
+        except DomainError as error:
+            why = error.facts.get("answer", error.__cause__)
+            click.echo(f"{known} {day:%Y-%m-%d}: {error.code} {why}")
+            failed = True
+            continue
+        failed = failed or bill.fault is not None
+        click.echo(
+            f"{known} {bill.day}: {bill.state.value}, version {bill.version},"
+            f" {bill.payments} payments, {bill.refunds} refunds"
+            + (f"; {bill.fault} in line {bill.fault_line}" if bill.fault else "")
+        )
+    sys.exit(1 if failed else 0)
+
+
+@main.command("read-bill")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option("--channel", "name", type=click.Choice(["wechat", "alipay"]), required=True)
+@click.option("--day", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The bill's day.")
+def read_bill(file: Path, name: str, day: "datetime") -> None:
+    """Print the rows of a channel's bill, or what exactly is wrong with it; store nothing."""
+    from backend import app, clock
+    from backend.money import yuan_text
+    from payments import BillMalformed
+
+    channel = app.wire(_settings()).channels.get(name)
+    if channel is None:
+        raise click.ClickException(f"the school does not use {name}")
+    try:
+        bill = channel.read_bill(file.read_bytes(), day.date())
+    except BillMalformed as malformed:
+        raise click.ClickException(f"no bill of {name} on {day:%Y-%m-%d}: {malformed}") from None
+    for row in bill.rows:
+        fields = (
+            f"{row.line}", clock.rfc3339(row.at), row.kind.value, yuan_text(row.amount_fen),
+            yuan_text(row.fee_fen), row.out_trade_no, row.trade_no, row.out_refund_no or "-",
+            row.refund_no or "-", row.state,
+        )  # fmt: skip
+        click.echo("\t".join(fields))
+    totals = bill.totals
+    click.echo(
+        f"{totals.payments} payments {yuan_text(totals.payments_fen)},"
+        f" {totals.refunds} refunds {yuan_text(totals.refunds_fen)},"
+        f" fees {yuan_text(totals.fee_fen)}"
+    )
 
 
 @main.command("import-roster")

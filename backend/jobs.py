@@ -5,6 +5,7 @@ Jobs are idempotent and may be killed at any point: what is due is a row, claime
 
 import logging
 from collections.abc import Callable
+from datetime import timedelta
 
 import procrastinate
 
@@ -13,9 +14,16 @@ from backend.cards.service import expire_cards
 from backend.db import transaction
 from backend.holders.identity import forget_old_identity_steps
 from backend.http.parts import Parts
+from backend.notices import messages, relay
+from backend.notices import service as notices
+from backend.policies.service import policies_at
+from backend.reconciliation import fetching as bills
 from backend.refunds import asking as refunds
 from backend.topups import service as topups
 from backend.topups.asking import ask_due
+
+STALE_MINUTES = 30
+"""Where no policy says otherwise."""
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +45,36 @@ def report_top_ups(_: Parts) -> int:
     if found.frozen or found.overdue:
         log.error("top-ups: %s frozen, %s open too long", found.frozen, found.overdue)
     return found.frozen + found.overdue
+
+
+def fetch_bills(parts: Parts) -> int:
+    """Fetch the channels' bills that are due: yesterday's, and those that were missed."""
+    return bills.fetch_due(channels=parts.channels, sealer=parts.sealer, now=clock.now())
+
+
+def send_messages(parts: Parts) -> int:
+    """Send the messages that are due; those that have become old news are dropped."""
+    now = clock.now()
+    with transaction() as session:
+        minutes = policies_at(session, now).values.get("notice.stale_minutes", STALE_MINUTES)
+    return relay.send_due(
+        messengers=parts.messengers,
+        sealer=parts.sealer,
+        stale_after=timedelta(minutes=minutes),
+        now=now,
+    )
+
+
+def forget_notices(_: Parts) -> int:
+    """Delete notices and messages that were kept for long enough."""
+    now = clock.now()
+    with transaction() as session:
+        days = policies_at(session, now).values.get("notice.keep_days")
+        if days is None:
+            return 0
+        before = now - timedelta(days=days)
+        messages.forget_old(session, before=before)
+        return notices.forget_old(session, before=before)
 
 
 def expire(_: Parts) -> int:
@@ -61,8 +99,11 @@ TIMETABLE: tuple[tuple[str, str, Callable[[Parts], int]], ...] = (
     ("ask-channels", "* * * * * */5", ask_channels),
     ("send-refunds", "* * * * * */5", send_refunds),
     ("report-top-ups", "0 1 * * *", report_top_ups),  # 09:00 in Shanghai
+    ("fetch-bills", "*/10 2-12 * * *", fetch_bills),  # 10:00 to 20:50 in Shanghai
+    ("send-messages", "* * * * * */5", send_messages),
     ("expire-cards", "* * * * *", expire),
     ("forget-identity-steps", "*/5 * * * *", forget),
+    ("forget-notices", "*/10 * * * *", forget_notices),
     ("rotate-code-keys", "0 18 1 * *", rotate_code_keys),  # 02:00 in Shanghai, monthly
 )
 """Name, when (cron in UTC, seconds last where given), and what."""

@@ -31,19 +31,24 @@ class Sealer:
 
     def seal(self, purpose: str, value: str, *, also: bytes = b"") -> bytes:
         """Return a value encrypted; only the same purpose and the same `also` open it again."""
-        nonce = os.urandom(NONCE_BYTES)
-        return nonce + AESGCM(self._key(f"seal:{purpose}", also)).encrypt(
-            nonce, value.encode(), purpose.encode()
-        )
+        return self.seal_bytes(purpose, value.encode(), also=also)
 
     def unseal(self, purpose: str, sealed: bytes, *, also: bytes = b"") -> str | None:
         """Return a sealed value, or None when another key, purpose or `also` sealed it."""
+        value = self.unseal_bytes(purpose, sealed, also=also)
+        return None if value is None else value.decode()
+
+    def seal_bytes(self, purpose: str, content: bytes, *, also: bytes = b"") -> bytes:
+        """Seal what is no text, such as a file."""
+        nonce = os.urandom(NONCE_BYTES)
+        box = AESGCM(self._key(f"seal:{purpose}", also))
+        return nonce + box.encrypt(nonce, content, purpose.encode())
+
+    def unseal_bytes(self, purpose: str, sealed: bytes, *, also: bytes = b"") -> bytes | None:
+        """Return sealed bytes, or None when another key, purpose or `also` sealed them."""
+        box = AESGCM(self._key(f"seal:{purpose}", also))
         try:
-            return (
-                AESGCM(self._key(f"seal:{purpose}", also))
-                .decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], purpose.encode())
-                .decode()
-            )
+            return box.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], purpose.encode())
         except InvalidTag:
             return None
 

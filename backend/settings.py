@@ -5,6 +5,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+
+OF_PAYMENTS: Final = ("CAMPUS_CARD_WECHAT_", "CAMPUS_CARD_ALIPAY_")
+"""What the settings begin with that are for `payments.environment`."""
 
 
 class SettingsWrong(Exception):
@@ -29,6 +33,8 @@ class Settings:
     """CAMPUS_CARD_BASE_URL: where platforms and browsers reach this server."""
     payments: Path
     """CAMPUS_CARD_PAYMENTS: the file that configures the channels and mini programs, mode 0600."""
+    payments_environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """CAMPUS_CARD_WECHAT_…, CAMPUS_CARD_ALIPAY_…: single values that win over that file."""
     demo: Path | None = None
     """CAMPUS_CARD_DEMO: the demo file; set only by `campus-card demo`.  Switches the stage on."""
     sandbox_url: str | None = None
@@ -69,6 +75,9 @@ class Settings:
             issuer=need("CAMPUS_CARD_ISSUER"),
             base_url=base_url,
             payments=Path(need("CAMPUS_CARD_PAYMENTS")),
+            payments_environment={
+                name: value for name, value in environment.items() if name.startswith(OF_PAYMENTS)
+            },
             demo=Path(demo) if demo else None,
             sandbox_url=environment.get("CAMPUS_CARD_SANDBOX_URL") or None,
         )

@@ -38,11 +38,16 @@ from payments.channel import (
 from payments.config import (
     AlipayConfig,
     AlipayMiniProgramConfig,
+    MessageTemplate,
     WeChatMiniProgramConfig,
     WeChatPayConfig,
 )
+from payments.environment import Configs, read_configs
 from payments.platform import (
     LoginRefused,
+    MessageRefused,
+    MessageUnknown,
+    Messenger,
     Platform,
     PlatformAccount,
     PlatformError,
@@ -74,7 +79,12 @@ __all__ = [
     "ChannelRejected",
     "ChannelUnknown",
     "CloseOutcome",
+    "Configs",
     "LoginRefused",
+    "MessageRefused",
+    "MessageTemplate",
+    "MessageUnknown",
+    "Messenger",
     "Notice",
     "NoticeEvent",
     "NoticeForged",
@@ -95,4 +105,5 @@ __all__ = [
     "WeChatMiniProgramConfig",
     "WeChatPayChannel",
     "WeChatPayConfig",
+    "read_configs",
 ]

@@ -13,13 +13,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 import requests
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from payments import _keys
+from payments._alipay_keys import AlipayKeys, read_keys
 from payments._gate import Gate
 from payments._sdk import AliPay
 from payments._zone import SHANGHAI
-from payments.channel import ChannelMisconfigured, ChannelUnknown
+from payments.channel import ChannelUnknown, NoticeForged
+from payments.config import AlipayConfig, AlipayMiniProgramConfig
 
 _DONE = "10000"
 _BUSINESS_FAILED = "40004"
@@ -40,25 +41,15 @@ class AlipayRefused(Exception):
 class AlipayGateway:
     """Alipay's gateway for one app."""
 
-    def __init__(
-        self,
-        *,
-        app_id: str,
-        app_private_key: str,
-        alipay_public_key: str,
-        base_url: str,
-        timeout_seconds: tuple[float, float],
-    ) -> None:
+    def __init__(self, config: AlipayConfig | AlipayMiniProgramConfig) -> None:
         """Read the keys; call nobody.
 
         Raises:
             ChannelMisconfigured: a key is unusable.
         """
         self._gate = Gate()
-        self._private_key = _check_keys(app_private_key, alipay_public_key)
-        self._sdk = _PostingAliPay(
-            app_id, app_private_key, alipay_public_key, base_url, timeout_seconds
-        )
+        self._keys = read_keys(config)
+        self._sdk = _PostingAliPay(config, self._keys)
 
     def call(
         self, method: str, biz_content: Mapping[str, Any] | None = None, **parameters: str
@@ -84,48 +75,53 @@ class AlipayGateway:
         except UnicodeEncodeError:  # half a surrogate pair, out of somebody's JSON
             raise AlipayRefused("encoding") from None
 
-    def signed(self, form: Mapping[str, str]) -> bool:
-        """Tell whether Alipay signed this notice, with the one algorithm we use (RSA2)."""
-        parameters = dict(form)
-        signature = parameters.pop("sign", "")
-        if parameters.get("sign_type") != "RSA2" or not _is_base64(signature):
-            return False
-        try:
-            verified: bool = self._sdk.verify(parameters, signature)  # type: ignore[no-untyped-call]
-        except (TypeError, ValueError):
-            return False
-        return verified
+    def verify(self, form: Mapping[str, str], now: datetime) -> None:
+        """Check that Alipay signed this notice, with the one algorithm we use (RSA2).
 
-    def can_sign(self) -> bool:
-        """Sign with the SDK and verify with the key's public half."""
+        Raises:
+            NoticeForged: `signature`, `serial`, `expired`.
+        """
+        told = {name: form[name] for name in sorted(form) if name not in {"sign", "sign_type"}}
+        if form.get("sign_type") != "RSA2":
+            raise NoticeForged("signature")
+        message = "&".join(f"{name}={value}" for name, value in told.items())
+        verify(self._keys, message, form.get("sign"), form.get("alipay_cert_sn"), now)
+
+    def faults(self, now: datetime) -> list[str]:
+        """Sign with the SDK and verify; name what does not work, and what is out of date."""
         message = secrets.token_hex(16)
         signature = binascii.a2b_base64(self._sdk._sign(message))  # type: ignore[no-untyped-call]  # noqa: SLF001
-        return _keys.signs(self._private_key, signature, message.encode())
+        own = _keys.PlatformKey(self._keys.private.public_key())
+        able = own.signed(message.encode(), signature)
+        return [
+            *([] if able else ["app_private_key cannot sign"]),
+            *_keys.date_faults(
+                [
+                    ("app_certificate", self._keys.app_certificate),
+                    *(("alipay_certificate", key.certificate) for key in self._keys.platform),
+                ],
+                now,
+            ),
+        ]
 
 
 class _PostingAliPay(AliPay):
-    def __init__(
-        self,
-        app_id: str,
-        app_private_key: str,
-        alipay_public_key: str,
-        base_url: str,
-        timeout_seconds: tuple[float, float],
-    ) -> None:
+    def __init__(self, config: AlipayConfig | AlipayMiniProgramConfig, keys: AlipayKeys) -> None:
         super().__init__(  # type: ignore[no-untyped-call]
-            app_id,
-            app_private_key_string=app_private_key,
-            alipay_public_key_string=alipay_public_key,
+            config.app_id,
+            app_private_key_string=_keys.pkcs8_pem(keys.private),
+            alipay_public_key_string=_keys.spki_pem(keys.platform[0].public),
         )
-        self._gateway = base_url
-        self._timeout_seconds = timeout_seconds
+        self._gateway = config.base_url
+        self._timeout_seconds = config.timeout_seconds
+        self._keys = keys
 
     def ask(
         self, method: str, biz_content: dict[str, Any], parameters: dict[str, str]
     ) -> dict[str, Any]:
         timestamp = datetime.now(UTC).astimezone(SHANGHAI).strftime("%Y-%m-%d %H:%M:%S")
         body = self.build_body(  # type: ignore[no-untyped-call]
-            method, biz_content, timestamp=timestamp, **parameters
+            method, biz_content, timestamp=timestamp, **self._keys.certified, **parameters
         )
         to_connect, to_answer = self._timeout_seconds
         response = requests.post(
@@ -151,11 +147,38 @@ class _PostingAliPay(AliPay):
         answer = envelope.get(name)
         if not isinstance(answer, dict):
             raise ChannelUnknown("content")
-        signature = envelope.get("sign")
+        signature, cert_sn = envelope.get("sign"), envelope.get("alipay_cert_sn")
         signed = isinstance(signature, str) and _is_base64(signature)
-        if signed and not self._verify(_value_of(text, name), signature):  # type: ignore[no-untyped-call]
-            raise ChannelUnknown("answer-signature")
+        if signed:
+            try:
+                verify(self._keys, _value_of(text, name), signature, cert_sn, datetime.now(UTC))
+            except NoticeForged as forged:
+                raise ChannelUnknown(f"answer-{forged.reason}") from None
         return _done(answer, name=name, signed=signed)
+
+
+def verify(
+    keys: AlipayKeys, message: str, signature: object, cert_sn: str | None, now: datetime
+) -> None:
+    """Check a signature of Alipay, over a notice or over the answer inside its envelope.
+
+    Args:
+        cert_sn: names the certificate of the key, in certificate mode.
+
+    Raises:
+        NoticeForged: `serial`, `expired`, `signature`.
+    """
+    known = keys.named(cert_sn)
+    if not known:
+        raise NoticeForged("serial")
+    if not isinstance(signature, str) or not _is_base64(signature):
+        raise NoticeForged("signature")
+    signed, encoded = binascii.a2b_base64(signature), message.encode(errors="surrogatepass")
+    by = [key for key in known if key.signed(encoded, signed)]
+    if not by:
+        raise NoticeForged("signature")
+    if not any(key.in_date(now) for key in by):
+        raise NoticeForged("expired")
 
 
 def _done(answer: dict[str, Any], *, name: str, signed: bool) -> dict[str, Any]:
@@ -193,21 +216,3 @@ def _is_base64(text: str) -> bool:
         return bool(binascii.a2b_base64(text, strict_mode=True))
     except ValueError:
         return False
-
-
-def _check_keys(app_private_key: str, alipay_public_key: str) -> RSAPrivateKey:
-    faults: list[str] = []
-    private = public = None
-    try:
-        private = _keys.private_key(app_private_key)
-    except ValueError as error:
-        faults.append(f"app_private_key {error}")
-    try:
-        public = _keys.public_key(alipay_public_key)
-    except ValueError as error:
-        faults.append(f"alipay_public_key {error}")
-    if private is not None and private.public_key() == public:
-        faults.append("alipay_public_key is the app's own key, not Alipay's")
-    if private is None or faults:
-        raise ChannelMisconfigured("alipay", faults)
-    return private

@@ -42,12 +42,13 @@ def download(
     Raises:
         ChannelUnknown: it could not be fetched whole.
     """
+    to_connect, to_answer = timeout_seconds
     give_up_at = time.monotonic() + DEADLINE_SECONDS
     try:
         with requests.get(
             url,
             headers={**headers, "Accept-Encoding": "identity"},
-            timeout=timeout_seconds,
+            timeout=(to_connect, to_answer),
             allow_redirects=False,
             stream=True,
         ) as response:

@@ -2,7 +2,14 @@
 
 from collections.abc import Callable
 
-from payments.channel import ChannelRejected, ChannelUnknown, Refund, RefundOrder, RefundState
+from payments.channel import (
+    ChannelBusy,
+    ChannelRejected,
+    ChannelUnknown,
+    Refund,
+    RefundOrder,
+    RefundState,
+)
 
 
 def untold(order: RefundOrder, state: RefundState) -> Refund:
@@ -32,6 +39,8 @@ def asked(query: Callable[[RefundOrder], Refund], order: RefundOrder) -> Refund:
         return query(order)
     except ChannelRejected as refused:
         raise ChannelUnknown(refused.code) from None
+    except ChannelBusy as busy:  # the query was not sent, but the refund was
+        raise ChannelUnknown(busy.reason) from None
 
 
 def believed_no(query: Callable[[RefundOrder], Refund], order: RefundOrder, code: str) -> Refund:

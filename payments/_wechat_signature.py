@@ -9,11 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.padding import PKCS1v15
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.hashes import SHA256
-
+from payments._keys import PlatformKey
 from payments.channel import MAX_NOTICE_BYTES, NoticeForged
 
 FRESH = timedelta(minutes=5)
@@ -27,7 +23,7 @@ def verify(
     headers: Mapping[str, str],
     body: bytes,
     *,
-    public_keys: Mapping[str, RSAPublicKey],
+    public_keys: Mapping[str, PlatformKey],
     now: datetime,
 ) -> None:
     """Check that WeChat signed this body within the last five minutes.
@@ -37,8 +33,8 @@ def verify(
         public_keys: serial → key; no other serial is known.
 
     Raises:
-        NoticeForged: `size`, `headers`, `timestamp`, `serial`, `signtest`, `encoding`,
-            `signature`, in this order.
+        NoticeForged: `size`, `headers`, `timestamp`, `serial`, `expired` (the certificate is out
+            of date), `signtest`, `encoding`, `signature`, in this order.
     """
     if len(body) > MAX_NOTICE_BYTES:
         raise NoticeForged("size")
@@ -50,12 +46,12 @@ def verify(
         raise NoticeForged("headers")
     if given.get("wechatpay-signature-type", SIGNATURE_TYPE) != SIGNATURE_TYPE:
         raise NoticeForged("headers")
-    if not _TIMESTAMP.fullmatch(timestamp):
-        raise NoticeForged("timestamp")
-    if abs(now.timestamp() - int(timestamp)) > FRESH.total_seconds():
+    if not _fresh(timestamp, now):
         raise NoticeForged("timestamp")
     if serial not in public_keys:
         raise NoticeForged("serial")
+    if not public_keys[serial].in_date(now):
+        raise NoticeForged("expired")
     if signature.startswith(_PROBE):
         raise NoticeForged("signtest")
     try:
@@ -63,7 +59,11 @@ def verify(
         signed = f"{timestamp}\n{nonce}\n{body.decode()}\n".encode()
     except ValueError:
         raise NoticeForged("encoding") from None
-    try:
-        public_keys[serial].verify(signature_bytes, signed, PKCS1v15(), SHA256())
-    except InvalidSignature:
-        raise NoticeForged("signature") from None
+    if not public_keys[serial].signed(signed, signature_bytes):
+        raise NoticeForged("signature")
+
+
+def _fresh(timestamp: str, now: datetime) -> bool:
+    if not _TIMESTAMP.fullmatch(timestamp):
+        return False
+    return abs(now.timestamp() - int(timestamp)) <= FRESH.total_seconds()

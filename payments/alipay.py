@@ -88,13 +88,7 @@ class AlipayChannel:
             ChannelMisconfigured: a key is unusable.
         """
         self._config = config
-        self._gateway = AlipayGateway(
-            app_id=config.app_id,
-            app_private_key=config.app_private_key,
-            alipay_public_key=config.alipay_public_key,
-            base_url=config.base_url,
-            timeout_seconds=config.timeout_seconds,
-        )
+        self._gateway = AlipayGateway(config)
 
     def create(self, order: TopUpOrder) -> Prepayment:
         """Open a trade for a known payer, else precreate one, a QR code (扫码)."""
@@ -218,7 +212,7 @@ class AlipayChannel:
     def parse_notice(self, headers: Mapping[str, str], body: bytes, *, now: datetime) -> Notice:
         """Verify and read a notice.  Alipay signs the form's fields; the headers tell nothing."""
         del headers
-        form = self._verified_form(body)
+        form = self._verified_form(body, now)
         try:
             sent_at = _moment(form["notify_time"])
             if not now - REPEATED_FOR <= sent_at <= now + CLOCK_SKEW:
@@ -258,9 +252,9 @@ class AlipayChannel:
         return _alipay_bill.parse(content, day=day, seller_id=self._config.seller_id)
 
     def self_test(self) -> None:
-        """Sign and verify with the app's key."""
-        if not self._gateway.can_sign():
-            raise ChannelMisconfigured(self.name, ["app_private_key cannot sign"])
+        """Sign and verify with the app's key; compare every certificate with the clock."""
+        if faults := self._gateway.faults(datetime.now(UTC)):
+            raise ChannelMisconfigured(self.name, faults)
 
     def _refunded(self, answer: dict[str, Any], order: RefundOrder) -> Refund:
         """Read a yes by which money moved; its `refund_fee` is the sum of all refunds so far."""
@@ -306,7 +300,7 @@ class AlipayChannel:
             raise ChannelUnknown(code)
         raise ChannelRejected(code)
 
-    def _verified_form(self, body: bytes) -> dict[str, str]:
+    def _verified_form(self, body: bytes, now: datetime) -> dict[str, str]:
         if len(body) > MAX_NOTICE_BYTES:
             raise NoticeForged("size")
         try:
@@ -318,8 +312,7 @@ class AlipayChannel:
         form = dict(pairs)
         if len(form) != len(pairs) or form.get("charset", "utf-8").lower() != "utf-8":
             raise NoticeForged("encoding")
-        if not self._gateway.signed(form):
-            raise NoticeForged("signature")
+        self._gateway.verify(form, now)
         return form
 
     def _read_notice(self, form: dict[str, str]) -> Notice:

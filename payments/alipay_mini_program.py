@@ -20,13 +20,7 @@ class AlipayMiniProgram:
             ChannelMisconfigured: a key is unusable.
         """
         self._sandbox = config.sandbox
-        self._gateway = AlipayGateway(
-            app_id=config.app_id,
-            app_private_key=config.app_private_key,
-            alipay_public_key=config.alipay_public_key,
-            base_url=config.base_url,
-            timeout_seconds=config.timeout_seconds,
-        )
+        self._gateway = AlipayGateway(config)
 
     def login(self, code: str) -> PlatformAccount:
         """Redeem a code of `my.getAuthCode`.  The tokens are thrown away."""

@@ -79,7 +79,7 @@ class BillNotReady(ChannelError):
 class NoticeForged(Exception):
     """A notice that is not the platform's word to us.  Refuse it; change nothing because of it.
 
-    `reason` is one of `size`, `headers`, `timestamp`, `serial`, `signtest`, `encoding`,
+    `reason` is one of `size`, `headers`, `timestamp`, `serial`, `expired`, `signtest`, `encoding`,
     `signature`, `content`, `merchant`, `app`.  `signtest` is WeChat probing whether we verify:
     expected now and then, no alarm.  `merchant` and `app` are signed well but meant for others.
     """

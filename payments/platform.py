@@ -2,12 +2,17 @@
 
 PlatformError
 ├── LoginRefused            the login code is wrong, used or too old: ask the phone for another
-└── PlatformUnavailable     no trustworthy answer: try again
+├── PlatformUnavailable     no trustworthy answer: try again
+├── MessageRefused          surely not sent
+└── MessageUnknown          may have been sent: never send it again
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
+
+from payments.config import MessageTemplate
 
 
 class PlatformError(Exception):
@@ -24,6 +29,28 @@ class LoginRefused(PlatformError):
 
 class PlatformUnavailable(PlatformError):
     """No trustworthy answer.  The code may be spent: ask the phone for a fresh one."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class MessageRefused(PlatformError):
+    """The message was surely not sent.
+
+    Attributes:
+        code: the platform's own error code, or a word of ours when it was not even asked.
+        passing: whether the same message may be taken later: a limit, or no way to the platform.
+    """
+
+    def __init__(self, code: str, *, passing: bool) -> None:
+        super().__init__(code)
+        self.code = code
+        self.passing = passing
+
+
+class MessageUnknown(PlatformError):
+    """No trustworthy answer.  There is no asking, and a repetition would be a second message."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -75,6 +102,32 @@ class Platform(Protocol):
 
         Args:
             grant: the holder's one-time consent, from the phone.
+        """
+
+
+class Messenger(Protocol):
+    """A platform through which we write to holders (订阅消息)."""
+
+    @property
+    def name(self) -> str:
+        """As the platform's."""
+
+    @property
+    def templates(self) -> Mapping[str, MessageTemplate]:
+        """Kind of notice → the template that tells of it."""
+
+    def send_message(
+        self, *, account_id: str, template_id: str, page: str, data: Mapping[str, str]
+    ) -> None:
+        """Send one message, at most once.
+
+        Args:
+            page: of the mini program, opened by a tap on the message; without a leading slash.
+            data: the template's fields, each within what the platform takes.
+
+        Raises:
+            MessageRefused: surely not sent.
+            MessageUnknown: perhaps sent.
         """
 
 

@@ -13,7 +13,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 import requests
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey, RSAPublicKey
 
 from payments import _keys, _wechat_bill, _wechat_signature
 from payments._bill_download import download, require_finished
@@ -21,6 +20,7 @@ from payments._gate import Gate
 from payments._refund import believed_no, check, untold
 from payments._sdk import WeChatPay, WeChatPayType, aes_decrypt, build_authorization
 from payments._unpack import gunzip
+from payments._wechat_keys import opens_what_it_seals, read_keys
 from payments._wechat_words import fen, read_refund, read_trade, text
 from payments._zone import SHANGHAI
 from payments.bill import Bill, BillMalformed
@@ -54,7 +54,6 @@ BILL_NOT_READY: Final = "STATEMENT_CREATING"
 # These answers to a create may mean that the number is taken by an order that can be paid.
 MAY_EXIST: Final = {"INVALID_REQUEST", "PARAM_ERROR", "ORDERPAID", "OUT_TRADE_NO_USED"}
 
-_API_V3_KEY_LENGTH = 32
 _MAX_REASON = 80
 _CODE = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 
@@ -72,18 +71,19 @@ class WeChatPayChannel:
         """
         self._config = config
         self._gate = Gate()
-        self._private_key, self._public_keys = _read_keys(config)
-        serial, public_key = next(iter(self._public_keys.items()))
+        self._keys = read_keys(config)
+        self._public_keys = self._keys.platform
+        serial, asked_for = next(iter(self._public_keys.items()))
         sdk = WeChatPay(  # type: ignore[no-untyped-call]
             wechatpay_type=WeChatPayType.MINIPROG,
             mchid=config.merchant_id,
-            private_key=_keys.pkcs8_pem(self._private_key),
+            private_key=_keys.pkcs8_pem(self._keys.private),
             cert_serial_no=config.merchant_serial,
             appid=config.app_id,
             apiv3_key=config.api_v3_key,
             notify_url=config.notify_url,
             timeout=tuple(config.timeout_seconds),
-            public_key=_keys.spki_pem(public_key),
+            public_key=_keys.spki_pem(asked_for.public),
             public_key_id=serial,
         )
         # wechatpayv3 offers no public way to either: the address, and a guarded verification.
@@ -238,11 +238,26 @@ class WeChatPayChannel:
         return _wechat_bill.parse(content, day=day, merchant_id=self._config.merchant_id)
 
     def self_test(self) -> None:
-        """Sign and verify with the merchant's key."""
+        """Sign and verify, encrypt and decrypt; compare every certificate with the clock."""
         message = secrets.token_hex(16)
         signature = b64decode(self._sdk.sign([message]))
-        if not _keys.signs(self._private_key, signature, f"{message}\n".encode()):
-            raise ChannelMisconfigured(self.name, ["merchant_private_key cannot sign"])
+        own = _keys.PlatformKey(self._keys.private.public_key())
+        faults = _keys.date_faults(
+            [
+                ("merchant_certificate", self._keys.merchant_certificate),
+                *(
+                    (f"platform_public_keys[{serial}]", key.certificate)
+                    for serial, key in self._public_keys.items()
+                ),
+            ],
+            datetime.now(UTC),
+        )
+        if not own.signed(f"{message}\n".encode(), signature):
+            faults.append("merchant_private_key cannot sign")
+        if not opens_what_it_seals(self._config.api_v3_key):
+            faults.append("api_v3_key cannot decrypt")
+        if faults:
+            raise ChannelMisconfigured(self.name, faults)
 
     def _download(self, url: str) -> bytes:
         """Fetch a bill's file with a signed request, from WeChat's own gateway only."""
@@ -257,7 +272,7 @@ class WeChatPayChannel:
             "GET",
             self._config.merchant_id,
             self._config.merchant_serial,
-            self._private_key,
+            self._keys.private,
         )
         return download(
             url,
@@ -381,32 +396,6 @@ class WeChatPayChannel:
             paid_at=None,
             payer=None,
         )
-
-
-def _read_keys(config: WeChatPayConfig) -> tuple[RSAPrivateKey, dict[str, RSAPublicKey]]:
-    faults: list[str] = []
-    private = None
-    publics = {}
-    try:
-        private = _keys.private_key(config.merchant_private_key)
-    except ValueError as error:
-        faults.append(f"merchant_private_key {error}")
-    for serial, pem in config.platform_public_keys.items():
-        try:
-            publics[serial] = _keys.public_key(pem)
-        except ValueError as error:
-            faults.append(f"platform_public_keys[{serial}] {error}")
-    if not config.platform_public_keys:
-        faults.append("platform_public_keys is empty")
-    if private is not None and private.public_key() in publics.values():
-        faults.append("platform_public_keys holds the merchant's own key, not WeChat's")
-    if len(config.api_v3_key.encode()) != _API_V3_KEY_LENGTH:
-        faults.append(f"api_v3_key is not {_API_V3_KEY_LENGTH} bytes long")
-    if not re.fullmatch(r"[0-9A-Fa-f]{8,64}", config.merchant_serial):
-        faults.append("merchant_serial is not a certificate's serial number")
-    if private is None or faults:
-        raise ChannelMisconfigured("wechat", faults)
-    return private, publics
 
 
 def _told_refund(answer: dict[str, Any], order: RefundOrder) -> Refund:

@@ -5,15 +5,19 @@ each login, fetches one again without end when WeChat keeps refusing it, and wit
 """
 
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any, Final
 
 import requests
+from urllib3.exceptions import NewConnectionError
 
 from payments._sdk import WeChatClient, WeChatClientException
-from payments.config import WeChatMiniProgramConfig
+from payments.config import MessageTemplate, WeChatMiniProgramConfig
 from payments.platform import (
     LoginRefused,
+    MessageRefused,
+    MessageUnknown,
     PlatformAccount,
     PlatformUnavailable,
     RealNameResult,
@@ -28,6 +32,13 @@ CODE_REFUSED: Final = {
     41008: "the code is missing",
 }
 TOKEN_REFUSED: Final = {40001, 40014, 42001}
+_BUSY: Final = -1
+LIMIT_REACHED: Final = {45009, 45011}
+"""Too many calls today, or within this minute: surely not carried out, and possible later."""
+
+_SEND_MESSAGE: Final = "cgi-bin/message/subscribe/send"
+_UNREACHABLE: Final = "unreachable"
+"""No connection came about: nothing was sent."""
 
 _TOKEN_MARGIN_SECONDS: Final = 300
 _LOCK_SECONDS: Final = 10
@@ -44,7 +55,7 @@ class _Refused(Exception):
 
 
 class WeChatMiniProgram:
-    """WeChat as a `Platform`."""
+    """WeChat as a `Platform` and a `Messenger`."""
 
     name: Final = "wechat"
 
@@ -105,7 +116,46 @@ class WeChatMiniProgram:
             return RealNameResult.UNAVAILABLE
         return _result(answer)
 
-    def _ask_with_token(self, path: str, content: dict[str, str]) -> dict[str, Any]:
+    @property
+    def templates(self) -> Mapping[str, MessageTemplate]:
+        """Kind of notice → the template that tells of it."""
+        return self._config.templates
+
+    def send_message(
+        self, *, account_id: str, template_id: str, page: str, data: Mapping[str, str]
+    ) -> None:
+        """Send one subscribe message (subscribeMessage.send), at most once.
+
+        "Busy" is no refusal: WeChat says so also of what it carried out.
+        """
+        content = {
+            "touser": account_id,
+            "template_id": template_id,
+            "page": page,
+            "data": {name: {"value": value} for name, value in data.items()},
+        }
+        try:
+            token = self._token()
+        except (_Refused, PlatformUnavailable):
+            raise MessageRefused("token", passing=True) from None
+        try:
+            answer = self._ask("post", _SEND_MESSAGE, data=content, token=token)
+        except _Refused as refused:
+            if refused.errcode == _BUSY:
+                raise MessageUnknown("busy") from None
+            if refused.errcode in TOKEN_REFUSED:
+                self._forget_token()
+            raise MessageRefused(
+                str(refused.errcode), passing=refused.errcode in TOKEN_REFUSED | LIMIT_REACHED
+            ) from None
+        except PlatformUnavailable as unavailable:
+            if unavailable.reason == _UNREACHABLE:
+                raise MessageRefused(_UNREACHABLE, passing=True) from None
+            raise MessageUnknown(unavailable.reason) from None
+        if answer.get("errcode") != 0:
+            raise MessageUnknown("content")
+
+    def _ask_with_token(self, path: str, content: dict[str, Any]) -> dict[str, Any]:
         """Post with the access token; once more with a new one if WeChat no longer takes it."""
         try:
             return self._ask("post", path, data=content, token=self._token())
@@ -125,6 +175,7 @@ class WeChatMiniProgram:
             PlatformUnavailable: no readable answer.
         """
         kwargs["params"] = {**kwargs.get("params", {}), "access_token": token}
+        kwargs["allow_redirects"] = False  # elsewhere, with the token, as another method
         try:
             answer = getattr(self._client, method)(
                 f"{self._config.base_url.rstrip('/')}/{path}", **kwargs
@@ -133,13 +184,11 @@ class WeChatMiniProgram:
             if not error.errcode:
                 raise PlatformUnavailable("http") from None
             raise _Refused(error.errcode) from None
-        except requests.Timeout:
-            raise PlatformUnavailable("timeout") from None
-        except requests.RequestException:
-            raise PlatformUnavailable("unreachable") from None
+        except requests.RequestException as error:
+            raise PlatformUnavailable(_trouble(error)) from None
         except UnicodeEncodeError:  # half a surrogate pair, out of somebody's JSON
             raise _Refused(_CODE_WRONG) from None
-        except ValueError:  # an errcode that is no number
+        except (TypeError, ValueError, RecursionError):  # an errcode that is no number; no JSON
             raise PlatformUnavailable("content") from None
         if not isinstance(answer, dict):
             raise PlatformUnavailable("content")
@@ -190,6 +239,14 @@ class WeChatMiniProgram:
     def _forget_token(self) -> None:
         with suppress(Exception):  # the cache is a hint, whatever client it is
             self._cache.delete(self._token_key)
+
+
+def _trouble(error: requests.RequestException) -> str:
+    """Say what kept an answer away."""
+    cause = getattr(error.args[0] if error.args else None, "reason", None)
+    if isinstance(error, requests.ConnectTimeout) or isinstance(cause, NewConnectionError):
+        return _UNREACHABLE
+    return "timeout" if isinstance(error, requests.Timeout) else "connection"
 
 
 def _result(answer: dict[str, Any]) -> RealNameResult:

@@ -24,6 +24,7 @@ from werkzeug.serving import make_server
 from backend import app as wiring
 from backend import clock, db
 from backend.arrears import service as arrears
+from backend.cash_desk import shifts
 from backend.embedded import EmbeddedPostgres, EmbeddedValkey
 from backend.http.parts import Parts
 from backend.ids import new_id
@@ -179,9 +180,11 @@ def app(settings: Settings) -> Iterator[Flask]:
         proof = ledger.prove(session)
         arrears_fen = arrears.difference(session)
         refunds_fen = refunds.difference(session)
+        cash_fen = shifts.difference(session)
     assert proof.holds, proof
     assert arrears_fen == 0, "what holders owe is not what the school laid out"
     assert refunds_fen == 0, "what is to go back is not what was put aside for it"
+    assert cash_fen == 0, "the account cash is not what lies in the drawers"
 
 
 @pytest.fixture(scope="session")

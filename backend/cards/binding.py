@@ -30,6 +30,7 @@ from backend.holders.identity import (
 from backend.holders.login import HolderCaller, end_sessions
 from backend.holders.models import Binding, BindingState, Holder
 from backend.ids import new_id
+from backend.notices import messages
 from backend.operation_log import service as operation_log
 from backend.sealing import Sealer
 from payments import RealNameResult
@@ -224,6 +225,7 @@ def unbind(session: Session, *, caller: HolderCaller, now: datetime) -> None:
     ).one_or_none()
     if binding is not None:
         binding.state, binding.ended_at = BindingState.ENDED, now
+        messages.forget_account(session, holder_id=binding.holder_id)
         _void_virtual_card(session, holder_id=binding.holder_id, caller=caller, now=now)
         operation_log.record(
             session,

@@ -15,6 +15,7 @@ from backend.arrears import service as arrears
 from backend.charges.models import Charge, ChargeState
 from backend.charges.rules import meal_surcharge, split_charge
 from backend.charges.schemas import MOST_CHARGE_FEN
+from backend.charges.service import tell_low_balance
 from backend.clock import business_date, rfc3339, start_of_day
 from backend.errors import DomainError, IdReused, Kind
 from backend.holders.models import Holder
@@ -326,6 +327,14 @@ def _charge_holder(
         total_fen=price_fen + charged.surcharge_fen,
         balance_fen=charged.balance_fen,
         **facts,
+    )
+    tell_low_balance(
+        session,
+        holder_id=holder.id,
+        spent_fen=Fen(price_fen + charged.surcharge_fen - owed_fen),
+        balance_fen=charged.balance_fen,
+        policies=policies,
+        now=now,
     )
     if owed_fen:
         arrears.open_arrears(

@@ -19,9 +19,10 @@ from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
 from backend.money import Fen
+from backend.notices import messages
 from backend.notices import service as notices
 from backend.operation_log import service as operation_log
-from backend.policies.service import policies_at
+from backend.policies.service import Policies, policies_at
 from backend.terminals.models import TerminalKind
 from backend.terminals.service import TerminalCaller
 from qr import CodeError
@@ -112,7 +113,66 @@ def charge(
         },
     ).one()
     session.expunge(outcome)  # an answer that was not stored must not be mistaken for a row
-    return outcome, outcome.reference == reference
+    first = outcome.reference == reference
+    if first and outcome.state is ChargeState.APPROVED:
+        _tell_further(session, outcome, policies, now=now)
+    return outcome, first
+
+
+def _tell_further(session: Session, charged: Charge, policies: Policies, *, now: datetime) -> None:
+    """Write to the holder of a large charge, which `post_charge` has told, and of a low balance."""
+    if charged.holder_id is None or charged.amount_fen is None or charged.balance_fen is None:
+        return
+    total_fen = charged.amount_fen + charged.surcharge_fen
+    large_fen = policies.values.get("notice.charge_from_fen")
+    if large_fen is not None and total_fen >= large_fen:
+        messages.enqueue(
+            session,
+            holder_id=charged.holder_id,
+            kind="charge-approved",
+            facts={
+                "charge_id": str(charged.id),
+                "total_fen": total_fen,
+                "balance_fen": charged.balance_fen,
+                "place": charged.place,
+                "reference": charged.reference,
+            },
+            now=now,
+        )
+    tell_low_balance(
+        session,
+        holder_id=charged.holder_id,
+        spent_fen=Fen(total_fen),
+        balance_fen=charged.balance_fen,
+        policies=policies,
+        now=now,
+    )
+
+
+def tell_low_balance(
+    session: Session,
+    *,
+    holder_id: UUID,
+    spent_fen: Fen,
+    balance_fen: Fen,
+    policies: Policies,
+    now: datetime,
+) -> None:
+    """Tell a holder that there is little left, when this charge brought it below the limit.
+
+    So it is told once, and again only after the balance has risen.  Both purses count: it is what
+    is left to spend.
+    """
+    low_fen = policies.values.get("notice.low_balance_fen", 0)
+    if balance_fen < low_fen <= balance_fen + spent_fen:
+        notices.tell(
+            session,
+            holder_id=holder_id,
+            kind="balance-low",
+            now=now,
+            balance_fen=balance_fen,
+            limit_fen=low_fen,
+        )
 
 
 def refusal_of(outcome: Charge) -> DomainError | None:

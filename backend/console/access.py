@@ -8,6 +8,7 @@ from flask import abort, g, request
 from werkzeug.wrappers import Response
 
 from backend import clock
+from backend.cash_desk import shifts
 from backend.db import transaction
 from backend.gates.access import MAY_LOOK
 from backend.http.auth import MAX_TOKEN_LENGTH
@@ -29,6 +30,8 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "holders": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "top-ups": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "refunds": REFUNDS_MAY_LOOK,
+    "cash-desk": shifts.MAY_LOOK,
+    "bills": (Role.FINANCE, Role.CARD_CENTRE, Role.AUDITOR),
     "reviews": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "terminals": (Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR),
     "gates": MAY_LOOK,

@@ -8,6 +8,7 @@ from backend.charges import figures
 from backend.clock import business_date, start_of_day
 from backend.console import access
 from backend.db import transaction
+from backend.notices import messages
 from backend.terminals import heartbeats
 from backend.topups import service as topups
 
@@ -30,6 +31,7 @@ def show() -> str:
             days=figures.totals_by_day(session, days=DAYS, now=now),
             top_ups=topups.figures_by_state(session, since=start_of_day(today)),
             unresolved=topups.unresolved(session, now=now),
+            messages=messages.figures_by_state(session, since=start_of_day(today)),
             alarms=heartbeats.list_alarms(session, now=now),
             reviews=cases.count_open(session, role=access.operator().role)
             if access.may_open("reviews")

@@ -12,6 +12,8 @@ from werkzeug.exceptions import HTTPException
 from backend.clock import SHANGHAI
 from backend.console import (
     access,
+    bills,
+    cash_desk,
     gates,
     holders,
     language,
@@ -43,6 +45,8 @@ ROOMS = (
     "search",
     "top-ups",
     "refunds",
+    "cash-desk",
+    "bills",
     "reviews",
     "terminals",
     "gates",
@@ -65,6 +69,8 @@ for page in (
     holders,
     top_ups,
     refunds,
+    cash_desk,
+    bills,
     reviews,
     terminals,
     gates,

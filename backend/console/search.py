@@ -58,13 +58,13 @@ def search() -> str:
         )
 
 
-def searchable(text: str) -> str:
+def searchable(text: str, *, longest: int = LONGEST) -> str:
     r"""Return a text as it can be searched for: plain, of sensible length.
 
     >>> searchable(" 王小明\x00 ")
     '王小明'
     """
-    return "".join(letter for letter in text if PLAIN_TEXT.match(letter)).strip()[:LONGEST]
+    return "".join(letter for letter in text if PLAIN_TEXT.match(letter)).strip()[:longest]
 
 
 def is_reference(text: str) -> bool:

@@ -23,6 +23,7 @@ from urllib.request import urlopen
 from backend import clock
 from backend.embedded import EmbeddedPostgres, EmbeddedServerError, EmbeddedValkey
 from backend.embedded.process import die_with_launcher
+from backend.settings import OF_PAYMENTS
 
 ROOT = Path(__file__).parents[2]
 VAR = ROOT / "var"
@@ -173,13 +174,36 @@ def _environment(
         "CAMPUS_CARD_SANDBOX_URL": sandbox_url,
         "PROMETHEUS_MULTIPROC_DIR": str(metrics),
     }
-    shared = json.dumps({name: environment[name] for name in SHARED})
+    of_payments = sorted(name for name in environment if name.startswith(OF_PAYMENTS))
+    shared = json.dumps({name: environment[name] for name in (*SHARED, *of_payments)})
     if shared != _read(VAR / "environment.json"):
         from backend.demo.founding import payments_file
 
         write_private(VAR / "payments.json", payments_file(VAR / "sandbox", base_url, sandbox_url))
         write_private(VAR / "environment.json", shared)
+    if of_payments:
+        _check_payments(environment)
     return environment
+
+
+def _check_payments(environment: dict[str, str]) -> None:
+    """Read what the environment says of payments before a part fails for it, far from here.
+
+    Raises:
+        SystemExit: naming every fault.
+    """
+    from redis import Redis
+
+    from backend.app import read_payments
+    from backend.settings import Settings
+    from payments import ChannelMisconfigured
+
+    try:
+        read_payments(
+            Settings.from_environment(environment), Redis.from_url(environment["REDIS_URL"])
+        )
+    except ChannelMisconfigured as wrong:
+        raise SystemExit(str(wrong)) from None
 
 
 def _root_key() -> str:

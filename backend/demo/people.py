@@ -111,11 +111,39 @@ ACCESS = {
 STAFF = (
     ("kazhongxin", Role.CARD_CENTRE),
     ("caiwu", Role.FINANCE),
+    ("caiwu2", Role.FINANCE),
     ("houqin", Role.LOGISTICS),
     ("jiaowu", Role.ACADEMIC),
     ("xuegong", Role.STUDENT_AFFAIRS),
     ("renshi", Role.PERSONNEL),
     ("shenji", Role.AUDITOR),
+)
+
+
+CASHIER, CASH_SUPERVISOR = "houqin", "caiwu"
+
+
+@dataclass(frozen=True, slots=True)
+class CashDay:
+    """One shift at the cash desk: who paid how much in notes, and how the count ended."""
+
+    day: int
+    """Of the month that the demo has lived."""
+    payers: tuple[tuple[str, int], ...]
+    mistaken: tuple[str, int] | None = None
+    """Taken for the wrong holder, and taken back minutes later."""
+    off_fen: int = 0
+    note: str | None = None
+
+
+CASH_SHIFTS = (
+    CashDay(3, (("R0042", 20_000), ("L0301", 10_000)), mistaken=("T0881", 5_000)),
+    CashDay(
+        18,
+        (("R0042", 5_000), ("T1207", 10_000), ("L0301", 3_000)),
+        off_fen=-50,
+        note="找零少收 5 角",
+    ),
 )
 
 

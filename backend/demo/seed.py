@@ -27,6 +27,7 @@ from backend.cards.service import expire_cards, find_card, open_account
 from backend.charges import service as charges
 from backend.clock import business_date
 from backend.db import transaction
+from backend.demo import cash_desk
 from backend.demo.people import (
     ACCESS,
     MERCHANTS,
@@ -252,6 +253,7 @@ def _live(began: datetime, now: datetime) -> None:
         for day in range(1, DAYS + 1 if not ended else 10):
             morning = began + timedelta(days=day) - timedelta(hours=began.hour)
             happenings += _day(person, holder_id, stage, chance, midnight=morning, day=day)
+    happenings += cash_desk.plan(began - timedelta(hours=began.hour))
     happenings.sort(key=lambda happening: happening[0])
     for _, today in groupby(happenings, key=lambda happening: happening[0].date()):
         with transaction() as session:

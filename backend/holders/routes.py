@@ -139,6 +139,7 @@ def _line(line: StatementLine) -> dict[str, Any]:
         "business_date": line.business_date,
         "decided_at": line.facts.get("decided_at"),
         "reference": line.facts.get("reference"),
+        "receipt_number": line.facts.get("receipt_number"),
         "amount_parts": {
             "price_fen": abs(line.amount_fen) - line.surcharge_fen,
             "surcharge_fen": line.surcharge_fen,
@@ -164,11 +165,10 @@ def read_events(query: dict[str, Any]) -> Response:
         if "after" not in query:
             start = notices.newest_place(session) - 1
             return _events([], f"{start}.{NEVER.hex}", POLL_MS)
-        number, _, id_ = query["after"].partition(".")
         found = notices.read_after(
             session,
             holder_id=holder_id,
-            after=(int(number), UUID(hex=id_)),
+            after=notices.place_named(query["after"]),
             limit=EVENTS_AT_ONCE,
         )
     if not found:
@@ -176,7 +176,7 @@ def read_events(query: dict[str, Any]) -> Response:
     items = [{"id": str(n.id), "kind": n.kind, "at": rfc3339(n.at), **n.facts} for n in found]
     last = found[-1]
     quick = (now - last.at).total_seconds() < POLL_QUICK_MS / 100
-    return _events(items, f"{last.written_by}.{last.id.hex}", POLL_QUICK_MS if quick else POLL_MS)
+    return _events(items, notices.place_name(last), POLL_QUICK_MS if quick else POLL_MS)
 
 
 def _events(items: list[dict[str, Any]], place: str, poll_ms: int) -> Response:

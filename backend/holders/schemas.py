@@ -1,4 +1,4 @@
-"""Shapes on the wire: sessions, statements, events, limits."""
+"""Shapes on the wire: sessions, statements, events and notices, limits."""
 
 import marshmallow as ma
 
@@ -9,7 +9,21 @@ from backend.http.paging import PageQuery
 MOST_LIMIT_FEN = 10_000_000
 PLATFORMS = ("wechat", "alipay")
 BINDINGS = ("none", "identity_verified", "active")
-LINE_KINDS = ("charge", "reversal", "top_up", "subsidy", "arrears", "refund", "refund_returned")
+LINE_KINDS = (
+    "charge",
+    "reversal",
+    "top_up",
+    "subsidy",
+    "arrears",
+    "refund",
+    "refund_returned",
+    "cash_top_up",
+    "cash_top_up_reversal",
+)
+PLACE = r"^[0-9]{1,18}\.[0-9a-f]{32}\Z"
+"""A place in the inbox: who wrote a notice, and which."""
+MOST_ASKED_AT_ONCE = 5
+"""WeChat asks for three templates at once, for five from its version 8.0.40 on."""
 
 
 class SessionRequest(ma.Schema):
@@ -43,6 +57,7 @@ class StatementItem(ma.Schema):
     business_date = ma.fields.Date(required=True)
     decided_at = ma.fields.String(required=True, allow_none=True, metadata={"format": "date-time"})
     reference = ma.fields.String(required=True, allow_none=True)
+    receipt_number = ma.fields.String(required=True, allow_none=True)
     amount_parts = ma.fields.Nested(AmountParts, required=True, allow_none=True)
 
 
@@ -55,7 +70,7 @@ class StatementReply(ma.Schema):
 
 
 class EventsQuery(ma.Schema):
-    after = ma.fields.String(validate=ma.validate.Regexp(r"^[0-9]{1,18}\.[0-9a-f]{32}\Z"))
+    after = ma.fields.String(validate=ma.validate.Regexp(PLACE))
 
 
 class Event(ma.Schema):
@@ -72,6 +87,63 @@ class Event(ma.Schema):
 class EventsReply(ma.Schema):
     items = ma.fields.List(ma.fields.Nested(Event), required=True)
     next = ma.fields.String(required=True)
+
+
+class NoticesQuery(PageQuery):
+    cursor = ma.fields.String(validate=ma.validate.Regexp(PLACE))
+
+
+class Notice(Event):
+    """One thing that the holder was told, and whether they have read it."""
+
+    read = ma.fields.Boolean(required=True)
+
+
+class NoticesReply(ma.Schema):
+    items = ma.fields.List(ma.fields.Nested(Notice), required=True)
+    next_cursor = ma.fields.String(required=True, allow_none=True)
+    unread = ma.fields.Integer(required=True)
+    newest = ma.fields.String(required=True, allow_none=True)
+
+
+class ReadRequest(ma.Schema):
+    up_to = ma.fields.String(required=True, validate=ma.validate.Regexp(PLACE))
+
+
+class ReadReply(ma.Schema):
+    unread = ma.fields.Integer(required=True)
+
+
+class MessageTopic(ma.Schema):
+    """What a message template tells of, and how often the holder still lets us use it."""
+
+    template_id = ma.fields.String(required=True)
+    kinds = ma.fields.List(ma.fields.String(), required=True)
+    long_term = ma.fields.Boolean(required=True)
+    credits = ma.fields.Integer(required=True)
+
+
+class MessageTopicsReply(ma.Schema):
+    items = ma.fields.List(ma.fields.Nested(MessageTopic), required=True)
+
+
+TemplateIds = ma.fields.List(
+    Text(validate=ma.validate.Length(1, 64)),
+    required=True,
+    validate=ma.validate.Length(0, MOST_ASKED_AT_ONCE),
+)
+
+
+class ConsentRequest(ma.Schema):
+    accepted = TemplateIds
+    rejected = TemplateIds
+
+
+class ConsentReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    accepted = ma.fields.List(ma.fields.String(), required=True)
+    rejected = ma.fields.List(ma.fields.String(), required=True)
+    at = Moment(required=True)
 
 
 class LimitsRequest(ma.Schema):

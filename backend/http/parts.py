@@ -9,7 +9,7 @@ from redis import Redis
 from backend.http.rates import Rates
 from backend.sealing import Sealer
 from backend.settings import Settings
-from payments import Channel, Platform
+from payments import Channel, Messenger, Platform
 from qr import KeyRing
 
 
@@ -24,6 +24,8 @@ class Parts:
     code_keys: KeyRing
     channels: Mapping[str, Channel]
     platforms: Mapping[str, Platform]
+    messengers: Mapping[str, Messenger]
+    """The platforms through which holders may be written to."""
 
 
 def parts() -> Parts:

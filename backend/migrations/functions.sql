@@ -289,7 +289,7 @@ DO $$
 DECLARE
     t text;
 BEGIN
-    FOREACH t IN ARRAY ARRAY['transfers', 'operation_log', 'resolutions'] LOOP
+    FOREACH t IN ARRAY ARRAY['transfers', 'operation_log', 'resolutions', 'cash_top_ups', 'cash_reversals'] LOOP
         CONTINUE WHEN to_regclass(t) IS NULL;  -- made by a later migration
         EXECUTE format('DROP TRIGGER IF EXISTS append_only ON %I', t);
         EXECUTE format('CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON %I'

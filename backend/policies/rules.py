@@ -5,6 +5,10 @@ from typing import Any
 PRESETS: dict[str, dict[str, Any]] = {
     "standard": {
         "card.restore_channels": ["counter", "kiosk", "mini_program"],
+        "cash.difference_fen": 1_000,
+        "cash.least_fen": 100,
+        "cash.most_fen": 50_000,
+        "cash.shift_most_fen": 2_000_000,
         "charge.per_charge_cap_fen": 50_000,
         "charge.per_day_cap_fen": 100_000,
         "charge.surcharge_permille": 100,
@@ -12,6 +16,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "code.lifetime_seconds": 60,
         "code.pay_default": "signed",
         "code.refresh_seconds": 30,
+        "notice.charge_from_fen": 3_000,
+        "notice.keep_days": 180,
+        "notice.low_balance_fen": 2_000,
+        "notice.stale_minutes": 30,
         "offline.bundle_fresh_hours": 24,
         "offline.bundle_hours": 72,
         "offline.delegation_hours": 72,
@@ -39,4 +47,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "offline_money": {"offline.money": True},
     "no_offline_money": {"offline.money": False},
 }
-"""`standard` names every key; the others change some of it.  Money in fen, rates in permille."""
+"""`standard` names every key; the others change some of it.  Money in fen, rates in permille.
+
+At the cash desk: `cash.least_fen` and `cash.most_fen` bound one top-up, `top_up.most_balance_fen`
+the balance after it as for every top-up, `cash.shift_most_fen` what may have come into one drawer
+before it is counted, `cash.difference_fen` what a count may be off by before another person has to
+approve it.
+"""

@@ -100,15 +100,19 @@ def _ask_channel(channel: Channel, *, sealer: Sealer, now: datetime, limit: int)
     return len(questions)
 
 
-def ask(question: Question, *, channel: Channel, sealer: Sealer, now: datetime) -> TopUp:
+def ask(
+    question: Question, *, channel: Channel, sealer: Sealer, now: datetime, via: str = "query"
+) -> TopUp:
     """Ask a channel about one order and do what follows from its answer.
+
+    `via` says in the operation log what made us ask.
 
     Raises:
         ChannelBusy: it was not asked, and nothing is noted.
     """
     trade = _query(question, channel)
     with transaction() as session:
-        top_up = service.note_answer(session, question=question, trade=trade, now=now)
+        top_up = service.note_answer(session, question=question, trade=trade, now=now, via=via)
     if trade is None:
         return top_up
     not_ordered = trade.state is TradeState.UNKNOWN and top_up.state is TopUpState.CREATED

@@ -518,6 +518,20 @@ def question_about(top_up: TopUp, *, now: datetime) -> Question:
     return Question(top_up.id, top_up.channel, top_up.out_trade_no, wanted=not unwanted)
 
 
+def doubt(session: Session, *, top_up_id: UUID, bill_id: UUID, now: datetime) -> Question | None:
+    """Have an order asked about that a bill calls paid; None where it is settled or frozen.
+
+    The caller asks within a minute, or the query job does.  Locks the order.
+    """
+    top_up = session.get_one(TopUp, top_up_id, with_for_update=True, populate_existing=True)
+    if top_up.state in (TopUpState.PAID, TopUpState.RETURNED, TopUpState.EXCEPTION):
+        return None
+    question = question_about(top_up, now=now)
+    top_up.next_query_at = now + LEASE
+    _log(session, top_up, "top_up.doubt", via="bill", now=now, bill_id=str(bill_id))
+    return question
+
+
 def find(session: Session, *, top_up_id: UUID, holder_id: UUID) -> TopUp:
     """Return a holder's own order.
 
@@ -531,11 +545,11 @@ def find(session: Session, *, top_up_id: UUID, holder_id: UUID) -> TopUp:
 
 
 def note_answer(
-    session: Session, *, question: Question, trade: Trade | None, now: datetime
+    session: Session, *, question: Question, trade: Trade | None, now: datetime, via: str = "query"
 ) -> TopUp:
     """Note what the channel said of an order, None for no trustworthy answer; set the next date."""
     if trade is not None:
-        settle(session, channel=question.channel, trade=trade, via="query", now=now)
+        settle(session, channel=question.channel, trade=trade, via=via, now=now)
     top_up = session.get_one(TopUp, question.top_up_id, with_for_update=True)
     if trade is not None:
         top_up.queries += 1

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -32,7 +33,7 @@ def main() -> None:
     if not given.time_scale > 0:
         arguments.error("--time-scale is more than 0")
     logging.basicConfig(level=logging.WARNING)
-    world = create_world(given.state, time_scale=given.time_scale)
+    world = create_world(given.state, time_scale=given.time_scale, environment=os.environ)
     server = make_server(
         HOST, given.port, create_app(world), threaded=True, request_handler=_QuietHandler
     )
@@ -47,6 +48,7 @@ def main() -> None:
         server.server_close()
         world.courier.stop()
         world.state.close()
+        world.messages.close()
 
 
 if __name__ == "__main__":

@@ -80,9 +80,10 @@ class _Gateway:
     def call(self, parameters: dict[str, str]) -> Response:
         method = parameters.get("method", "")
         name = f"{method.replace('.', '_')}_response"
-        signed = True
+        signed, cert_sn = True, ""
         try:
             self._authenticate(parameters)
+            cert_sn = self._cert_sn(parameters)
             handler = self._methods.get(method)
             if handler is None:
                 raise _Refused("isv.invalid-method", code="40002", signed=False)
@@ -93,14 +94,17 @@ class _Gateway:
             content = {"code": refused.code, "msg": "Failed", "sub_code": refused.sub_code}
             if method not in self._methods or method == "alipay.system.oauth.token":
                 name = "error_response"
-        return self._answer(name, content, signed=signed)
+        return self._answer(name, content, signed=signed, cert_sn=cert_sn)
 
-    def _answer(self, name: str, content: dict[str, Any], *, signed: bool) -> Response:
+    def _answer(
+        self, name: str, content: dict[str, Any], *, signed: bool, cert_sn: str
+    ) -> Response:
         text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         answer = f'{{"{name}":{text}'
         if signed:
             signature = self._world.signer.alipay_signature(text, self._world.faults())
             answer += f',"sign":"{signature}"'
+            answer += f',"alipay_cert_sn":"{cert_sn}"' if cert_sn else ""
         return Response(answer + "}", content_type="text/html;charset=utf-8")
 
     def _authenticate(self, parameters: dict[str, str]) -> None:
@@ -112,13 +116,24 @@ class _Gateway:
         )
         if not self._world.signer.app_signed(signed.encode(), parameters.get("sign", "")):
             raise _Refused("isv.invalid-signature", code="40002", signed=False)
-        if parameters.get("app_id") != self._keys.alipay_app_id:
+        if not self._world.signer.app_known(parameters.get("app_id")):
             raise _Refused("isv.invalid-app-id", code="40002", signed=False)
         if parameters.get("sign_type") != "RSA2":
             raise _Refused("isv.invalid-signature-type", code="40002", signed=False)
         sent_at = _moment(parameters.get("timestamp"))
         if sent_at is None or abs((datetime.now(UTC) - sent_at).total_seconds()) > _SKEW_SECONDS:
             raise _Refused("isv.invalid-timestamp", code="40002", signed=False)
+
+    def _cert_sn(self, parameters: dict[str, str]) -> str:
+        """Name Alipay's certificate to an app in certificate mode; "" in public-key mode.
+
+        An app certificate that was not made here leaves the app in public-key mode.
+        """
+        if parameters.get("app_cert_sn") != self._keys.alipay_app_cert_sn:
+            return ""
+        if parameters.get("alipay_root_cert_sn") != self._keys.alipay_root_cert_sn:
+            raise _Refused("isv.invalid-root-cert-sn", code="40002", signed=False)
+        return self._keys.alipay_cert_sn
 
     def _create(self, parameters: dict[str, str], content: dict[str, Any]) -> dict[str, Any]:
         order = self._open_order("create", parameters, content)
@@ -292,6 +307,7 @@ class _Gateway:
             payer=self._payer(kind, content, scanner=f"0{derive('scanner', out_trade_no)[:31]}"),
             created_at=utc_text(datetime.now(UTC)),
             expires_at=utc_text(expires_at),
+            signed_with=self._cert_sn(parameters),
         )
 
     def _payer(self, kind: str, content: dict[str, Any], *, scanner: str) -> str:

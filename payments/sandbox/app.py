@@ -1,6 +1,8 @@
 """The sandbox as one Flask application."""
 
 import time
+from collections.abc import Mapping
+from http import HTTPStatus
 from pathlib import Path
 
 from flask import Flask, Response, request
@@ -14,11 +16,13 @@ from payments.sandbox import (
     mini_program,
     pages,
     payer,
+    subscriptions,
     wechat_pay,
 )
 from payments.sandbox.calls import call_of
 from payments.sandbox.faults import Dice
 from payments.sandbox.keys import prepare
+from payments.sandbox.messages import Messages
 from payments.sandbox.notices import Courier
 from payments.sandbox.problems import Problem
 from payments.sandbox.signing import Signer
@@ -28,12 +32,23 @@ from payments.sandbox.world import World
 _MAX_BODY_BYTES = 256 * 1024
 
 
-def create_world(directory: Path, *, time_scale: float) -> World:
-    """Open the memory in the directory, made at the first start, with a courier yet to start."""
+def create_world(
+    directory: Path, *, time_scale: float, environment: Mapping[str, str] | None = None
+) -> World:
+    """Open the memory in the directory, made at the first start, with a courier yet to start.
+
+    Args:
+        environment: may give the merchant other ids and keys than those made here.
+
+    Raises:
+        ChannelMisconfigured: the environment's values cannot be read.
+    """
     keys = prepare(directory)
-    state, signer = State(directory, keys.seed), Signer(keys)
+    signer = Signer(keys.of_merchant(environment or {}), keys)
+    state = State(directory, keys.seed)
     dice = Dice(state.faults())
-    return World(state, signer, dice, Courier(state, signer, dice, time_scale=time_scale))
+    courier = Courier(state, signer, dice, time_scale=time_scale)
+    return World(state, signer, dice, courier, Messages(directory))
 
 
 def create_app(world: World) -> Flask:
@@ -41,7 +56,8 @@ def create_app(world: World) -> Flask:
     app = Flask(__name__)
     app.json.ensure_ascii = False  # type: ignore[attr-defined] # the default provider has it
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
-    for part in (wechat_pay, alipay, mini_program, control, bill_controls, payer, merchant):
+    platforms = (wechat_pay, alipay, mini_program, subscriptions)
+    for part in (*platforms, control, bill_controls, payer, merchant):
         app.register_blueprint(part.blueprint(world))
     pages.install(app, world)
 
@@ -76,6 +92,8 @@ def create_app(world: World) -> Flask:
     @app.errorhandler(HTTPException)
     def refuse_http(error: HTTPException) -> Response:
         status = error.code or 400
+        if status == HTTPStatus.NOT_FOUND and request.path.startswith(("/merchant/", "/pay/")):
+            return pages.no_page()
         code = (error.name or "refused").lower().replace(" ", "-")
         return Problem(status, code, error.description or "").response()
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from flask import Blueprint, request
 
-from payments.sandbox.keys import SandboxKeys
+from payments.sandbox.signing import Signer
 from payments.sandbox.state import Account, Temper
 from payments.sandbox.world import World
 
@@ -29,8 +29,8 @@ def blueprint(world: World) -> Blueprint:
     @routes.post("/cgi-bin/stable_token")
     def stable_token() -> _Answer:
         given = _content()
-        refusal = _refuse_app(world.signer.keys, given)
-        return refusal or {"access_token": _token(world), "expires_in": _TOKEN_SECONDS}
+        refusal = _refuse_app(world.signer, given)
+        return refusal or {"access_token": access_token(world), "expires_in": _TOKEN_SECONDS}
 
     @routes.post("/intp/realname/checkrealnameinfo")
     def check_real_name() -> _Answer:
@@ -41,7 +41,7 @@ def blueprint(world: World) -> Blueprint:
 
 def _log_in(world: World) -> _Answer:
     code = request.args.get("js_code", "")
-    if refusal := _refuse_app(world.signer.keys, request.args):
+    if refusal := _refuse_app(world.signer, request.args):
         return refusal
     if not code:
         return _error(41008, "missing code")
@@ -53,7 +53,7 @@ def _log_in(world: World) -> _Answer:
 
 def _check_real_name(world: World) -> _Answer:
     content, state = _content(), world.state
-    if request.args.get("access_token") != _token(world):
+    if request.args.get("access_token") != access_token(world):
         return _error(40001, "invalid credential")
     openid, grant = str(content.get("openid", "")), str(content.get("code", ""))
     if not grant or not openid or content.get("cred_type") != "1":
@@ -75,15 +75,19 @@ def _verdict(account: Account, person: str) -> _Answer:
     }
 
 
-def _refuse_app(keys: SandboxKeys, given: Mapping[str, Any]) -> _Answer | None:
-    if given.get("appid") != keys.wechat_app_id:
+def _refuse_app(signer: Signer, given: Mapping[str, Any]) -> _Answer | None:
+    if given.get("appid") not in (signer.keys.wechat_app_id, signer.made.wechat_app_id):
         return _error(40013, "invalid appid")
-    if given.get("secret") != keys.wechat_app_secret:
+    if given.get("secret") not in (
+        signer.keys.wechat_app_secret,
+        signer.made.wechat_app_secret,
+    ):
         return _error(40125, "invalid appsecret")
     return None
 
 
-def _token(world: World) -> str:
+def access_token(world: World) -> str:
+    """Return the one token that is good; it never changes."""
     return world.state.derive("wechat token", world.signer.keys.wechat_app_id)
 
 

@@ -209,7 +209,8 @@ def wechat_notice(
         "resource": signer.wechat_resource(kind, {**content, "mchid": merchant_id}),
     }
     body = json.dumps(envelope, ensure_ascii=False).encode()
-    return {"Content-Type": "application/json", **signer.wechat_headers(body, faults)}, body
+    signature = signer.wechat_headers(body, faults, order.signed_with)
+    return {"Content-Type": "application/json", **signature}, body
 
 
 _WECHAT_REFUND_EVENTS = {
@@ -317,6 +318,8 @@ def alipay_notice(
             "out_biz_no": refund.out_refund_no,
             "gmt_refund": f"{alipay_time(refund.due_at)}.000",
         }
+    if order.signed_with:
+        form["alipay_cert_sn"] = order.signed_with
     signed = "&".join(f"{name}={form[name]}" for name in sorted(form))
     form |= {"sign_type": "RSA2", "sign": signer.alipay_signature(signed, faults)}
     headers = {"Content-Type": "application/x-www-form-urlencoded; charset=utf-8"}

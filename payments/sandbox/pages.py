@@ -11,7 +11,6 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from flask import Blueprint, Flask, Response, redirect, render_template, request
-from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WebResponse
 
 from payments._yuan import yuan_from_fen
@@ -65,23 +64,26 @@ def guard(routes: Blueprint, world: World) -> None:
         if request.method == "POST":
             require_own_form(world)
 
-    @routes.after_request
-    def protect(answer: Response) -> Response:
-        answer.headers |= {
-            "Content-Security-Policy": _POLICY,
-            "Cache-Control": "no-store",
-            "Referrer-Policy": "same-origin",
-            "X-Content-Type-Options": "nosniff",
-        }
-        return answer
+    routes.after_request(_protect)
 
     @routes.errorhandler(Problem)
     def refuse(problem: Problem) -> tuple[str, int]:
         return render_template("refusal.html", code=problem.code), problem.status
 
-    @routes.errorhandler(HTTPException)
-    def refuse_http(error: HTTPException) -> tuple[str, int]:
-        return render_template("refusal.html", code="page-unknown"), error.code or 400
+
+def no_page() -> Response:
+    """Say that there is no such page."""
+    return _protect(Response(render_template("refusal.html", code="page-unknown"), 404))
+
+
+def _protect(answer: Response) -> Response:
+    answer.headers |= {
+        "Content-Security-Policy": _POLICY,
+        "Cache-Control": "no-store",
+        "Referrer-Policy": "same-origin",
+        "X-Content-Type-Options": "nosniff",
+    }
+    return answer
 
 
 def require_this_machine() -> None:

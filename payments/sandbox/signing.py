@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
+from payments._keys import private_key
 from payments.sandbox.faults import Faults
 from payments.sandbox.keys import SandboxKeys
 
@@ -21,35 +22,61 @@ _HOUR = timedelta(hours=1)
 
 
 class Signer:
-    """Holds the platforms' private keys and the merchant's public ones."""
+    """Holds the platforms' private keys and the merchant's public ones.
 
-    def __init__(self, keys: SandboxKeys) -> None:
+    Attributes:
+        keys: of the merchant who orders and gets notices.
+        made: as they were made here.  The mini programs log in with these if the environment
+            gives the merchant other ids and keys.
+    """
+
+    def __init__(self, keys: SandboxKeys, made: SandboxKeys | None = None) -> None:
         """Read the keys."""
         self.keys = keys
-        self._wechat = _load(keys.wechat_private_key)
+        self.made = made or keys
+        self._wechat = {
+            keys.wechat_serial: _load(keys.wechat_private_key),
+            keys.wechat_platform_serial: _load(keys.wechat_platform_private_key),
+        }
         self._alipay = _load(keys.alipay_private_key)
-        self._merchant = _load(keys.wechat_merchant_private_key).public_key()
-        self._app = _load(keys.alipay_app_private_key).public_key()
+        self._merchant = _public(keys.wechat_merchant_private_key)
+        self._apps = [
+            (each.alipay_app_id, _public(each.alipay_app_private_key)) for each in (keys, self.made)
+        ]
 
     def merchant_signed(self, message: bytes, signature: str) -> bool:
         """Tell whether the WeChat Pay merchant signed it."""
         return _verifies(self._merchant, message, signature)
 
-    def app_signed(self, message: bytes, signature: str) -> bool:
-        """Tell whether the Alipay app signed it."""
-        return _verifies(self._app, message, signature)
+    def app_known(self, app_id: str | None) -> bool:
+        """Tell whether there is an Alipay app of that id."""
+        return app_id in [known for known, _ in self._apps]
 
-    def wechat_headers(self, body: bytes, faults: Faults) -> dict[str, str]:
-        """Sign an answer or a notice of WeChat Pay, dated now or as the faults want it."""
+    def app_signed(self, message: bytes, signature: str) -> bool:
+        """Tell whether an Alipay app signed it."""
+        return any(_verifies(key, message, signature) for _, key in self._apps)
+
+    def wechat_serial(self, wanted: str | None) -> str:
+        """Name the key that signs for whoever wants this one: it, if there is such a key."""
+        return wanted if wanted in self._wechat else self.keys.wechat_serial
+
+    def wechat_headers(self, body: bytes, faults: Faults, serial: str = "") -> dict[str, str]:
+        """Sign an answer or a notice of WeChat Pay, dated now or as the faults want it.
+
+        Args:
+            serial: of the key to sign with; the public key's by default.
+        """
+        serial = self.wechat_serial(serial)
         now = datetime.now(UTC) - (_HOUR if faults.stale else timedelta())
         timestamp, nonce = str(int(now.timestamp())), secrets.token_hex(16)
-        signature = _sign(self._wechat, f"{timestamp}\n{nonce}\n".encode() + body + b"\n", faults)
+        message = f"{timestamp}\n{nonce}\n".encode() + body + b"\n"
+        signature = _sign(self._wechat[serial], message, faults)
         if faults.signtest:
             signature = f"WECHATPAY/SIGNTEST/{signature}"
         return {
             "Wechatpay-Timestamp": timestamp,
             "Wechatpay-Nonce": nonce,
-            "Wechatpay-Serial": self.keys.wechat_serial,
+            "Wechatpay-Serial": serial,
             "Wechatpay-Signature": signature,
             "Wechatpay-Signature-Type": "WECHATPAY2-SHA256-RSA2048",
         }
@@ -78,6 +105,10 @@ def _load(pem: str) -> RSAPrivateKey:
     if not isinstance(key, RSAPrivateKey):
         raise TypeError("the sandbox makes RSA keys only")
     return key
+
+
+def _public(private_pem: str) -> RSAPublicKey:
+    return private_key(private_pem).public_key()
 
 
 def _sign(key: RSAPrivateKey, message: bytes, faults: Faults) -> str:

@@ -34,6 +34,7 @@ CREATE TABLE IF NOT EXISTS orders (
     expires_at TEXT NOT NULL,
     state TEXT NOT NULL,
     paid_at TEXT,
+    signed_with TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (channel, out_trade_no)
 );
 CREATE INDEX IF NOT EXISTS orders_reference ON orders (reference);
@@ -90,6 +91,7 @@ CREATE TABLE IF NOT EXISTS faults (only_row INTEGER PRIMARY KEY CHECK (only_row 
 """
 # What later versions added: a directory of an earlier one gets it when it is opened.
 _ADDED = {
+    "orders": {"signed_with": "TEXT NOT NULL DEFAULT ''"},
     "notices": {
         "out_refund_no": "TEXT",
         "held": "INTEGER NOT NULL DEFAULT 0",
@@ -148,6 +150,7 @@ class Order:
         reference: what the merchant got: prepay_id, code_url, trade_no or qr_code.
         payer: who pays it; for a QR code, somebody made up.
         created_at, expires_at, paid_at: as `utc_text` writes them.
+        signed_with: names the key or certificate of its notices, as the merchant asked for it.
     """
 
     channel: str
@@ -164,6 +167,7 @@ class Order:
     expires_at: str
     state: OrderState = OrderState.UNPAID
     paid_at: str | None = None
+    signed_with: str = ""
 
     def expired(self, now: datetime) -> bool:
         """Tell whether nobody can pay it any more, for its age."""
@@ -743,6 +747,14 @@ class State:
         if not rows:
             return Account(account_id, Temper.MATCH, None)
         return _account(rows[0])
+
+    def knows(self, platform: str, account_id: str) -> bool:
+        """Tell whether the account ever logged in."""
+        return bool(
+            self._rows(
+                "SELECT 1 FROM accounts WHERE platform = ? AND account_id = ?", platform, account_id
+            )
+        )
 
     def consenting(self, platform: str, grant: str, logged_in: str) -> str:
         """Tell whose a consent is: a registered login code's, else the logged-in account's."""

@@ -248,9 +248,12 @@ class _Desk:
         faults = replace(self._world.faults(), stale=False)  # only notices are
         body = b"" if content is None else json.dumps(content, ensure_ascii=False).encode()
         response = Response(body, 204 if content is None else 200)
-        response.headers.extend(self._world.signer.wechat_headers(body, faults))
+        response.headers.extend(self._world.signer.wechat_headers(body, faults, self._serial()))
         response.content_type = "application/json; charset=utf-8"
         return response
+
+    def _serial(self) -> str:
+        return self._world.signer.wechat_serial(request.headers.get("Wechatpay-Serial"))
 
     def _read_order(self, kind: str, content: dict[str, Any]) -> Order:
         self.require_merchant(content.get("mchid"))
@@ -282,6 +285,7 @@ class _Desk:
             payer=_payer(kind, content, scanner=f"o{derive('scanner', out_trade_no)[:27]}"),
             created_at=utc_text(datetime.now(UTC)),
             expires_at=utc_text(_expiry(content.get("time_expire"))),
+            signed_with=self._serial(),
         )
 
 

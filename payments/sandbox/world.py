@@ -10,6 +10,7 @@ from typing import Any
 from flask import Response, after_this_request, g
 
 from payments.sandbox.faults import Dice, FaultPlan, Faults
+from payments.sandbox.messages import Messages
 from payments.sandbox.notices import Courier
 from payments.sandbox.signing import Signer
 from payments.sandbox.state import (
@@ -42,6 +43,7 @@ class World:
     signer: Signer
     dice: Dice
     courier: Courier
+    messages: Messages
 
     def meet(self, channel: str, call: str) -> Faults:
         """Draw the faults of the call that has just come."""

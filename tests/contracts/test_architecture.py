@@ -15,8 +15,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
 
 from backend.cards import rules as cards
+from backend.cash_desk import rules as cash_desk
 from backend.db import Base
 from backend.migrations import configuration, upgrade
+from backend.policies.rules import PRESETS
 from backend.refunds import rules as refunds
 from backend.topups import rules as topups
 
@@ -111,6 +113,36 @@ class TestMigrations:
             {"id": "2", "terminals": []},
         ]
 
+    def test_give_a_school_in_operation_its_new_policies(
+        self, database_url: str, worker: int
+    ) -> None:
+        """0010 adds what the cash desk goes by, where there are policies at all."""
+        name = f"operated_{worker}"
+        engine = create_engine(database_url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        url = re.sub(r"/worker_\d+\?", f"/{name}?", database_url)
+        command.upgrade(configuration(url), "0009_add_stray_payments")
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            connection.execute(
+                text(
+                    "INSERT INTO policies (id, key, value, document_number, valid_from)"
+                    " VALUES (uuidv7(), 'top_up.least_fen', '100', '图文〔2026〕1号', now())"
+                )
+            )
+        upgrade(url)
+        with engine.connect() as connection:
+            found = connection.execute(
+                text("SELECT key, value, document_number FROM policies WHERE key LIKE 'cash.%'")
+            ).all()
+        engine.dispose()
+        assert {key: value for key, value, _ in found} == {
+            key: value for key, value in PRESETS["standard"].items() if key.startswith("cash.")
+        }
+        assert {document for _, _, document in found} == {"图文〔2026〕1号"}
+
     def test_are_numbered_and_have_one_head(self) -> None:
         scripts = ScriptDirectory.from_config(configuration(""))
         names = sorted(script.revision for script in scripts.walk_revisions())
@@ -128,7 +160,10 @@ def picture(table: Mapping[tuple[StrEnum, StrEnum], StrEnum]) -> str:
 
 
 class TestDocuments:
-    @pytest.mark.parametrize("table", [cards.TRANSITIONS, topups.TRANSITIONS, refunds.TRANSITIONS])
+    @pytest.mark.parametrize(
+        "table",
+        [cards.TRANSITIONS, topups.TRANSITIONS, refunds.TRANSITIONS, cash_desk.TRANSITIONS],
+    )
     def test_the_readme_draws_the_tables(
         self, table: Mapping[tuple[StrEnum, StrEnum], StrEnum]
     ) -> None:

@@ -47,6 +47,15 @@ BUILT = [
     "脱机上送",
     "欠费",
     "复核",
+    "现金充值",
+    "班次",
+    "收据",
+    "备用金",
+    "交款",
+    "长款",
+    "消息",
+    "订阅消息",
+    "发件箱",
 ]
 """Terms of the glossary whose concept is in the code."""
 NAIVE = {"utcnow", "utcfromtimestamp", "today"}

@@ -37,16 +37,17 @@ class Demo:
 
     def __init__(self, home: Path, port: int) -> None:
         self.home, self.port = home, port
+        self.settings: dict[str, str] = {}
         self.words: list[str] = []
         self.said: dict[str, Any] = {}
         self.process: subprocess.Popen[str] | None = None
 
     @property
     def environment(self) -> dict[str, str]:
-        """The surroundings of a stranger: nothing that tests or a school would set."""
+        """The surroundings of a stranger: nothing that tests would set, and the `settings`."""
         ours = ("CAMPUS_CARD_", "DATABASE_URL", "REDIS_URL", "TEST_SERVERS", "PYTEST_")
         kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-        return {**kept, "PORT": str(self.port), "PYTHONPATH": str(self.home)}
+        return {**kept, "PORT": str(self.port), "PYTHONPATH": str(self.home), **self.settings}
 
     def start(self) -> float:
         """Start, wait until it says that it is up, and return the seconds that it took."""

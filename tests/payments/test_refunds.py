@@ -1,5 +1,6 @@
 """What holds on both channels when money goes back."""
 
+import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from payments import (
+    AlipayChannel,
     ChannelRejected,
     ChannelUnknown,
     NoticeEvent,
@@ -16,6 +18,8 @@ from payments import (
     RefundState,
     TradeState,
 )
+from payments.sandbox.faults import Faults
+from payments.sandbox.signing import Signer
 
 from .conftest import wait_for
 
@@ -115,8 +119,9 @@ class TestRefund:
         together = threading.Barrier(8)
 
         def ask(_):
+            process = type(channel)(channel._config)  # one alone lets few wait at a time
             together.wait()
-            return channel.refund(wanted).state
+            return process.refund(wanted).state
 
         with ThreadPoolExecutor(8) as pool:
             states = set(pool.map(ask, range(8)))
@@ -131,7 +136,7 @@ class TestRefund:
 
         def ask(part):
             try:
-                channel.refund(part)
+                type(channel)(channel._config).refund(part)
             except ChannelRejected:
                 return 0
             return part.amount_fen
@@ -301,3 +306,111 @@ class TestNotice:
         channel.create(order)
         sandbox.pay(order.out_trade_no)
         assert channel.parse_notice(*receiver.next(), now=now()).refund is None
+
+
+class TestAlipaysWords:
+    """A yes of Alipay is no refund: what it says without saying it, over signatures that hold."""
+
+    ORDER = RefundOrder("a" * 32, "b" * 32, "2026", 1990, 990, "退款")
+    SAID = {"trade_no": "2026", "out_trade_no": "b" * 32}  # noqa: RUF012
+    GOOD = {  # noqa: RUF012
+        **SAID,
+        "out_request_no": "a" * 32,
+        "refund_amount": "9.90",
+        "refund_status": "REFUND_SUCCESS",
+    }
+
+    @pytest.fixture
+    def answering(self, sandbox, receiver):
+        """A gateway that answers a refund and a query of it as told."""
+        signer = Signer(sandbox.keys)
+        config = sandbox.keys.alipay_config(receiver.url, f"{receiver.url}/alipay")
+
+        def prepare(*answers):
+            receiver.answers["/gateway.do?charset=utf-8"] = queue = []
+            names = ["alipay_trade_refund", "alipay_trade_fastpay_refund_query"]
+            for name, content in zip(names[-len(answers) :], answers, strict=True):
+                text = json.dumps({"code": "10000", "msg": "Success", **content})
+                signature = signer.alipay_signature(text, Faults())
+                answer = f'{{"{name}_response":{text},"sign":"{signature}"}}'
+                queue.append((200, answer.encode()))
+            return AlipayChannel(config)
+
+        return prepare
+
+    def test_taken_and_not_known_yet_is_processing(self, answering):
+        for taken in ({}, {"fund_change": "N"}, {"fund_change": None}, {"fund_change": "y"}):
+            alipay = answering({**self.SAID, "refund_fee": "9.90", **taken}, {})
+            assert alipay.refund(self.ORDER).state is RefundState.PROCESSING
+
+    def test_taken_before_is_what_the_query_tells(self, answering):
+        alipay = answering({**self.SAID, "fund_change": "N"}, self.GOOD)
+        refund = alipay.refund(self.ORDER)
+        assert (refund.state, refund.amount_fen) == (RefundState.SUCCEEDED, 990)
+
+    def test_taken_and_then_refused_to_tell_is_unknown(self, answering):
+        alipay = answering(
+            {**self.SAID, "fund_change": "N"}, {"code": "40004", "sub_code": "ACQ.FORBIDDEN"}
+        )
+        with pytest.raises(ChannelUnknown, match=r"ACQ\.FORBIDDEN"):
+            alipay.refund(self.ORDER)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"trade_no": "2027"},
+            {"out_trade_no": "c" * 32},
+            {"refund_fee": "9.89"},
+            {"refund_fee": None},
+            {"trade_no": None},
+            {"gmt_refund_pay": "yesterday"},
+        ],
+    )
+    def test_of_another_refund_is_unknown(self, answering, change):
+        said = {**self.SAID, "refund_fee": "9.90", "fund_change": "Y"}
+        good = answering(said, {})
+        assert good.refund(self.ORDER).state is RefundState.SUCCEEDED
+        with pytest.raises(ChannelUnknown, match="content"):
+            answering(said | change, {}).refund(self.ORDER)
+
+    @pytest.mark.parametrize(
+        ("change", "state"),
+        [
+            ({}, RefundState.SUCCEEDED),
+            ({"refund_status": "REFUND_PROCESSING"}, RefundState.PROCESSING),
+            ({"refund_status": ""}, RefundState.UNKNOWN),
+            ({"refund_status": None}, RefundState.UNKNOWN),
+        ],
+    )
+    def test_of_a_query_say_how_it_stands(self, answering, change, state):
+        assert answering(self.GOOD | change).query_refund(self.ORDER).state is state
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"refund_status": "REFUND_LOST"},
+            {"refund_status": 1},
+            {"refund_amount": "9.91"},
+            {"refund_amount": "9.9e0"},
+            {"refund_amount": 9.9},
+            {"out_request_no": "b" * 32},
+            {"trade_no": "2027"},
+        ],
+    )
+    def test_of_a_query_about_something_else_are_unknown(self, answering, change):
+        with pytest.raises(ChannelUnknown, match="content"):
+            answering(self.GOOD | change).query_refund(self.ORDER)
+
+    @pytest.mark.parametrize(
+        ("sub_code", "for_now"),
+        [
+            ("ACQ.SELLER_BALANCE_NOT_ENOUGH", True),
+            ("ACQ.REASON_TRADE_BEEN_FREEZEN", True),
+            ("ACQ.TRADE_HAS_FINISHED", False),
+        ],
+    )
+    def test_of_refusal_are_for_now_or_for_good(self, answering, sub_code, for_now):
+        alipay = answering({"code": "40004", "sub_code": sub_code}, {})
+        with pytest.raises(ChannelRejected) as refused:
+            alipay.refund(self.ORDER)
+        assert (refused.value.code, refused.value.for_now) == (sub_code, for_now)

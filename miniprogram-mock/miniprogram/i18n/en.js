@@ -83,6 +83,8 @@ module.exports = {
     'refund-succeeded': 'Balance sent back',
     'refund-returned': 'Refund failed, back in your balance',
     'refund-paid-out': 'Paid by hand',
+    'cash-top-up': 'Cash top-up arrived',
+    'cash-top-up-reversed': 'Cash top-up taken back',
     in: 'In',
     out: 'Out',
     price: 'Amount',
@@ -146,7 +148,7 @@ module.exports = {
     failed: ['Bills cannot be opened', 'Check the network and try again.', 'Try again'],
   },
 
-  kinds: { charge: 'Payment', void: 'Void', reversal: 'Reversal', top_up: 'Top-up', subsidy: 'Subsidy', correction: 'Correction', refund: 'Refund', surcharge: 'Meal surcharge', arrears: 'Arrears paid', refund_returned: 'Refund returned' },
+  kinds: { charge: 'Payment', void: 'Void', reversal: 'Reversal', top_up: 'Top-up', subsidy: 'Subsidy', correction: 'Correction', refund: 'Refund', surcharge: 'Meal surcharge', arrears: 'Arrears paid', refund_returned: 'Refund returned', cash_top_up: 'Cash top-up', cash_top_up_reversal: 'Cash top-up taken back' },
   purses: { main: 'Main purse', subsidy: 'Subsidy purse', both: 'Subsidy + main' },
   channels: { wechat: 'WeChat Pay', alipay: 'Alipay', cash: 'Cash', counter: 'Card centre' },
   categories: {
@@ -234,6 +236,23 @@ module.exports = {
     refund: 'Send balance back',
   },
 
+  notices: {
+    title: 'Notices',
+    empty: ['No notices yet', 'Payments, top-ups, refunds and loss reports will be told here.'],
+    end: 'That is all',
+    unread: 'Unread',
+    balance: '{amount} left',
+    other: 'Notice',
+    consent: 'Tell me on WeChat next time',
+    consented: 'You will be told on WeChat',
+    kinds: {
+      'limits-changed': 'Limits changed',
+      'balance-low': 'Little money left',
+      'cash-top-up': 'Cash topped up',
+      'cash-top-up-reversed': 'Cash top-up reversed',
+    },
+  },
+
   me: {
     title: 'Me',
     balance: 'Balance',
@@ -243,6 +262,8 @@ module.exports = {
     card: 'Loss and restoration',
     limits: 'Limits',
     passages: 'Passages',
+    notices: 'Notices',
+    unread: '{count} unread',
     topUps: 'Top-ups',
     refund: 'Send balance back',
     arrears: '{amount} owed',
@@ -359,6 +380,7 @@ module.exports = {
     'unauthenticated': ['Please log in again', 'Leave and come back.'],
     'login-code-refused': ['Login failed', 'Close the mini program and open it again.'],
     'channel-off': ['This channel is off', 'Please use the other one.'],
+    'template-unknown': ['No such messages any more', 'Refresh and try again.'],
     'transition-not-possible': ['Not possible now', 'Refresh, or ask the card centre.'],
     'not-charged': ['Nothing was taken', 'Please pay again.'],
     'arrears-open': ['You owe {arrears} from a time without network', 'A top-up pays it; then try again.'],

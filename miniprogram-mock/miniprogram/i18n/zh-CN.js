@@ -83,6 +83,8 @@ module.exports = {
     'refund-succeeded': '余额已退回',
     'refund-returned': '退回失败，已回到余额',
     'refund-paid-out': '已线下退款',
+    'cash-top-up': '现金充值到账',
+    'cash-top-up-reversed': '现金充值已冲正',
     in: '进入',
     out: '离开',
     price: '金额',
@@ -146,7 +148,7 @@ module.exports = {
     failed: ['账单暂时打不开', '请检查网络后重试。', '重试'],
   },
 
-  kinds: { charge: '消费', void: '撤销', reversal: '冲正', top_up: '充值', subsidy: '补助', correction: '更正', refund: '退款', surcharge: '搭伙费', arrears: '补缴欠费', refund_returned: '退款退回' },
+  kinds: { charge: '消费', void: '撤销', reversal: '冲正', top_up: '充值', subsidy: '补助', correction: '更正', refund: '退款', surcharge: '搭伙费', arrears: '补缴欠费', refund_returned: '退款退回', cash_top_up: '现金充值', cash_top_up_reversal: '现金充值冲正' },
   purses: { main: '主钱包', subsidy: '补助钱包', both: '补助 + 主钱包' },
   channels: { wechat: '微信支付', alipay: '支付宝', cash: '现金', counter: '卡务中心' },
   categories: {
@@ -234,6 +236,23 @@ module.exports = {
     refund: '余额退回',
   },
 
+  notices: {
+    title: '消息',
+    empty: ['还没有消息', '付款、充值、退款和挂失的通知会出现在这里。'],
+    end: '没有更多了',
+    unread: '未读',
+    balance: '余额 {amount}',
+    other: '通知',
+    consent: '以后用微信提醒我',
+    consented: '以后有消息会发到你的微信',
+    kinds: {
+      'limits-changed': '消费限额已修改',
+      'balance-low': '余额不多了',
+      'cash-top-up': '现金充值到账',
+      'cash-top-up-reversed': '现金充值已撤销',
+    },
+  },
+
   me: {
     title: '我的',
     balance: '余额',
@@ -243,6 +262,8 @@ module.exports = {
     card: '挂失与解挂',
     limits: '消费限额',
     passages: '通行记录',
+    notices: '消息',
+    unread: '{count} 条未读',
     topUps: '充值记录',
     refund: '余额退回',
     arrears: '尚有欠费 {amount}',
@@ -359,6 +380,7 @@ module.exports = {
     'unauthenticated': ['需要重新登录', '请重新进入后再试。'],
     'login-code-refused': ['登录未成功', '请退出小程序后重新进入。'],
     'channel-off': ['该支付方式暂停使用', '请换一种支付方式。'],
+    'template-unknown': ['消息提醒已停用', '请刷新后再试。'],
     'transition-not-possible': ['当前状态不能办理', '请刷新后再看，或到卡务中心办理。'],
     'not-charged': ['没有扣款', '请重新付款。'],
     'arrears-open': ['脱机消费欠费 {arrears}', '充值后自动补缴，之后即可办理。'],

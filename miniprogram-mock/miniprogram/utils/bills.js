@@ -10,6 +10,8 @@ const LOOKS = {
   void: ['back', 'back'],
   reversal: ['back', 'back'],
   top_up: ['wallet', 'in'],
+  cash_top_up: ['wallet', 'in'],
+  cash_top_up_reversal: ['back', 'out'],
   subsidy: ['gift', 'in'],
   correction: ['list', 'back'],
   refund: ['back', 'out'],

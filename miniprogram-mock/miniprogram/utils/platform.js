@@ -56,6 +56,22 @@ async function pay(params) {
   }
 }
 
+/**
+ * Asks whether we may write to the person. WeChat shows it only in a tap, so nothing may be waited for before.
+ * @param {string[]} templateIds
+ * @returns {Promise<{accepted: string[], rejected: string[]} | null>} null when they were not asked
+ */
+async function askToWrite(templateIds) {
+  if (host === 'alipay') return null
+  try {
+    const answer = await promised(wx.requestSubscribeMessage, { tmplIds: templateIds })
+    const accepted = templateIds.filter((id) => answer[id] === 'accept')
+    return { accepted, rejected: templateIds.filter((id) => !accepted.includes(id)) }
+  } catch {
+    return null // switched off in the phone's settings, or no network
+  }
+}
+
 let brightnessBefore = null
 
 /** Makes the screen as bright as it can be, so that scanners read it. */
@@ -136,6 +152,7 @@ function canvas(component, selector) {
 }
 
 module.exports = {
+  askToWrite,
   host,
   baseUrl,
   canvas,

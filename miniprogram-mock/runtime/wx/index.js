@@ -5,6 +5,7 @@ import { networkCalls } from './network.js'
 import { pageCalls } from './pages.js'
 import { paymentCalls } from './payment.js'
 import { storageCalls } from './storage.js'
+import { subscriptionCalls } from './subscriptions.js'
 
 /** Builds wx (and my, on Alipay) for one person on one phone. */
 export function createPlatform(world) {
@@ -14,6 +15,7 @@ export function createPlatform(world) {
     ...networkCalls(world),
     ...pageCalls(world),
     ...storageCalls(world),
+    ...subscriptionCalls(world),
     requestPayment: payment.requestPayment,
     login: (options) => answer(options, () => ({ code: world.person.login_code })),
   }

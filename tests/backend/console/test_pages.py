@@ -21,6 +21,7 @@ from backend.holders.roster import COLUMNS
 from backend.http.signatures import key_name
 from backend.ids import new_id
 from backend.money import Fen
+from backend.notices.models import MessageState, NoticeMessage
 from backend.operation_log.models import LogEntry
 from backend.operators.models import Role
 from backend.terminals import heartbeats
@@ -166,6 +167,28 @@ class TestOverview:
         with pytest.raises(Exception, match="insufficient-balance"):
             _decline(pay(holder.id, till, 1500))
         assert counted() == (approved + 1, declined + 1)
+
+    def test_counts_messages_and_names_nobody(self, staff, parts) -> None:
+        holder, person = make_holder(parts), staff()
+
+        def refused() -> int:
+            row = person.get("/console/").text.partition("被拒绝")[2].partition("</tr>")[0]
+            return int(re.search(r'class="number">(\d+)', row)[1])
+
+        before, now = refused(), clock.now()
+        with transaction() as session:
+            session.add(
+                NoticeMessage(
+                    id=new_id(), holder_id=holder.id, platform="wechat", account_index=b"x",
+                    account_sealed=None, template_id="t", kind="card-lost", facts={"place": SCRIPT},
+                    state=MessageState.REFUSED, code="43101", tries=1, due_at=now, written_at=now,
+                    tried_at=now,
+                )
+            )  # fmt: skip
+        page = person.get("/console/").text
+        assert refused() == before + 1
+        assert "43101" in page
+        assert not [text for text in (holder.name, holder.number, SCRIPT) if text in page]
 
 
 def _decline(charged: charges.Charge) -> None:

@@ -14,6 +14,9 @@ MONEY = CENTRE | {Role.FINANCE, Role.AUDITOR}
 DEVICES = CENTRE | {Role.LOGISTICS, Role.AUDITOR}
 FEEDS = CENTRE | {Role.ACADEMIC, Role.PERSONNEL}
 READS_ALL = CENTRE | {Role.AUDITOR}
+CASH = MONEY | {Role.LOGISTICS}
+CASHIERS = frozenset({Role.LOGISTICS, Role.FINANCE})
+SUPERVISORS = CENTRE | {Role.FINANCE}
 RULES = CENTRE | {Role.LOGISTICS}
 ALLOWED = {
     "GET /console/": MONEY | DEVICES,
@@ -22,12 +25,28 @@ ALLOWED = {
     "GET /console/holders/<uuid:holder_id>": MONEY,
     "POST /console/holders/<uuid:holder_id>/reveal": READS_ALL,
     "GET /console/top-ups": MONEY,
+    "GET /console/bills": MONEY,
+    "GET /console/bills/<uuid:bill_id>": MONEY,
+    "POST /console/bills/fetch": frozenset({Role.FINANCE}),
+    "POST /console/bills/upload": frozenset({Role.FINANCE}),
     "GET /console/refunds": MONEY,
     "GET /console/refunds/<uuid:refund_id>": MONEY,
     "POST /console/refunds/<uuid:refund_id>/query": FINANCE,
     "POST /console/refunds/<uuid:refund_id>/return": FINANCE,
     "POST /console/refunds/<uuid:refund_id>/payouts/<uuid:payout_id>": FINANCE,
     "POST /console/refunds/<uuid:refund_id>/payouts/<uuid:payout_id>/decision": FINANCE,
+    "GET /console/cash-desk": CASH,
+    "POST /console/cash-desk/holder": CASHIERS,
+    "POST /console/cash-desk/confirm": CASHIERS,
+    "POST /console/cash-desk/top-ups": CASHIERS,
+    "GET /console/cash-desk/top-ups/<uuid:top_up_id>": CASH,
+    "POST /console/cash-desk/top-ups/<uuid:top_up_id>/reversal": SUPERVISORS,
+    "GET /console/cash-desk/shifts": CASH,
+    "POST /console/cash-desk/shifts": CASHIERS,
+    "GET /console/cash-desk/shifts/<uuid:shift_id>": CASH,
+    "GET /console/cash-desk/shifts/<uuid:shift_id>/close-out": CASHIERS,
+    "POST /console/cash-desk/shifts/<uuid:shift_id>/close-out": CASHIERS,
+    "POST /console/cash-desk/shifts/<uuid:shift_id>/ruling": SUPERVISORS,
     "GET /console/reviews": MONEY,
     "GET /console/reviews/<uuid:review_id>": MONEY,
     "POST /console/reviews/<uuid:review_id>/resolution": CENTRE | {Role.FINANCE},

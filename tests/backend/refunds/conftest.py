@@ -90,7 +90,7 @@ class Desk:
         own, sealer = self.parts.channels[channel], self.parts.sealer
         top_up_asking.place_order(top_up, channel=own, sealer=sealer)
         assert self.platform.pay(top_up).ok
-        question = topups.Question(top_up.id, channel, top_up.out_trade_no, wanted=True)
+        question = topups.question_about(top_up, now=now)
         top_up = top_up_asking.ask(question, channel=own, sealer=sealer, now=now)
         assert top_up.state is TopUpState.PAID
         return top_up

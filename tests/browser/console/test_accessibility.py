@@ -74,14 +74,14 @@ def page(chromium: Browser, server: str) -> Iterator[Page]:
     assert faults == []
 
 
-def sign_in(page: Page, parts: Parts) -> None:
-    """Sign in a member of the card centre, by keyboard alone."""
+def sign_in(page: Page, parts: Parts, role: Role = Role.CARD_CENTRE) -> None:
+    """Sign in a member of the card centre, or of another office, by keyboard alone."""
     username, password, secret = f"staff-{secrets.token_hex(4)}", "correct horse battery", "A" * 32
     with transaction() as session:
         add_operator(
             session,
             username=username,
-            role=Role.CARD_CENTRE,
+            role=role,
             password=password,
             totp_secret=secret,
             sealer=parts.sealer,
@@ -163,8 +163,8 @@ def walk(page: Page, number: str) -> None:
     """Open every page and look at it."""
     main = page.locator("main")
     for path in (
-        "", "search", "top-ups", "reviews", "terminals", "gates", "offline-money", "roster",
-        "log", "nowhere",
+        "", "search", "top-ups", "cash-desk", "cash-desk/shifts", "reviews", "terminals", "gates",
+        "offline-money", "roster", "log", "nowhere",
     ):  # fmt: skip
         page.goto(f"/console/{path}")
         assert_clean(page)
@@ -204,6 +204,58 @@ def walk(page: Page, number: str) -> None:
     assert_clean(page)
 
 
+def walk_cash_desk(page: Page, number: str) -> tuple[str, str]:
+    """Open a shift, take cash, count the drawer; return where the receipt and the shift are."""
+    main = page.locator("main")
+    page.goto("/console/cash-desk")
+    assert_clean(page)
+    main.locator("input[name=desk]").fill("行政楼 1号窗")
+    main.locator("input[name=opening_float]").fill("200")
+    follow(page, main.locator("button.primary"))
+    main.locator("input[name=shown]").fill("nobody")
+    follow(page, main.locator("button.primary"))
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert_clean(page)
+    # As at the window: nothing but the keyboard, from the number to the receipt.
+    expect(main.locator("input[name=shown]")).to_be_focused()
+    page.keyboard.type(number)
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    assert_clean(page)
+    expect(main.locator("input[name=amount]")).to_be_focused()
+    page.keyboard.type("50")
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    assert_clean(page)
+    expect(main.locator("button.primary")).to_be_focused()
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    expect(main.locator(".receipt .money")).to_contain_text("¥50.00")
+    assert_clean(page)
+    receipt = page.url
+    page.emulate_media(media="print")
+    assert main.locator(".screen, .bar").first.is_hidden()
+    expect(main.locator(".receipt")).to_be_visible()
+    page.emulate_media(media="screen")
+    follow(page, main.locator(".actions a").last)
+    assert_clean(page)
+    shift = page.url
+    follow(page, main.get_by_role("link").filter(has_text="清点").or_(
+        main.get_by_role("link", name="Count and close out")
+    ).first)  # fmt: skip
+    assert_clean(page)
+    main.locator("input[name=count-10000]").fill("3")
+    follow(page, main.locator("button.primary"))
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert_clean(page)
+    main.locator("input[name=note]").fill("不明")
+    follow(page, main.locator("button.primary"))
+    assert_clean(page)
+    page.goto("/console/cash-desk")
+    assert_clean(page)
+    return receipt, shift
+
+
 class TestAccessibility:
     def test_signing_in_is_clean_also_when_refused(self, page) -> None:
         assert_clean(page)
@@ -223,6 +275,34 @@ class TestAccessibility:
         expect(page.locator("html")).to_have_attribute("lang", language)
         walk(page, number)
 
+    @pytest.mark.parametrize("language", ["zh-CN", "en"])
+    def test_the_cash_desk_is_clean_on_both_sides(self, page, parts, language) -> None:
+        holder = make_holder(parts)
+        sign_in(page, parts, Role.FINANCE)
+        if language == "en":
+            follow(page, page.get_by_role("button", name="English"))
+        receipt, shift = walk_cash_desk(page, holder.number)
+        page.context.clear_cookies(name="campus_card_console")
+        page.goto("/console/sign-in")
+        if language == "en":
+            follow(page, page.get_by_role("button", name="中文"))
+        sign_in(page, parts)
+        main = page.locator("main")
+        page.goto(shift)
+        main.get_by_role("combobox").select_option("recount")
+        main.locator("input[name=reason]").fill("再数一遍")
+        assert_clean(page)
+        follow(page, main.locator("button.primary"))
+        assert_clean(page)
+        page.goto("/console/cash-desk")
+        assert_clean(page)
+        page.goto(receipt)
+        assert_clean(page)
+        main.locator("input[name=reason]").fill("误充")
+        follow(page, main.locator("button.danger"))
+        expect(main.locator(".void")).to_be_visible()
+        assert_clean(page)
+
     def test_the_first_tab_leads_past_the_navigation(self, page, parts) -> None:
         sign_in(page, parts)
         page.keyboard.press("Tab")
@@ -233,7 +313,16 @@ class TestAccessibility:
     def test_what_is_pressed_is_large_enough(self, page, parts) -> None:
         sign_in(page, parts)
         page.set_viewport_size({"width": 390, "height": 844})
-        for path in ("", "search", "terminals", "gates", "offline-money", "roster", "log"):
+        for path in (
+            "",
+            "search",
+            "cash-desk",
+            "terminals",
+            "gates",
+            "offline-money",
+            "roster",
+            "log",
+        ):
             page.goto(f"/console/{path}")
             for pressed in page.locator("button, nav a, a.button, select, input:visible").all():
                 box = pressed.bounding_box()

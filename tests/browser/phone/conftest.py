@@ -105,6 +105,8 @@ class Server:
             "reason": None,
         }
         self.arrears_fen = 0
+        self.unread = 2
+        self.topics: list[dict[str, Any]] = []
 
     def bill(self, number: int) -> dict[str, Any]:
         return {
@@ -177,6 +179,9 @@ class Server:
             "GET /me/top-ups": lambda: (200, nothing),
             "GET /me/refundable": lambda: (200, self.refundable),
             "GET /me/refunds": lambda: (200, {"items": self.refunds, "next_cursor": None}),
+            "GET /me/notices": lambda: (200, self.notices()),
+            "PUT /me/notices/read": lambda: (200, {"unread": self.read()}),
+            "GET /me/message-topics": lambda: (200, {"items": self.topics}),
             "GET /me/limits": lambda: (200, {**self.me()["limits"], "pending": None}),
         }
         unknown = (404, {"code": "not-found", "status": 404})
@@ -185,6 +190,24 @@ class Server:
     def news(self) -> list[dict[str, Any]]:
         told, self.happened = self.happened, []
         return told
+
+    def notices(self) -> dict[str, Any]:
+        told: list[dict[str, Any]] = [
+            {"kind": "top-up-paid", "amount_fen": 5000, "balance_fen": 6250, "channel": "wechat"},
+            {"kind": "charge-declined", "amount_fen": 900, "reason": "payment-paused",
+             "place": "第一食堂 3 号窗", "reference": "KCSY5CGD"},
+            {"kind": "card-lost", "credential": "phone"},
+            {"kind": "of-a-later-version"},
+        ]  # fmt: skip
+        items = [
+            {"id": f"notice-{n}", "at": moment(-60 * n), "read": n >= self.unread, **one}
+            for n, one in enumerate(told)
+        ]
+        return {"items": items, "next_cursor": None, "unread": self.unread, "newest": "9.9"}
+
+    def read(self) -> int:
+        self.unread = 0
+        return 0
 
     def statement(self, query: str) -> dict[str, Any]:
         month = query.partition("month=")[2][:7]

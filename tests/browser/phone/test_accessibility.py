@@ -6,7 +6,9 @@ from playwright.sync_api import Page, expect
 
 pytestmark = pytest.mark.browser
 
-PAGES = ["bills", "topup", "me", "bind", "card", "passages", "limits", "topups", "refund"]
+PAGES = [
+    *("bills", "topup", "me", "bind", "card", "passages", "limits", "topups", "refund", "notices"),
+]
 LEAST_TARGET_PX = 44
 
 

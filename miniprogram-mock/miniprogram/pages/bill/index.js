@@ -23,7 +23,7 @@ Page(
         parts && parts.surcharge_fen && [t.price, money.yuan(parts.price_fen)],
         parts && parts.surcharge_fen && [t.surcharge, money.yuan(parts.surcharge_fen)],
       ].filter(Boolean)
-      this.setData({ row: bills.row(item), facts, reference: item.reference })
+      this.setData({ row: bills.row(item), facts, reference: item.reference || item.receipt_number })
     },
 
     async copy() {

@@ -1,6 +1,7 @@
 const api = require('../../utils/api.js')
 const clock = require('../../utils/clock.js')
 const codes = require('../../utils/codes.js')
+const consent = require('../../utils/consent.js')
 const delegation = require('../../utils/delegation.js')
 const holder = require('../../utils/holder.js')
 const i18n = require('../../utils/i18n.js')
@@ -16,9 +17,10 @@ const LAST_SIX = /^[0-9A-Z]{6}$/
 /** 挂失 asks for nothing but a confirmation; 解挂 asks who you are. Both show what they do. */
 Page(
   screen('card', {
-    data: { credential: '', alsoVirtual: false, restoring: false, lastSix: '', report: null, problem: null, busy: false },
+    data: { credential: '', alsoVirtual: false, restoring: false, lastSix: '', report: null, problem: null, busy: false, toAsk: [] },
 
     onShow() {
+      this.setData({ consentText: i18n.words('notices').consent })
       this.load().catch((refusal) => this.setData({ problem: i18n.problem(refusal) }))
     },
 
@@ -72,11 +74,18 @@ Page(
         this.showReport(report)
         platform.vibrate()
         await this.load()
+        this.setData({ toAsk: await consent.toAsk(['card-lost', 'card-restored']).catch(() => []) })
       } catch (refusal) {
         this.setData({ problem: i18n.problem(refusal) })
       } finally {
         this.setData({ busy: false, credential: '' })
       }
+    },
+
+    async askConsent() {
+      const { toAsk } = this.data
+      this.setData({ toAsk: [] })
+      if (await consent.ask(toAsk)) platform.toast(i18n.words('notices').consented)
     },
 
     showReport(report) {

@@ -31,7 +31,7 @@ const STATES = {
 /** States in which the other use may still work, so that the choice between them stays. */
 const SEGMENTED = ['code', 'loading', 'payment-paused', 'exhausted', 'failed']
 const SHOWN_EVENTS = ['charge-approved', 'charge-declined', 'charge-voided', 'charge-reversed', 'passage-allowed', 'passage-denied']
-const TOASTED_EVENTS = ['top-up-paid', 'top-up-returned', 'refund-succeeded', 'refund-returned']
+const TOASTED_EVENTS = ['top-up-paid', 'top-up-returned', 'refund-succeeded', 'refund-returned', 'cash-top-up', 'cash-top-up-reversed']
 const USES_CODE = ['charge-approved', 'charge-declined', 'passage-allowed', 'passage-denied']
 
 Page(

@@ -13,13 +13,14 @@ const TONES = { active: 'chip-good', pending: 'chip-warn', lost: 'chip-bad', fro
 
 Page(
   screen('me', {
-    data: { view: 'loading', face: null, links: [] },
+    data: { view: 'loading', face: null, links: [], unread: '' },
 
     async onShow() {
       const t = i18n.words('me')
       this.setData({
         language: t.languages[LOCALES.indexOf(i18n.locale())],
         links: [
+          { action: 'notices', url: '/pages/notices/index', icon: 'bell', text: t.notices },
           { action: 'limits', url: '/pages/limits/index', icon: 'limit', text: t.limits },
           { action: 'passages', url: '/pages/passages/index', icon: 'gate', text: t.passages },
           { action: 'top-ups', url: '/pages/topups/index', icon: 'wallet', text: t.topUps },
@@ -33,12 +34,19 @@ Page(
       try {
         const { me } = await holder.fetchMe()
         this.showHolder(me)
+        if (me.binding === 'active') await this.countUnread()
         await delegation.ensure()
         this.showOfflineCodes()
       } catch (refusal) {
         if (!known) this.setData({ view: 'unbound' })
         platform.toast(i18n.problem(refusal).title)
       }
+    },
+
+    async countUnread() {
+      const { unread } = await api.call('GET', '/me/notices?limit=1')
+      const badge = unread > 99 ? '99+' : unread ? String(unread) : ''
+      this.setData({ unread: badge, unreadWord: i18n.fill(this.data.t.unread, { count: badge }) })
     },
 
     showHolder(me) {

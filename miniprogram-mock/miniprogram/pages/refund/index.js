@@ -1,5 +1,6 @@
 const api = require('../../utils/api.js')
 const clock = require('../../utils/clock.js')
+const consent = require('../../utils/consent.js')
 const holder = require('../../utils/holder.js')
 const i18n = require('../../utils/i18n.js')
 const ids = require('../../utils/ids.js')
@@ -16,7 +17,7 @@ const TONES = { processing: 'chip-warn', succeeded: 'chip-good', paid_out: 'chip
 /** 余额退回: back to where it was paid from, the newest top-up first. What stays says why. */
 Page(
   screen('refund', {
-    data: { able: null, amount: '', amountFen: 0, parts: [], rests: [], refunds: [], cursor: null, problem: null, busy: false },
+    data: { able: null, amount: '', amountFen: 0, parts: [], rests: [], refunds: [], cursor: null, problem: null, busy: false, toAsk: [] },
 
     onShow() {
       this.shown = true
@@ -104,12 +105,19 @@ Page(
         platform.save(OPEN_REFUND, null)
         platform.toast(t.taken)
         await this.load()
+        this.setData({ toAsk: await consent.toAsk(['refund-succeeded']).catch(() => []), consentText: i18n.words('notices').consent })
       } catch (refusal) {
         if (refusal.status >= 400 && refusal.status < 500) platform.save(OPEN_REFUND, null) // surely not taken
         this.setData({ problem: i18n.problem(refusal) })
       } finally {
         this.setData({ busy: false })
       }
+    },
+
+    async askConsent() {
+      const { toAsk } = this.data
+      this.setData({ toAsk: [] })
+      if (await consent.ask(toAsk)) platform.toast(i18n.words('notices').consented)
     },
 
     async showRefunds() {

@@ -1,5 +1,6 @@
 const api = require('../../utils/api.js')
 const clock = require('../../utils/clock.js')
+const consent = require('../../utils/consent.js')
 const holder = require('../../utils/holder.js')
 const i18n = require('../../utils/i18n.js')
 const ids = require('../../utils/ids.js')
@@ -15,14 +16,17 @@ const ASK_FOR_MS = 60 * 1000
 const OPEN_ORDER = 'top-up'
 const FRESH_MS = 110 * 60 * 1000
 const FINAL = ['paid', 'closed', 'failed', 'exception', 'returned']
+/** What somebody who has just topped up may want to hear of. */
+const TOLD_OF = ['top-up-paid', 'charge-approved', 'balance-low']
 
 /** 充值. Whatever the payment sheet says, only our server's answer counts; an order is paid under one id or not at all. */
 Page(
   screen('topup', {
-    data: { view: 'loading', amountFen: 5000, custom: '', channel: platform.host, phase: '', busy: false, order: null, tiles: [], channels: [] },
+    data: { view: 'loading', amountFen: 5000, custom: '', channel: platform.host, phase: '', busy: false, order: null, tiles: [], channels: [], toAsk: [] },
 
     onLoad() {
       const t = i18n.words('topup')
+      this.setData({ consentText: i18n.words('notices').consent })
       const names = i18n.words('channels')
       const inAlipay = platform.host === 'alipay'
       const channels = [
@@ -223,9 +227,16 @@ Page(
       this.setData({ phase: order.state, order, amountText, paidText: i18n.fill(this.data.t.paidText, { amount: amountText }) })
       if (order.state === 'paid') {
         platform.vibrate()
-        const { me } = await holder.fetchMe()
+        const [{ me }, toAsk] = await Promise.all([holder.fetchMe(), consent.toAsk(TOLD_OF).catch(() => [])])
         this.showBalance(me)
+        this.setData({ toAsk })
       }
+    },
+
+    async askConsent() {
+      const { toAsk } = this.data
+      this.setData({ toAsk: [] })
+      if (await consent.ask(toAsk)) platform.toast(i18n.words('notices').consented)
     },
 
     dismiss() {

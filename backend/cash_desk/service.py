@@ -1,0 +1,355 @@
+"""Cash over the desk (现金充值): taking it, and taking it back."""
+
+from collections.abc import Collection, Sequence
+from datetime import date, datetime
+from uuid import UUID
+
+from sqlalchemy import func, select, text
+from sqlalchemy.orm import Session
+
+from backend.arrears import service as arrears
+from backend.cash_desk import shifts
+from backend.cash_desk.finding import refusal_for
+from backend.cash_desk.models import CashReversal, CashShift, CashTopUp
+from backend.cash_desk.shifts import CashierCannotSupervise
+from backend.clock import business_date
+from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.holders.limits import LimitExceeded
+from backend.holders.models import Holder
+from backend.ledger import service as ledger
+from backend.ledger.models import Account, AccountKind, TransferKind
+from backend.ledger.service import InsufficientBalance, Movement
+from backend.money import Fen
+from backend.notices import service as notices
+from backend.operation_log import service as operation_log
+from backend.operators.service import OperatorCaller
+from backend.policies.service import Policies, policies_at
+
+POLICIES = (
+    "cash.least_fen",
+    "cash.most_fen",
+    "cash.shift_most_fen",
+    "top_up.most_balance_fen",
+)
+LOCK = text("SELECT lock_id(:id)")
+
+
+class ReversalDayOver(DomainError, code="reversal-day-over", kind=Kind.CONFLICT):
+    """Cash is taken back on the accounting day on which it came only.  Fact: `day`."""
+
+
+class CashReversed(DomainError, code="cash-reversed", kind=Kind.CONFLICT):
+    """The cash top-up was taken back before, under another id.  Fact: `reversal_id`."""
+
+
+def take(
+    session: Session,
+    *,
+    top_up_id: UUID,
+    shift_id: UUID,
+    holder_id: UUID,
+    amount_fen: Fen,
+    note: str | None,
+    cashier: OperatorCaller,
+    now: datetime,
+) -> tuple[CashTopUp, bool]:
+    """Credit cash that lies in the drawer, with a receipt; say whether this call was the first.
+
+    What comes in pays arrears first.  Locks the top-up's id, the shift, the holder's main purse,
+    and last the account `cash`, so that receipts are numbered one after the other.
+
+    Raises:
+        NotFound: another cashier's top-up has this id, or there is no such shift of this cashier,
+            or no such holder.
+        IdReused: `top_up_id` came before with other content.
+        ShiftNotOpen, ShiftOver: the drawer takes nothing any more.
+        AccountClosed, CardExpired: the account takes no money any more; a lost card does.
+        LimitExceeded: too little, too much, too high a balance, or too full a drawer.
+    """
+    session.execute(LOCK, {"id": top_up_id})
+    earlier = session.get(CashTopUp, top_up_id)
+    if earlier is not None:
+        if earlier.cashier_id != cashier.operator_id:
+            raise NotFound
+        before = (earlier.shift_id, earlier.holder_id, earlier.amount_fen, earlier.note)
+        if before != (shift_id, holder_id, amount_fen, note):
+            raise IdReused
+        return earlier, False
+    shift = shifts.lock_own(session, shift_id=shift_id, cashier=cashier)
+    if session.get(Holder, holder_id) is None:
+        raise NotFound
+    day = business_date(now)
+    shifts.must_be_open(shift, day=day)
+    purse = ledger.lock_purse(session, holder_id=holder_id)
+    refusal = refusal_for(session, holder_id=holder_id)
+    if refusal is not None:
+        raise refusal
+    policies = policies_at(session, now)
+    _check_limits(session, shift, purse, amount_fen, policies)
+    cash, number = _next_number(session, day=day)
+    top_up = CashTopUp(
+        id=top_up_id,
+        shift_id=shift.id,
+        cashier_id=cashier.operator_id,
+        holder_id=holder_id,
+        amount_fen=amount_fen,
+        business_date=day,
+        number=number,
+        note=note,
+        taken_at=now,
+        policy_ids=[str(id_) for id_ in policies.used(*POLICIES)],
+    )
+    facts = {"place": shift.desk, "receipt_number": top_up.receipt_number}
+    movement = Movement(TransferKind.CASH_TOP_UP, top_up_id, cash, purse.id, amount_fen, facts)
+    ledger.post(session, [movement], now=now)
+    arrears.collect(session, holder_id=holder_id, now=now)
+    top_up.balance_fen = ledger.balance_of(session, holder_id=holder_id)
+    session.add(top_up)
+    session.flush()
+    notices.tell(
+        session,
+        holder_id=holder_id,
+        kind="cash-top-up",
+        now=now,
+        top_up_id=str(top_up_id),
+        amount_fen=amount_fen,
+        balance_fen=top_up.balance_fen,
+        **facts,
+    )
+    operation_log.record(
+        session,
+        actor=cashier.actor,
+        action="cash_top_up.take",
+        holder_id=holder_id,
+        subject_id=top_up_id,
+        now=now,
+        amount_fen=amount_fen,
+        **facts,
+    )
+    return top_up, True
+
+
+def _check_limits(
+    session: Session, shift: CashShift, purse: Account, amount_fen: Fen, policies: Policies
+) -> None:
+    takings_fen = shifts.drawer_of(session, shift).takings_fen
+    for limit, key, exceeded in (
+        ("cash_least", "cash.least_fen", amount_fen < policies["cash.least_fen"]),
+        ("cash_most", "cash.most_fen", amount_fen > policies["cash.most_fen"]),
+        (
+            "top_up_balance",
+            "top_up.most_balance_fen",
+            (purse.balance_fen or 0) + amount_fen > policies["top_up.most_balance_fen"],
+        ),
+        (
+            "cash_shift",
+            "cash.shift_most_fen",
+            takings_fen + amount_fen > policies["cash.shift_most_fen"],
+        ),
+    ):
+        if exceeded:
+            raise LimitExceeded(limit=limit, limit_fen=policies[key])
+
+
+def _next_number(session: Session, *, day: date) -> tuple[UUID, int]:
+    """Return the account `cash`, locked, and the next receipt number of a day.
+
+    A transaction that fails after this has drawn no number: the next one gets it.
+    """
+    cash = session.scalars(
+        select(Account.id).where(Account.kind == AccountKind.CASH).with_for_update()
+    ).one()
+    last = session.scalar(select(func.max(CashTopUp.number)).where(CashTopUp.business_date == day))
+    return cash, (last or 0) + 1
+
+
+def reverse(
+    session: Session,
+    *,
+    reversal_id: UUID,
+    top_up_id: UUID,
+    reason: str,
+    supervisor: OperatorCaller,
+    now: datetime,
+) -> tuple[CashReversal, bool]:
+    """Take a cash top-up back (冲正): the holder gets the notes, the purse gives the money up.
+
+    Says whether this call was the first.  The whole amount, once, on the same accounting day, and
+    while the drawer that it lies in is not counted.  Locks the reversal's id, the shift, then the
+    purse.
+
+    Raises:
+        NotFound: another supervisor's reversal has this id, or there is no such top-up.
+        IdReused: `reversal_id` came before with other content.
+        CashierCannotSupervise: it is the supervisor's own top-up.
+        CashReversed: it was taken back under another id.
+        ReversalDayOver: it is of an earlier day.
+        ShiftNotOpen: its drawer is counted.
+        InsufficientBalance: the holder has spent some of it.
+    """
+    session.execute(LOCK, {"id": reversal_id})
+    earlier = session.get(CashReversal, reversal_id)
+    if earlier is not None:
+        if earlier.supervisor_id != supervisor.operator_id:
+            raise NotFound
+        if (earlier.top_up_id, earlier.reason) != (top_up_id, reason):
+            raise IdReused
+        return earlier, False
+    top_up = session.get(CashTopUp, top_up_id)
+    if top_up is None:
+        raise NotFound
+    if top_up.cashier_id == supervisor.operator_id:
+        raise CashierCannotSupervise
+    shift = shifts.lock(session, top_up.shift_id)
+    other = reversal_of(session, top_up_id=top_up_id)
+    if other is not None:
+        raise CashReversed(reversal_id=str(other.id))
+    if top_up.business_date != business_date(now):
+        raise ReversalDayOver(day=top_up.business_date.isoformat())
+    shifts.must_be_open(shift, day=top_up.business_date)
+    facts = {"place": shift.desk, "receipt_number": top_up.receipt_number}
+    purse = ledger.lock_purse(session, holder_id=top_up.holder_id)
+    if (purse.balance_fen or 0) < top_up.amount_fen:
+        raise InsufficientBalance(
+            balance_fen=purse.balance_fen,
+            short_fen=Fen(top_up.amount_fen - (purse.balance_fen or 0)),
+        )
+    cash = ledger.school_account(session, AccountKind.CASH)
+    movement = Movement(
+        TransferKind.CASH_TOP_UP_REVERSAL, reversal_id, purse.id, cash, top_up.amount_fen, facts
+    )
+    ledger.post(session, [movement], now=now)
+    reversal = CashReversal(
+        id=reversal_id,
+        top_up_id=top_up_id,
+        cashier_id=top_up.cashier_id,
+        business_date=top_up.business_date,
+        supervisor_id=supervisor.operator_id,
+        amount_fen=top_up.amount_fen,
+        balance_fen=ledger.balance_of(session, holder_id=top_up.holder_id),
+        reason=reason,
+        reversed_at=now,
+    )
+    session.add(reversal)
+    session.flush()
+    notices.tell(
+        session,
+        holder_id=top_up.holder_id,
+        kind="cash-top-up-reversed",
+        now=now,
+        top_up_id=str(top_up_id),
+        amount_fen=top_up.amount_fen,
+        balance_fen=reversal.balance_fen,
+        **facts,
+    )
+    operation_log.record(
+        session,
+        actor=supervisor.actor,
+        action="cash_top_up.reverse",
+        holder_id=top_up.holder_id,
+        subject_id=top_up_id,
+        now=now,
+        reversal_id=str(reversal_id),
+        amount_fen=top_up.amount_fen,
+        reason=reason,
+        **facts,
+    )
+    return reversal, True
+
+
+def find_top_up(session: Session, *, top_up_id: UUID, operator: OperatorCaller) -> CashTopUp:
+    """Return a cash top-up that an operator may see.
+
+    Raises:
+        NotFound: there is none, or another cashier took it.
+    """
+    top_up = session.get(CashTopUp, top_up_id)
+    if top_up is None or not shifts.may_see(operator, top_up.cashier_id):
+        raise NotFound
+    return top_up
+
+
+def reversal_of(session: Session, *, top_up_id: UUID) -> CashReversal | None:
+    """Return how a cash top-up was taken back, None where it stands."""
+    return session.scalars(
+        select(CashReversal).where(CashReversal.top_up_id == top_up_id)
+    ).one_or_none()
+
+
+def reversals_of(session: Session, top_ups: Collection[CashTopUp]) -> dict[UUID, CashReversal]:
+    """Return how some cash top-ups were taken back, by the top-up's id; what stands is left out."""
+    found = session.scalars(
+        select(CashReversal).where(CashReversal.top_up_id.in_([top_up.id for top_up in top_ups]))
+    )
+    return {reversal.top_up_id: reversal for reversal in found}
+
+
+def find_reversal(
+    session: Session, *, top_up_id: UUID, reversal_id: UUID, operator: OperatorCaller
+) -> CashReversal:
+    """Return a reversal that an operator may see.
+
+    Raises:
+        NotFound: there is none of this top-up, or another cashier took the money.
+    """
+    reversal = session.get(CashReversal, reversal_id)
+    if (
+        reversal is None
+        or reversal.top_up_id != top_up_id
+        or not shifts.may_see(operator, reversal.cashier_id)
+    ):
+        raise NotFound
+    return reversal
+
+
+def list_top_ups(
+    session: Session,
+    *,
+    operator: OperatorCaller,
+    shift_id: UUID | None,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> Sequence[CashTopUp]:
+    """Return the cash top-ups that an operator may see, of one shift or of all, newest first."""
+    query = select(CashTopUp).where(shifts.seen_by(operator, CashTopUp.cashier_id))
+    if shift_id is not None:
+        query = query.where(CashTopUp.shift_id == shift_id)
+    if before is not None:
+        query = query.where(
+            (CashTopUp.taken_at < before[0])
+            | ((CashTopUp.taken_at == before[0]) & (CashTopUp.id < before[1]))
+        )
+    return session.scalars(
+        query.order_by(CashTopUp.taken_at.desc(), CashTopUp.id.desc()).limit(limit)
+    ).all()
+
+
+def list_reversals(
+    session: Session,
+    *,
+    operator: OperatorCaller,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> Sequence[CashReversal]:
+    """Return the reversals that an operator may see, newest first."""
+    query = select(CashReversal).where(shifts.seen_by(operator, CashReversal.cashier_id))
+    if before is not None:
+        query = query.where(
+            (CashReversal.reversed_at < before[0])
+            | ((CashReversal.reversed_at == before[0]) & (CashReversal.id < before[1]))
+        )
+    return session.scalars(
+        query.order_by(CashReversal.reversed_at.desc(), CashReversal.id.desc()).limit(limit)
+    ).all()
+
+
+def desks_of(session: Session, shift_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return at which desks some shifts are."""
+    rows = session.execute(select(CashShift.id, CashShift.desk).where(CashShift.id.in_(shift_ids)))
+    return {row.id: row.desk for row in rows}
+
+
+def receipt_numbers(session: Session, top_up_ids: Collection[UUID]) -> dict[UUID, str]:
+    """Return the receipt numbers of some cash top-ups."""
+    found = session.scalars(select(CashTopUp).where(CashTopUp.id.in_(top_up_ids)))
+    return {top_up.id: top_up.receipt_number for top_up in found}

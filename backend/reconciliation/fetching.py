@@ -1,0 +1,152 @@
+"""Fetching bills: every call to a channel, always between transactions, never inside one."""
+
+import logging
+from collections.abc import Mapping
+from datetime import date, datetime
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from backend.db import transaction
+from backend.errors import DomainError, Kind
+from backend.operation_log.service import SYSTEM, Actor
+from backend.reconciliation import service
+from backend.reconciliation.models import BillSource, BillState
+from backend.reconciliation.rules import is_over
+from backend.reconciliation.service import DayNotOver, Imported
+from backend.refunds.handling import ChannelSilent
+from backend.sealing import Sealer
+from backend.topups import asking
+from payments import BillNotReady, Channel, ChannelBusy, ChannelError
+
+NOT_READY = "not-ready"
+EMPTY_THOUGH_PAID = "empty-though-paid"
+MOST_AT_ONCE = 40
+"""All bills that can be missing of one channel, and some more."""
+
+log = logging.getLogger(__name__)
+
+
+class BillNotThere(DomainError, code="bill-not-ready", kind=Kind.CONFLICT):
+    """The platform has not written the bill yet, or denies a day with payments.  Fact: `answer`."""
+
+
+def fetch_due(*, channels: Mapping[str, Channel], sealer: Sealer, now: datetime) -> int:
+    """Fetch and import every bill that is due; return how many were tried.
+
+    Killed at any point it leaves a claim that runs out: the same bill is then fetched again, and
+    its import is the first one or the same.
+    """
+    tried = 0
+    for channel in channels.values():
+        with transaction() as session:
+            service.plan_fetches(session, channel=channel.name, now=now)
+        for _ in range(MOST_AT_ONCE):
+            with transaction() as session:
+                day = service.claim_fetch(session, channel=channel.name, now=now)
+            if day is None:
+                break
+            tried += 1
+            _try(channel, day, sealer=sealer, now=now)
+    _look_again(now=now)
+    return tried
+
+
+def _try(channel: Channel, day: date, *, sealer: Sealer, now: datetime) -> None:
+    try:
+        imported = fetch(channel, day, sealer=sealer, actor=SYSTEM, now=now)
+    except BillNotThere as error:
+        _note(channel, day, str(error.facts["answer"]), now=now)
+    except ChannelSilent as error:
+        _note(channel, day, str(error.__cause__), now=now)
+    except SQLAlchemyError:  # its claim runs out and it is tried again; the other days do not wait
+        log.exception("bill of %s on %s: it could not be stored", channel.name, day)
+    else:
+        if imported.bill.state is BillState.REFUSED:
+            log.error(
+                "bill of %s on %s refused: %s in line %s",
+                channel.name, day, imported.bill.fault, imported.bill.fault_line,
+            )  # fmt: skip
+            with transaction() as session:
+                service.note_refused(session, channel=channel.name, day=day, now=now)
+
+
+def _note(channel: Channel, day: date, answer: str, *, now: datetime) -> None:
+    with transaction() as session:
+        alarm = service.note_not_fetched(
+            session, channel=channel.name, day=day, answer=answer, now=now
+        )
+    level = logging.ERROR if alarm else logging.INFO
+    log.log(level, "bill of %s on %s is not there: %s", channel.name, day, answer)
+
+
+def fetch(channel: Channel, day: date, *, sealer: Sealer, actor: Actor, now: datetime) -> Imported:
+    """Fetch a bill now and import it, whether it is due or not.
+
+    Raises:
+        DayNotOver: that day has no bill yet.
+        BillNotThere: it is not written yet.  Fact: `answer`.
+        ChannelSilent: no trustworthy answer; its cause says which.
+    """
+    if not is_over(day, now):
+        raise DayNotOver(day=day.isoformat())
+    try:
+        content = channel.fetch_bill(day)
+    except BillNotReady:
+        raise BillNotThere(answer=NOT_READY) from None
+    except ChannelError as error:
+        raise ChannelSilent from error
+    if not content:
+        with transaction() as session:
+            believed = not service.had_trades(session, channel=channel.name, day=day)
+        if not believed:
+            raise BillNotThere(answer=EMPTY_THOUGH_PAID)
+    return take_in(
+        channel, day, content, source=BillSource.FETCHED, sealer=sealer, actor=actor, now=now
+    )
+
+
+def take_in(
+    channel: Channel,
+    day: date,
+    content: bytes,
+    *,
+    source: BillSource,
+    sealer: Sealer,
+    actor: Actor,
+    now: datetime,
+) -> Imported:
+    """Import a file, then ask the channel about the orders that it calls paid and we do not.
+
+    Raises:
+        DayNotOver: that day has no bill yet.
+    """
+    with transaction() as session:
+        imported = service.import_bill(
+            session,
+            channel=channel,
+            day=day,
+            content=content,
+            source=source,
+            sealer=sealer,
+            actor=actor,
+            now=now,
+        )
+    for question in imported.unpaid:
+        try:
+            asking.ask(question, channel=channel, sealer=sealer, via="bill", now=now)
+        except ChannelBusy:  # the query job asks within a minute
+            log.warning("%s is busy: the orders of its bill wait", channel.name)
+            break
+    if imported.unpaid:
+        with transaction() as session:
+            service.match_again(session, bill_id=imported.bill.id)
+    return imported
+
+
+def _look_again(*, now: datetime) -> None:
+    """Match anew what was settled since, by whomever."""
+    with transaction() as session:
+        waiting = service.waiting_bills(session, now=now)
+    for bill_id in waiting:
+        with transaction() as session:
+            service.match_again(session, bill_id=bill_id)

@@ -180,7 +180,8 @@ LINES = """
            (array_agg(t.facts))[1] AS facts,
            min(t.posted_at) AS at,
            min(t.business_date) AS business_date,
-           coalesce(sum(t.amount_fen) FILTER (WHERE t.kind IN ('surcharge', 'surcharge_reversal')), 0)::bigint
+           coalesce(sum(t.amount_fen)
+                    FILTER (WHERE t.kind IN ('surcharge', 'surcharge_reversal')), 0)::bigint
                AS surcharge_fen
       FROM accounts a
       JOIN transfers t ON a.id IN (t.debit_account_id, t.credit_account_id)

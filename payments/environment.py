@@ -6,7 +6,7 @@ section's prefix and the field's name in capitals: `CAMPUS_CARD_WECHAT_PAY_API_V
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +15,7 @@ from payments.channel import ChannelMisconfigured
 from payments.config import (
     AlipayConfig,
     AlipayMiniProgramConfig,
+    MessageTemplate,
     WeChatMiniProgramConfig,
     WeChatPayConfig,
 )
@@ -131,10 +132,8 @@ def _of_file(said: object, faults: list[str]) -> dict[str, Section]:
 def _checked(name: str, field: str, value: object, faults: list[str]) -> object:
     """Give a value of the file as the config takes it; a fault is named, and the value kept."""
     try:
-        if field == "platform_public_keys":
-            return _key_map(value)
-        if field == "timeout_seconds":
-            return _pair(value)
+        if field in _OBJECTS:
+            return _OBJECTS[field](value)
         if field == "sandbox":
             if not isinstance(value, bool):
                 raise ValueError("is neither true nor false")
@@ -159,13 +158,13 @@ def _value(field: str, text: str) -> object:
         if text.lower() not in _SWITCH:
             raise ValueError("is neither true nor false")
         return _SWITCH[text.lower()]
-    if field not in {"platform_public_keys", "timeout_seconds"}:
+    if field not in _OBJECTS:
         return text
     try:
         parsed = json.loads(text)
     except (ValueError, RecursionError):
         raise ValueError("is not JSON") from None
-    return _key_map(parsed) if field == "platform_public_keys" else _pair(parsed)
+    return _OBJECTS[field](parsed)
 
 
 def pem_text(text: str) -> str:
@@ -201,6 +200,30 @@ def _pair(value: object) -> tuple[float, float]:
         if all(isinstance(each, int | float) and each > 0 for each in (first, second)):
             return float(first), float(second)
     raise ValueError("is not a pair of seconds, [3, 8]")
+
+
+def _templates(value: object) -> dict[str, MessageTemplate]:
+    try:
+        if isinstance(value, dict):
+            read = {kind: MessageTemplate(**template) for kind, template in value.items()}
+            if all(_whole(template) for template in read.values()):
+                return read
+    except (AttributeError, TypeError):
+        pass
+    raise ValueError("is not an object of kind and template")
+
+
+def _whole(template: MessageTemplate) -> bool:
+    words = [template.id, *template.fields, *template.fields.values()]
+    return isinstance(template.long_term, bool) and all(isinstance(word, str) for word in words)
+
+
+# Fields that are no text: in a variable, they are JSON.
+_OBJECTS: Final[dict[str, Callable[[object], object]]] = {
+    "platform_public_keys": _key_map,
+    "timeout_seconds": _pair,
+    "templates": _templates,
+}
 
 
 def _merged(of_file: Section, given: Section) -> Section:

@@ -94,14 +94,17 @@ def _serve_payments(routes: Blueprint, world: World, desk: "_Desk") -> None:
 def _serve_refunds(routes: Blueprint, world: World, desk: "_Desk") -> None:
     @routes.post("/refund/domestic/refunds")
     def refund() -> Response:
-        return desk.answer_refund(desk.refund())
+        stored, fresh = desk.refund()
+        # However soon it ends: WeChat accepts a refund first, and carries it out later.
+        now = datetime.fromisoformat(stored.created_at) if fresh else datetime.now(UTC)
+        return desk.answer_refund(stored, now)
 
     @routes.get("/refund/domestic/refunds/<out_refund_no>")
     def query_refund(out_refund_no: str) -> Response:
         stored = world.state.refund("wechat", out_refund_no)
         if stored is None:
             raise _Refused(404, "RESOURCE_NOT_EXISTS", "退款单不存在")
-        return desk.answer_refund(stored)
+        return desk.answer_refund(stored, datetime.now(UTC))
 
 
 def _serve_bills(routes: Blueprint, world: World, desk: "_Desk") -> None:
@@ -196,8 +199,11 @@ class _Desk:
         self._world.opened(stored)
         return stored
 
-    def refund(self) -> Refund:
-        """Refund, or find the refund again if everything in the request is the same."""
+    def refund(self) -> tuple[Refund, bool]:
+        """Refund, or find the refund again if everything in the request is the same.
+
+        Returns the refund, and whether this request made it.
+        """
         content = self.content()
         out_refund_no, reason = content.get("out_refund_no"), content.get("reason", "")
         if not isinstance(out_refund_no, str) or not _REFUND_NUMBER.fullmatch(out_refund_no):
@@ -213,7 +219,7 @@ class _Desk:
         if self._world.faults().not_enough and not known:
             raise _Refused(403, "NOT_ENOUGH", "基本账户余额不足，请充值后重新发起")
         try:
-            stored, _ = self._world.refund(
+            stored, fresh = self._world.refund(
                 order,
                 out_refund_no=out_refund_no,
                 amount_fen=amount_fen,
@@ -225,7 +231,7 @@ class _Desk:
             raise _Refused(400, "INVALID_REQUEST", "退款金额大于可退金额，或退款次数过多") from None
         if stored.fingerprint != fingerprint(content):
             raise _Refused(400, "INVALID_REQUEST", "退款单号已存在，且参数不一致")
-        return stored
+        return stored, fresh
 
     def _paid_order(self, content: dict[str, Any]) -> Order:
         state = self._world.state
@@ -237,11 +243,10 @@ class _Desk:
             raise _Refused(404, "RESOURCE_NOT_EXISTS", "订单不存在")
         return order
 
-    def answer_refund(self, refund: Refund) -> Response:
-        """Tell how the refund stands."""
+    def answer_refund(self, refund: Refund, now: datetime) -> Response:
+        """Tell how the refund stands at this time."""
         order = self.find(refund.out_trade_no)
-        standing = refund.standing(datetime.now(UTC))
-        return self.answer(wechat_refund(order, refund, standing))
+        return self.answer(wechat_refund(order, refund, refund.standing(now)))
 
     def answer(self, content: dict[str, Any] | None) -> Response:
         """Sign and send a 200, or a 204 if there is nothing to say."""

@@ -1,11 +1,15 @@
 """Configurations out of a file and the environment: one place says what, and what is wrong."""
 
 import json
+import re
 from dataclasses import asdict, fields
 from datetime import UTC, datetime
+from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
+import payments
 from backend.settings import OF_PAYMENTS
 from payments import (
     AlipayChannel,
@@ -17,7 +21,7 @@ from payments import (
     WeChatPayChannel,
     read_configs,
 )
-from payments.environment import FAMILIES, SECTIONS, variable
+from payments.environment import _OBJECTS, FAMILIES, SECTIONS, variable
 from payments.sandbox.app import create_world
 from payments.sandbox.keys import prepare, public_pem
 
@@ -131,6 +135,19 @@ class TestNames:
         environment = {f"{WECHAT}API_V3_KEY": "", f"{ALIPAY}APP_ID": "  "}
         assert read_configs(said, environment) == read_configs(said, {})
 
+    def test_of_every_field_can_be_read(self):
+        """A field that is no text needs a reader: nobody may forget it."""
+        for config in SECTIONS.values():
+            for name, kind in get_type_hints(config).items():
+                is_text = kind in {str, str | None} and name not in _OBJECTS
+                assert is_text or kind is bool or name in _OBJECTS, name
+
+    def test_are_all_in_the_readme(self):
+        readme = Path(payments.__file__).with_name("README.md").read_text()
+        told = readme.partition("## Keys and settings")[2].partition("## The sandbox")[0]
+        words = set(re.findall(r"[a-z0-9_]+", told))
+        assert {f.name for config in SECTIONS.values() for f in fields(config)} <= words
+
 
 class TestValues:
     def test_win_over_the_file(self, said, own):
@@ -185,6 +202,26 @@ class TestValues:
         }
         config = read_configs(said, {f"{ALIPAY}ALIPAY_PUBLIC_KEY": theirs}).alipay
         assert config.alipay_public_key == theirs.strip()
+
+    def test_of_templates_are_json(self, said):
+        template = {"id": "t1", "fields": {"thing1": "text"}, "long_term": True}
+        name = "CAMPUS_CARD_WECHAT_MINI_PROGRAM_TEMPLATES"
+        given = {name: json.dumps({"top-up-paid": template})}
+        of_file = read_configs(said, {}).wechat_mini_program.templates
+        assert (
+            asdict(of_file["top-up-paid"])
+            == said["wechat_mini_program"]["templates"]["top-up-paid"]
+        )
+        templates = read_configs(said, given).wechat_mini_program.templates
+        assert {kind: asdict(read) for kind, read in templates.items()} == {"top-up-paid": template}
+        for wrong in (
+            "[]",
+            '{"a": 1}',
+            '{"a": {"id": 1, "fields": {}}}',
+            '{"a": {"id": "x"}}',
+            "{",
+        ):
+            assert len(faults_of(said, {name: wrong})) == 1
 
     def test_can_be_all_there_is(self, own):
         environment = {

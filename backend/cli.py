@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from backend.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -117,7 +115,7 @@ def prove_ledger() -> None:
 @main.command("fetch-bills")
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), help="That day; without it what is due.")
 @click.option("--channel", "name", type=click.Choice(["wechat", "alipay"]), help="Only this one.")
-def fetch_bills(day: "datetime | None", name: str | None) -> None:
+def fetch_bills(day: datetime | None, name: str | None) -> None:
     """Fetch the channels' bills and import them; exit 1 if one is not there or was refused."""
     from backend import app, clock, db
     from backend.errors import DomainError
@@ -157,7 +155,7 @@ def fetch_bills(day: "datetime | None", name: str | None) -> None:
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--channel", "name", type=click.Choice(["wechat", "alipay"]), required=True)
 @click.option("--day", type=click.DateTime(["%Y-%m-%d"]), required=True, help="The bill's day.")
-def read_bill(file: Path, name: str, day: "datetime") -> None:
+def read_bill(file: Path, name: str, day: datetime) -> None:
     """Print the rows of a channel's bill, or what exactly is wrong with it; store nothing."""
     from backend import app, clock
     from backend.money import yuan_text
@@ -255,7 +253,7 @@ def verify_log(head: str | None, number: int | None, heads: Path | None) -> None
 @click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), required=True)
 @click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), required=True)
 @click.option("--out", type=click.Path(path_type=Path), required=True, help="A file that is new.")
-def export_log(first: "datetime", last: "datetime", out: Path) -> None:
+def export_log(first: datetime, last: datetime, out: Path) -> None:
     """Take a copy of the days from one to another, both included, for an inspection (CSV).
 
     That it was taken is in the log before the first row is written.

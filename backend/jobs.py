@@ -103,9 +103,9 @@ def seal_log(_: Parts) -> int:
         with transaction() as session:
             seals.read_slowly(session)
             done = seals.seal(session, now=clock.now())
-        if not done:
-            return sealed
         sealed += done
+        if done < seals.ENTRIES_A_SEAL:
+            return sealed
 
 
 def keep_log_head(parts: Parts) -> int:

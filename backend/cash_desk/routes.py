@@ -54,6 +54,7 @@ from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.http.rates import TooManyRequests
 from backend.ledger.service import InsufficientBalance
+from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.service import OperatorCaller, RoleNotAllowed
 
@@ -110,6 +111,7 @@ def look_up_holder(request: dict[str, Any]) -> dict[str, Any]:
 @raises(blueprint, Unauthenticated, RoleNotAllowed, NotFound, IdReused, ShiftUnfinished)
 @blueprint.alt_response(201, schema=ShiftReply, description="Opened now.")
 @blueprint.response(200, ShiftReply)
+@logged("cash_shift.open", subject="shift_id")
 def open_shift(request: dict[str, Any], shift_id: UUID) -> Any:
     """Open the caller's shift (班次) with the float that lies in the drawer.
 
@@ -204,6 +206,7 @@ def read_shift(shift_id: UUID) -> dict[str, Any]:
 )
 @blueprint.alt_response(201, schema=ShiftReply, description="Counted now.")
 @blueprint.response(200, ShiftReply)
+@logged("cash_shift.close_out", subject="shift_id")
 def close_out_shift(request: dict[str, Any], shift_id: UUID) -> Any:
     """Count the drawer and hand the money in (交款).
 
@@ -233,6 +236,7 @@ def _as_counted(shift: CashShift, told: dict[str, Any]) -> dict[str, Any]:
 )
 @blueprint.alt_response(201, schema=ShiftReply, description="Ruled now.")
 @blueprint.response(200, ShiftReply)
+@logged("cash_shift.rule", subject="shift_id")
 def rule_on_close_out(request: dict[str, Any], shift_id: UUID) -> Any:
     """Approve a count that is off by much, or send it back to be counted again (复核)."""
     who: OperatorCaller = caller()
@@ -302,6 +306,7 @@ def _told(shift: CashShift, drawer: Drawer, names: dict[UUID, str]) -> dict[str,
 )
 @blueprint.alt_response(201, schema=CashTopUpReply, description="Credited now.")
 @blueprint.response(200, CashTopUpReply)
+@logged("cash_top_up.take", subject="top_up_id")
 def take_cash(request: dict[str, Any], top_up_id: UUID) -> Any:
     """Credit cash that lies in the drawer, and get its receipt number.
 
@@ -371,6 +376,7 @@ def read_cash_top_up(top_up_id: UUID) -> dict[str, Any]:
 )
 @blueprint.alt_response(201, schema=CashReversalReply, description="Taken back now.")
 @blueprint.response(200, CashReversalReply)
+@logged("cash_top_up.reverse", subject="top_up_id")
 def reverse_cash_top_up(request: dict[str, Any], top_up_id: UUID, reversal_id: UUID) -> Any:
     """Take a cash top-up back (冲正): all of it, once, on the same day, by another person."""
     who: OperatorCaller = caller()

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from datetime import date, datetime
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import func, select, text
@@ -99,7 +100,7 @@ def take(
         taken_at=now,
         policy_ids=[str(id_) for id_ in policies.used(*POLICIES)],
     )
-    facts = {"place": shift.desk, "receipt_number": top_up.receipt_number}
+    facts: dict[str, Any] = {"place": shift.desk, "receipt_number": top_up.receipt_number}
     movement = Movement(TransferKind.CASH_TOP_UP, top_up_id, cash, purse.id, amount_fen, facts)
     ledger.post(session, [movement], now=now)
     arrears.collect(session, holder_id=holder_id, now=now)
@@ -208,7 +209,7 @@ def reverse(
     if top_up.business_date != business_date(now):
         raise ReversalDayOver(day=top_up.business_date.isoformat())
     shifts.must_be_open(shift, day=top_up.business_date)
-    facts = {"place": shift.desk, "receipt_number": top_up.receipt_number}
+    facts: dict[str, Any] = {"place": shift.desk, "receipt_number": top_up.receipt_number}
     purse = ledger.lock_purse(session, holder_id=top_up.holder_id)
     if (purse.balance_fen or 0) < top_up.amount_fen:
         raise InsufficientBalance(

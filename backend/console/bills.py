@@ -16,7 +16,8 @@ from backend.errors import DomainError
 from backend.holders.schemas import PLATFORMS
 from backend.http.paging import page, place_of
 from backend.http.parts import parts
-from backend.http.problems import STATUS
+from backend.http.problems import STATUS, tell
+from backend.operation_log.refusals import logged
 from backend.reconciliation import fetching, routes, service
 from backend.reconciliation.fetching import BillNotThere
 from backend.reconciliation.models import BillState, LineMatch
@@ -70,6 +71,7 @@ def look(bill_id: UUID) -> str:
 
 
 @blueprint.post("/fetch")
+@logged("bill.import")
 def fetch() -> AnyResponse:
     """Fetch a bill from its channel now."""
     who = access.operator()
@@ -89,6 +91,7 @@ def fetch() -> AnyResponse:
 
 
 @blueprint.post("/upload")
+@logged("bill.import")
 def upload() -> AnyResponse:
     """Import a file that was fetched at the platform's desk."""
     who = access.operator()
@@ -130,6 +133,7 @@ def _to(imported: Imported) -> AnyResponse:
 
 
 def _refused(error: DomainError) -> Response:
+    tell(error)
     with transaction() as session:
         told = _page(session, problem=language.refusal(error.code, dict(error.facts)))
     return Response(told, STATUS[error.kind])

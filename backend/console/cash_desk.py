@@ -38,8 +38,9 @@ from backend.holders import viewing
 from backend.http import words
 from backend.http.paging import page, place_of
 from backend.http.parts import parts
-from backend.http.problems import STATUS
+from backend.http.problems import STATUS, tell
 from backend.ids import new_id
+from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 
 MOST = 50
@@ -119,6 +120,7 @@ def _shift_rows(session: Session, found: Sequence[CashShift]) -> dict[str, Any]:
 
 
 @blueprint.post("/shifts")
+@logged("cash_shift.open")
 def open_shift() -> AnyResponse:
     """Open a shift."""
     who = access.operator()
@@ -221,6 +223,7 @@ def _wanted(holder_id: UUID) -> dict[str, Any]:
 
 
 @blueprint.post("/top-ups")
+@logged("cash_top_up.take")
 def take() -> AnyResponse:
     """Credit the cash, and lead to the receipt."""
     who = access.operator()
@@ -271,6 +274,7 @@ def _receipt(top_up_id: UUID, problem: words.Words | None = None, reason: str = 
 
 
 @blueprint.post("/top-ups/<uuid:top_up_id>/reversal")
+@logged("cash_top_up.reverse", subject="top_up_id")
 def reverse(top_up_id: UUID) -> AnyResponse:
     """Take a cash top-up back."""
     who = access.operator()
@@ -356,6 +360,7 @@ def _shift(shift_id: UUID, problem: words.Words | None = None, reason: str = "")
 
 
 @blueprint.post("/shifts/<uuid:shift_id>/ruling")
+@logged("cash_shift.rule", subject="shift_id")
 def rule(shift_id: UUID) -> AnyResponse:
     """Approve a count that is off by much, or send it back."""
     who = access.operator()
@@ -410,6 +415,7 @@ def _close_out(shift_id: UUID, problem: words.Words | None = None) -> str:
 
 
 @blueprint.post("/shifts/<uuid:shift_id>/close-out")
+@logged("cash_shift.close_out", subject="shift_id")
 def close_out(shift_id: UUID) -> AnyResponse:
     """Close a shift out, or say what keeps it from being closed."""
     who = access.operator()
@@ -487,4 +493,5 @@ def _again(error: ma.ValidationError | DomainError, make: Any) -> Response:
     """Return the page once more, with what stood against it."""
     if isinstance(error, ma.ValidationError):
         return Response(make(language.refusal(VALIDATION, {})), 422)
+    tell(error)
     return Response(make(language.refusal(error.code, dict(error.facts))), STATUS[error.kind])

@@ -20,6 +20,7 @@ from backend.gates.access_schemas import MOST_RULES, AccessRequest, EmergencyReq
 from backend.gates.models import Decision
 from backend.gates.rules import WEEK
 from backend.holders.models import Category
+from backend.http.problems import tell
 from backend.operation_log.refusals import logged
 from qr.rules import OfflinePolicy
 
@@ -223,6 +224,7 @@ def _wrong(
     terminal_id: UUID, form: Form, error: ma.ValidationError | HolderNumbersUnknown
 ) -> Response:
     if isinstance(error, HolderNumbersUnknown):
+        tell(error)
         form.blame(error.facts["unknown"])  # type: ignore[arg-type]
         return Response(_page(terminal_id, form, problem=error.code), 422)
     return Response(_page(terminal_id, form, problem="validation-failed"), 422)

@@ -132,8 +132,12 @@ def _day(text: str) -> date | None:
 
 
 def _kept() -> dict[int, bytes]:
+    """Return the heads that were kept; none where the page says that nobody can read them."""
     path = parts().settings.log_heads
-    return heads.read(path) if path else {}
+    try:
+        return heads.read(path) if path else {}
+    except HeadsUnreadable:
+        return {}
 
 
 def _kept_on() -> str | None:

@@ -75,7 +75,7 @@ def seal(session: Session, *, now: datetime) -> int:
     at any point it leaves nothing, and the next run does the same again.
 
     Raises:
-        LogRestored: transaction ids went backwards; see `backend/decisions/0011-operation-log.md`.
+        LogRestored: transaction ids went backwards; see `backend/decisions/0012-operation-log.md`.
     """
     if not session.scalar(LOCK):
         return 0

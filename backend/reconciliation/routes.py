@@ -16,6 +16,7 @@ from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.parts import parts
 from backend.http.problems import raises
+from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.service import OperatorCaller, RoleNotAllowed
 from backend.reconciliation import fetching, service
@@ -136,6 +137,7 @@ def list_bill_lines(query: dict[str, Any], bill_id: UUID) -> dict[str, Any]:
 )
 @blueprint.alt_response(201, schema=BillReply, description="Imported now.")
 @blueprint.response(200, BillReply)
+@logged("bill.import")
 def fetch_bill(body: dict[str, Any]) -> Any:
     """Fetch a day's bill from its channel now; one that is here already stays as it is."""
     who: OperatorCaller = caller()
@@ -156,6 +158,7 @@ def fetch_bill(body: dict[str, Any]) -> Any:
 @raises(blueprint, Unauthenticated, RoleNotAllowed, ChannelOff, DayNotOver, BillRefused)
 @blueprint.alt_response(201, schema=BillReply, description="Imported now.")
 @blueprint.response(200, BillReply)
+@logged("bill.import")
 def upload_bill(query: dict[str, Any]) -> Any:
     """Import a bill that was fetched at the platform's desk: the body is the file.
 

@@ -195,7 +195,7 @@ class TestTaking:
             entry = session.scalars(select(LogEntry).where(LogEntry.subject_id == top_up.id)).one()
         assert (entry.action, entry.holder_id) == ("cash_top_up.take", holder.id)
         assert entry.actor == f"operator:{desk.cashier.operator_id}"
-        assert entry.facts["receipt_number"] == top_up.receipt_number
+        assert entry.receipt_number == top_up.receipt_number
         assert "13800000000" not in str(entry.facts)
 
     def test_stands_in_the_statement_with_its_receipt(self, desk, parts) -> None:

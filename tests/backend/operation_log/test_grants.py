@@ -11,13 +11,15 @@ CHANGES = (
     "UPDATE {} SET {} = {}",
     "UPDATE {} SET {} = {} WHERE false",
     "DELETE FROM {}",
-    "TRUNCATE {}",
+    "TRUNCATE {} CASCADE",
 )
 EVIDENCE = (
     ("operation_log", "action"),
     ("operation_log_seals", "number"),
     ("transfers", "kind"),
     ("resolutions", "ruling"),
+    ("cash_top_ups", "amount_fen"),
+    ("cash_reversals", "amount_fen"),
 )
 
 
@@ -106,4 +108,5 @@ class TestTheOwner:
         """As a replica, a superuser passes every trigger that is not ENABLE ALWAYS."""
         statement = change.format(table, column, column)
         said = refused(log.owner, f"SET LOCAL session_replication_role = {role}", statement)
-        assert said == f"{table} is append-only"
+        assert said is not None
+        assert said.endswith(" is append-only")

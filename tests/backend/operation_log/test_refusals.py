@@ -1,7 +1,9 @@
 """What is refused is on record: once, with who, what, and the reference that was shown."""
 
+import ast
 import secrets
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from factories import make_holder, make_person, make_terminal, make_till, sign_in
@@ -9,11 +11,12 @@ from flask import Flask
 from sqlalchemy import select, update
 from sqlalchemy.exc import OperationalError
 
-from backend import clock
+from backend import clock, console
 from backend.cards.models import CardKind
 from backend.cards.rules import CardEvent
 from backend.cards.service import change_state, find_card
 from backend.db import transaction
+from backend.errors import DomainError
 from backend.holders.models import HolderSession
 from backend.http import operations
 from backend.http.parts import Parts
@@ -43,11 +46,16 @@ NOTHING_TO_RECORD = {
     "top-ups.sync_top_up": "asks the channel; what comes of it is recorded",
     "terminals.heartbeat": "every 30 seconds from every terminal",
     "staff-gates.try_gate_access": "writes nothing",
+    "cash-desk.look_up_holder": "writes nothing but who looked",
+    "inbox.read_notices": "how far somebody has read",
+    "inbox.put_message_consent": "a row of its own, and nothing of a card or of money",
     "staff-log.search_log": "writes nothing",
     "staff-log.verify_log": "writes nothing",
     "console.language": "a cookie",
     "console.nowhere": "no operation",
     "console.search.search": "writes nothing",
+    "console.cash-desk.find_holder": "writes nothing but who looked",
+    "console.cash-desk.confirm": "writes nothing",
     "console.gates.try_out": "writes nothing",
     "console.log.show": "writes nothing",
     "console.log.verify": "writes nothing",
@@ -84,6 +92,20 @@ class TestDeclarations:
             if operation is not None:
                 named = {operation.subject, operation.holder} - {None}
                 assert named <= rule.arguments, rule.endpoint
+
+    def test_pages_that_answer_a_refusal_themselves_tell_it(self) -> None:
+        """What a page catches does not come by `refuse`, which keeps it for the log."""
+        refusals_ = {error.__name__ for error in DomainError.by_code.values()} | {"DomainError"}
+        for path in Path(console.__file__).parent.glob("*.py"):
+            handlers = [
+                node for node in ast.walk(ast.parse(path.read_text()))
+                if isinstance(node, ast.ExceptHandler) and node.type is not None
+            ]  # fmt: skip
+            caught = {
+                name.id for handler in handlers if handler.type is not None
+                for name in ast.walk(handler.type) if isinstance(name, ast.Name)
+            }  # fmt: skip
+            assert not caught & refusals_ or "tell(error)" in path.read_text(), path
 
 
 class TestRecord:

@@ -53,7 +53,7 @@ TEMPLATES = {known.id: known for known in (TOP_UP, CHARGE, REFUND, CARD, ARREARS
 
 _FILLED = {
     TOP_UP: (
-        ("top-up-paid",),
+        ("top-up-paid", "cash-top-up"),
         {"amount1": "amount", "amount2": "balance", "time3": "at", "thing4": "text"},
     ),
     CHARGE: (
@@ -64,6 +64,7 @@ _FILLED = {
         (
             "charge-reversed",
             "top-up-returned",
+            "cash-top-up-reversed",
             "refund-requested",
             "refund-succeeded",
             "refund-returned",

@@ -248,8 +248,6 @@ module.exports = {
     kinds: {
       'limits-changed': 'Limits changed',
       'balance-low': 'Little money left',
-      'cash-top-up': 'Cash topped up',
-      'cash-top-up-reversed': 'Cash top-up reversed',
     },
   },
 

@@ -248,8 +248,6 @@ module.exports = {
     kinds: {
       'limits-changed': '消费限额已修改',
       'balance-low': '余额不多了',
-      'cash-top-up': '现金充值到账',
-      'cash-top-up-reversed': '现金充值已撤销',
     },
   },
 

@@ -15,6 +15,7 @@ from backend.cards import delegation_routes as delegations
 from backend.cards import routes as cards
 from backend.cases import routes as cases
 from backend.cash_desk import routes as cash_desk
+from backend.charges import rerating_routes as surcharge
 from backend.charges import routes as charges
 from backend.console import routes as console
 from backend.console.access import PATH as CONSOLE
@@ -32,6 +33,7 @@ from backend.operation_log import refusals
 from backend.operators import routes as operators
 from backend.reconciliation import routes as bills
 from backend.refunds import routes as refunds
+from backend.rulebook import routes as rulebook
 from backend.sealing import Sealer
 from backend.settings import Settings
 from backend.terminals import routes as terminals
@@ -80,6 +82,9 @@ BLUEPRINTS = (
     (cash_desk.blueprint, API),
     (bills.blueprint, API),
     (inspections.blueprint, API),
+    (rulebook.public, API),
+    (rulebook.staff, API),
+    (surcharge.staff, API),
     (topups.callbacks, ""),
 )
 
@@ -101,6 +106,7 @@ def create_app(settings: Settings) -> Flask:
     refusals.install(app)
     stage.install(app, settings)
     console.install(app)
+    app.register_blueprint(rulebook.pages)
     api = ProblemApi(app)
     for blueprint, prefix in BLUEPRINTS:
         api.register_blueprint(blueprint, url_prefix=prefix + (blueprint.url_prefix or ""))

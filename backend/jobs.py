@@ -11,6 +11,7 @@ import procrastinate
 
 from backend import clock
 from backend.cards.service import expire_cards
+from backend.charges import rerating
 from backend.db import transaction
 from backend.holders.identity import forget_old_identity_steps
 from backend.http.parts import Parts
@@ -37,6 +38,11 @@ def ask_channels(parts: Parts) -> int:
 def send_refunds(parts: Parts) -> int:
     """Send the refunds that are due, and ask the channels how others stand."""
     return refunds.ask_due(channels=parts.channels, now=clock.now())
+
+
+def return_surcharges(_: Parts) -> int:
+    """Pay back the meal surcharge that approved re-ratings found too much."""
+    return rerating.pay_due(now=clock.now())
 
 
 def report_top_ups(_: Parts) -> int:
@@ -120,6 +126,7 @@ def keep_log_head(parts: Parts) -> int:
 TIMETABLE: tuple[tuple[str, str, Callable[[Parts], int]], ...] = (
     ("ask-channels", "* * * * * */5", ask_channels),
     ("send-refunds", "* * * * * */5", send_refunds),
+    ("return-surcharges", "* * * * * */10", return_surcharges),
     ("report-top-ups", "0 1 * * *", report_top_ups),  # 09:00 in Shanghai
     ("fetch-bills", "*/10 2-12 * * *", fetch_bills),  # 10:00 to 20:50 in Shanghai
     ("send-messages", "* * * * * */5", send_messages),

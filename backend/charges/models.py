@@ -87,3 +87,52 @@ class ChargeReversal(Base):
     surcharge_fen: Mapped[Fen]
     reversed_at: Mapped[datetime]
     reference: Mapped[str] = mapped_column(index=True)
+
+
+class SurchargeRerating(Base):
+    """A period whose meal surcharge is computed anew (搭伙费重算): what was too much goes back.
+
+    Proposed by one person with its sums, approved by another, then paid by a job, charge by charge.
+    """
+
+    __tablename__ = "surcharge_reratings"
+    __table_args__ = (
+        CheckConstraint("approved_by <> made_by", name="another_person_approves"),
+        CheckConstraint("first_day <= last_day", name="period"),
+        Index(None, "made_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    first_day: Mapped[date]
+    last_day: Mapped[date]
+    """Included."""
+    permille: Mapped[int | None]
+    """The rate as it should have been; None: as the policies say of each moment."""
+    flags: Mapped[bool]
+    """Whether who pays the surcharge today should have paid it then, and nobody else."""
+    document_number: Mapped[str]
+    """文号"""
+    reason: Mapped[str]
+    return_charges: Mapped[int]
+    return_fen: Mapped[Fen]
+    """What goes back, of how many charges, as it was proposed."""
+    made_by: Mapped[UUID] = mapped_column(ForeignKey("operators.id"))
+    made_at: Mapped[datetime]
+    approved_by: Mapped[UUID | None] = mapped_column(ForeignKey("operators.id"))
+    approved_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+    """When all of it had gone back."""
+
+
+class SurchargeReturn(Base):
+    """Surcharge that went back for one charge, because it was too much: once in its life."""
+
+    __tablename__ = "surcharge_returns"
+    __table_args__ = (CheckConstraint("amount_fen > 0 AND due_fen >= 0", name="amounts"),)
+
+    charge_id: Mapped[UUID] = mapped_column(ForeignKey("charges.id"), primary_key=True)
+    rerating_id: Mapped[UUID] = mapped_column(ForeignKey("surcharge_reratings.id"), index=True)
+    due_fen: Mapped[Fen]
+    """What the surcharge on the whole price should have been: reversals go by it from then on."""
+    amount_fen: Mapped[Fen]
+    returned_at: Mapped[datetime]

@@ -69,6 +69,40 @@ def surcharge_to_return(
     return Fen(due - surcharge_reversed_fen)
 
 
+def surcharge_excess(
+    *,
+    amount_fen: Fen,
+    surcharge_fen: Fen,
+    reversed_fen: Fen,
+    surcharge_reversed_fen: Fen,
+    due_fen: Fen,
+) -> int:
+    """Return how much more surcharge a charge still bears than it should; negative: less.
+
+    `due_fen` is what should have been taken on the whole price.  The part of the price that was
+    reversed bears none.
+
+    >>> surcharge_excess(amount_fen=Fen(1000), surcharge_fen=Fen(100), reversed_fen=Fen(500),
+    ...                  surcharge_reversed_fen=Fen(50), due_fen=Fen(40))
+    30
+    """
+    due_now = due_fen - share_half_up(due_fen, part=reversed_fen, whole=amount_fen)
+    return surcharge_fen - surcharge_reversed_fen - due_now
+
+
+def rerated_to_return(
+    *, amount_fen: Fen, due_fen: Fen, reversed_before_fen: Fen, reversed_fen: Fen
+) -> Fen:
+    """Return the surcharge to give back with a reversal, once the excess of it went back before.
+
+    >>> rerated_to_return(amount_fen=Fen(1000), due_fen=Fen(40), reversed_before_fen=Fen(500),
+    ...                   reversed_fen=Fen(1000))
+    20
+    """
+    before = share_half_up(due_fen, part=reversed_before_fen, whole=amount_fen)
+    return Fen(share_half_up(due_fen, part=reversed_fen, whole=amount_fen) - before)
+
+
 def split_return(
     *, total_fen: Fen, from_subsidy_fen: Fen, returned_before_fen: Fen, return_fen: Fen
 ) -> tuple[Fen, Fen]:

@@ -10,8 +10,13 @@ from sqlalchemy.orm import Session
 
 from backend.arrears import service as arrears
 from backend.cards.codes import PresentedCode
-from backend.charges.models import Charge, ChargeReversal, ChargeState
-from backend.charges.rules import meal_surcharge, split_return, surcharge_to_return
+from backend.charges.models import Charge, ChargeReversal, ChargeState, SurchargeReturn
+from backend.charges.rules import (
+    meal_surcharge,
+    rerated_to_return,
+    split_return,
+    surcharge_to_return,
+)
 from backend.clock import business_date
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.ids import content_hash, new_id, new_reference
@@ -360,13 +365,24 @@ def _give_back(
     """
     price_fen = charged.amount_fen or Fen(0)
     returned_before_fen = Fen(charged.reversed_fen + charged.surcharge_reversed_fen)
+    reversed_before_fen = charged.reversed_fen
     charged.reversed_fen = Fen(charged.reversed_fen + amount_fen)
-    surcharge_fen = surcharge_to_return(
-        amount_fen=price_fen,
-        surcharge_fen=charged.surcharge_fen,
-        reversed_fen=charged.reversed_fen,
-        surcharge_reversed_fen=charged.surcharge_reversed_fen,
-    )
+    rerated = session.get(SurchargeReturn, charged.id)
+    if rerated is None:
+        surcharge_fen = surcharge_to_return(
+            amount_fen=price_fen,
+            surcharge_fen=charged.surcharge_fen,
+            reversed_fen=charged.reversed_fen,
+            surcharge_reversed_fen=charged.surcharge_reversed_fen,
+        )
+    else:
+        returned_before_fen = Fen(returned_before_fen + rerated.amount_fen)
+        surcharge_fen = rerated_to_return(
+            amount_fen=price_fen,
+            due_fen=rerated.due_fen,
+            reversed_before_fen=reversed_before_fen,
+            reversed_fen=charged.reversed_fen,
+        )
     charged.surcharge_reversed_fen = Fen(charged.surcharge_reversed_fen + surcharge_fen)
     total_fen = Fen(amount_fen + surcharge_fen)
     facts = {"place": charged.place, "reference": charged.reference}

@@ -41,6 +41,7 @@ Refusals are `application/problem+json` with a `code` that never changes; all co
 SECTIONS = {
     "/api/v1/sessions": "holder",
     "/api/v1/me": "holder",
+    "/api/v1/rules": "holder",
     "/api/v1/terminals": "terminal",
     "/api/v1/charges": "terminal",
     "/api/v1/passages": "terminal",

@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import marshmallow as ma
@@ -39,7 +39,17 @@ class Flag(ma.fields.Boolean):
 
 
 class Moment(ma.fields.AwareDateTime):
-    """A moment: RFC 3339 in UTC, ending in Z, milliseconds."""
+    """A moment: RFC 3339 in UTC, ending in Z, milliseconds.
+
+    One that UTC's calendar does not have, as the last hours of the year 9999 elsewhere, is none.
+    """
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> datetime:
+        said = super()._deserialize(*args, **kwargs)
+        try:
+            return said.astimezone(UTC)
+        except OverflowError as error:
+            raise self.make_error("invalid", input=said, obj_type=self.OBJ_TYPE) from error
 
     def _serialize(self, value: datetime | None, *_: Any, **__: Any) -> str | None:
         return None if value is None else rfc3339(value)
@@ -78,6 +88,13 @@ class Text(ma.fields.String):
         except UnicodeEncodeError as error:
             raise self.make_error("invalid") from error
         return text
+
+
+class Line(Text):
+    """Plain text without the spaces around it: a blank one is empty."""
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+        return super()._deserialize(*args, **kwargs).strip()
 
 
 class Raw(ma.fields.String):

@@ -7,6 +7,91 @@ no example here.  Where a schema means something of its own, `Schema.name` goes 
 from typing import Any
 
 MEANINGS: dict[str, str] = {
+    "PolicyList.items": "All that hold now, by key.",
+    "PolicyHistory.items": "All of them, newest first.",
+    "PublicRules.items": "All that hold now, by key.",
+    "ReratingList.items": "The newest 100.",
+    "approved_by": "The user name of who approved it; null: nobody yet.",
+    "approved_at": "When it was approved; null: not yet.",
+    "approvers": "The roles that may approve a change of it (批准).",
+    "changes": "Key to new value (变更内容).",
+    "charges": "How many charges were looked at.",
+    "choices": "What it may say; empty where it is a number or a switch.",
+    "clause": "The clause of the regulation that it carries out; null: the school's own.",
+    "closed_charges": "How many charges of closed accounts bear too much: for people to settle.",
+    "closed_fen": "What those come to, in whole fen.",
+    "coming": "What is decided and not in force yet, the next one first.",
+    "differences": "What would change, by key.",
+    "effective_at": "When it takes effect, or took.",
+    "explanation": "What it says, for people.",
+    "finished_at": "When all of it had gone back; null: not yet.",
+    "first_day": "The first day of the period, in Asia/Shanghai.",
+    "flags": "Whether who pays the surcharge today should have paid it then, and nobody else.",
+    "is_public": "Whether holders read it among the rules and fees.",
+    "key": "Which policy (规定).",
+    "lapses_at": "When it can no longer be approved: a day after it was made.",
+    "last_day": "The last day of the period, in Asia/Shanghai.",
+    "least": "The least it may be; null where it is no number.",
+    "ProposalReply.made_at": "When it was made.",
+    "ReratingReply.made_at": "When it was made.",
+    "ReratingFull.made_at": "When it was made.",
+    "made_by": "The user name of who made it (经办人).",
+    "meals": "Of the surcharge: yesterday's meals at the new rate; null of others.",
+    "most": "The most it may be; null where it is no number.",
+    "next_change_at": "Until when it would hold; null: no end is decided.",
+    "permille": "The rate as it should have been, in permille; null: as the policies say.",
+    "present_document_number": "The paper of what would hold otherwise; null: nothing would.",
+    "present_value": "What would hold otherwise; null: nothing would.",
+    "preset": "A set of values that is shipped (预设); null: single keys.",
+    **{
+        f"{schema}.proposal_id": "The proposal that brought it; null: none did."
+        for schema in ("PolicyRow", "PolicyReply")
+    },
+    "proposal_id": "Made by the caller before it first asks.",
+    "proposers": "The roles that may propose a change of it (提议).",
+    "return_charges": "How many charges bear too much.",
+    "return_fen": "What goes back, in whole fen.",
+    "returned_fen": "What has gone back by now, in whole fen.",
+    "short_charges": "How many charges bear too little.",
+    "short_fen": "What those lack, in whole fen: nobody takes it.",
+    "taken_fen": "The surcharge that they bear, reversals taken off, in whole fen.",
+    "touched": "How many it concerns; null where that is not counted.",
+    "touches": "Whom it concerns; null where that is not counted.",
+    "PolicyReply.unit": "What the value counts.",
+    "rerating_id": "Made by the caller before it first asks.",
+    "valid_from": "Since when it holds.",
+    "value": "What it says: a number, a switch, or choices.",
+    "value_text": "The same for people.",
+    "withdrawn_at": "When it was taken back; null: it was not.",
+    "withdrawn_by": "The user name of who took it back; null: nobody did.",
+    "withdrawn_reason": "Why it was taken back; null: it was not.",
+    "PolicyReply.name": "What it is called, for people.",
+    "PublicRuleReply.name": "What it is called, for people.",
+    "ReratingReply.reason": "Why it is done.",
+    "ReratingFull.reason": "Why it is done.",
+    "ReratingRequest.reason": "Why it is done.",
+    "WithdrawalRequest.reason": "Why it is taken back.",
+    "ProposalReply.valid_from": "When it is to take effect; null: when it is approved.",
+    "ProposalRequest.valid_from": "When it is to take effect; null: when it is approved.",
+    "ProposalReply.state": "How far it has come (提议状态).",
+    **{
+        f"{schema}.{name}": meaning
+        for schema in ("PolicyRow", "PolicyReply", "PublicRuleReply")
+        for name, meaning in (
+            ("document_number", "The number of the paper that decided it (文号)."),
+            ("valid_until", "Until when it holds; null: no end is decided."),
+        )
+    },
+    **{
+        f"{schema}.document_number": "The number of the paper that decides it (文号)."
+        for schema in (
+            "ProposalRequest",
+            "ProposalReply",
+            "ReratingRequest",
+            "ReratingReply",
+            "ReratingFull",
+        )
+    },
     "accepted": "The templates by which the school may write to the holder.",
     "account": "Stands for the platform account; signed with the challenge, in base64url.",
     "added": "People who are new.",
@@ -213,7 +298,7 @@ MEANINGS: dict[str, str] = {
         "`top-up-paid`, `top-up-returned`, `passage-allowed`, `passage-denied`, `card-lost`, "
         "`card-restored`, `limits-changed`, `charge-late`, `arrears-opened`, `arrears-settled`, "
         "`refund-requested`, `refund-succeeded`, `refund-returned`, `refund-paid-out`, "
-        "`cash-top-up`, `cash-top-up-reversed`, `balance-low`; more may come."
+        "`cash-top-up`, `cash-top-up-reversed`, `balance-low`, `surcharge-returned`; more may come."
     ),
     "EventsReply.items": "Oldest first; facts of the event stand beside the fixed members.",
     "MeReply.delegation_id": (
@@ -476,6 +561,64 @@ MEANINGS: dict[str, str] = {
 }
 
 EXAMPLES: dict[str, Any] = {
+    "approved_by": "zhao.min",
+    "approvers": ["card_centre", "finance", "logistics"],
+    "changes": {"charge.surcharge_permille": 80},
+    "charges": 312,
+    "choices": [],
+    "clause": "三(七)",
+    "closed_charges": 0,
+    "closed_fen": 0,
+    "explanation": "部分临时卡在校内食堂消费时，在消费额基础上加收的比例，四舍五入到分。",
+    "flags": False,
+    "is_public": True,
+    "key": "charge.surcharge_permille",
+    "least": 0,
+    "made_by": "li.na",
+    "meals": None,
+    "most": 500,
+    "permille": 80,
+    "present_document_number": "后勤〔2025〕12号",
+    "present_value": 100,
+    "preset": None,
+    "proposers": ["card_centre", "logistics"],
+    "return_charges": 118,
+    "return_fen": 1_416,
+    "returned_fen": 1_416,
+    "short_charges": 0,
+    "short_fen": 0,
+    "taken_fen": 12_480,
+    "touched": 41,
+    "touches": "paying_surcharge",
+    "PolicyReply.unit": "permille",
+    "value": 80,
+    "value_text": "8%",
+    "withdrawn_by": None,
+    "withdrawn_at": None,
+    "withdrawn_reason": None,
+    "PolicyReply.name": "搭伙费比例",
+    "PublicRuleReply.name": "搭伙费比例",
+    "PolicyReply.valid_until": None,
+    "PolicyRow.valid_until": None,
+    "PublicRuleReply.valid_until": None,
+    "ProposalReply.state": "approved",
+    "ReratingReply.reason": "系统故障期间按旧比例收取",
+    "ReratingFull.reason": "系统故障期间按旧比例收取",
+    "ReratingRequest.reason": "系统故障期间按旧比例收取",
+    "WithdrawalRequest.reason": "文号写错",
+    **{
+        f"{schema}.document_number": "后勤〔2026〕7号"
+        for schema in (
+            "PolicyRow",
+            "PolicyReply",
+            "PublicRuleReply",
+            "ProposalRequest",
+            "ProposalReply",
+            "ReratingRequest",
+            "ReratingReply",
+            "ReratingFull",
+        )
+    },
     "by": "holder_number",
     "cashier": "li.na",
     "closed_at": None,
@@ -773,6 +916,11 @@ WHOLE: dict[str, dict[str, Any]] = {
 }
 """Examples of schemas whose members do not all stand together."""
 FACTS: dict[str, dict[str, Any]] = {
+    "policies-disordered": {"key": "top_up.least_fen", "above": "top_up.most_fen"},
+    "policy-invalid": {"key": "charge.surcharge_permille", "fault": "range"},
+    "policy-moment-taken": {"key": "charge.surcharge_permille"},
+    "proposal-decided": {"state": "withdrawn"},
+    "rerating-changed": {"proposed_fen": 1_416, "present_fen": 1_400},
     "cash-reversed": {"reversal_id": "0199c1f0-7f3e-7d21-a5b6-c7d8e9f00112"},
     "count-does-not-add-up": {"counted_fen": 42_000, "sum_fen": 41_000},
     "difference-unexplained": {"difference_fen": -500, "expected_fen": 42_500},

@@ -1,4 +1,4 @@
-"""Runs migrations, then re-applies `functions.sql`, in one transaction."""
+"""Runs migrations, re-applies `functions.sql`, adds policies that are new, in one transaction."""
 
 import importlib
 import pkgutil
@@ -9,6 +9,7 @@ from sqlalchemy import create_engine, pool, text
 
 import backend
 from backend.db import Base
+from backend.policies.service import add_missing
 
 for feature in pkgutil.iter_modules(backend.__path__):
     if feature.ispkg:
@@ -35,4 +36,5 @@ with engine.begin() as connection:
     )
     context.run_migrations()
     connection.exec_driver_sql((HERE / "functions.sql").read_text().replace("%", "%%"))
+    add_missing(connection)
 engine.dispose()

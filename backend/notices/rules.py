@@ -50,6 +50,7 @@ WORDINGS: Final[dict[str, Wording]] = {
     "card-lost": Wording("已挂失", "挂失已生效", "pages/card/index"),
     "card-restored": Wording("已解挂", "已解除挂失", "pages/card/index"),
     "arrears-opened": Wording("待补缴", "脱机消费欠费，充值后自动补缴", "pages/topup/index"),
+    "surcharge-returned": Wording("已退回", "多收的搭伙费已退回"),
     "balance-low": Wording("余额不足", "余额不多了，请及时充值", "pages/topup/index"),
 }
 """Every kind of notice that may be sent as a message."""

@@ -52,6 +52,10 @@ class RoleNotAllowed(DomainError, code="role-not-allowed", kind=Kind.FORBIDDEN):
     """The operator's role does not cover this.  Fact: `roles`, which do."""
 
 
+class SecondPersonNeeded(DomainError, code="second-person-needed", kind=Kind.CONFLICT):
+    """Whoever made something does not approve it."""
+
+
 @dataclass(frozen=True, slots=True)
 class OperatorCaller:
     """Who calls with an operator's token."""

@@ -1,6 +1,13 @@
-"""The keys of all policies and the values that the system ships with."""
+"""The catalogue of all policies: shipped values, possible ones, and who decides.  Pure."""
 
+import hashlib
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
+
+from backend.operators.models import Role
 
 PRESETS: dict[str, dict[str, Any]] = {
     "standard": {
@@ -54,3 +61,201 @@ the balance after it as for every top-up, `cash.shift_most_fen` what may have co
 before it is counted, `cash.difference_fen` what a count may be off by before another person has to
 approve it.
 """
+
+
+class Unit(StrEnum):
+    """What a value counts, or that it is a choice."""
+
+    FEN = "fen"
+    PERMILLE = "permille"
+    TIMES = "times"
+    SECONDS = "seconds"
+    MINUTES = "minutes"
+    HOURS = "hours"
+    DAYS = "days"
+    SWITCH = "switch"
+    """true or false"""
+    ONE_OF = "one_of"
+    SOME_OF = "some_of"
+    """A list of different choices; none at all is possible."""
+
+
+class Touches(StrEnum):
+    """Whom a policy concerns, as far as that is cheap to count."""
+
+    HOLDERS = "holders"
+    PAYING_SURCHARGE = "paying_surcharge"
+    """Holders whose meals cost the surcharge (搭伙费)."""
+    TILLS = "tills"
+    TERMINALS = "terminals"
+
+
+CENTRE = frozenset({Role.CARD_CENTRE})
+MONEY = frozenset({Role.CARD_CENTRE, Role.FINANCE})
+MEALS = frozenset({Role.CARD_CENTRE, Role.LOGISTICS})
+MEALS_CHECK = frozenset({Role.CARD_CENTRE, Role.LOGISTICS, Role.FINANCE})
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRule:
+    """What one key may say and who says it.  Its names are in `http/words`, under `policies`."""
+
+    unit: Unit
+    least: int = 0
+    most: int = 0
+    choices: tuple[str, ...] = ()
+    clause: str | None = None
+    """The clause of the regulation that it carries out; None: the school's own."""
+    proposers: frozenset[Role] = CENTRE
+    approvers: frozenset[Role] = CENTRE
+    touches: Touches | None = None
+    public: bool = False
+    """Whether holders read it among the rules and fees (七 附则)."""
+
+
+def _fen(most: int, *, least: int = 0, **more: Any) -> PolicyRule:
+    return PolicyRule(Unit.FEN, least, most, proposers=MONEY, approvers=MONEY, **more)
+
+
+def _count(unit: Unit, least: int, most: int, **more: Any) -> PolicyRule:
+    return PolicyRule(unit, least, most, **more)
+
+
+HOLDERS, TILLS = Touches.HOLDERS, Touches.TILLS
+CATALOGUE: dict[str, PolicyRule] = {
+    "card.restore_channels": PolicyRule(
+        Unit.SOME_OF,
+        choices=("counter", "kiosk", "mini_program"),
+        clause="三(四)",
+        touches=HOLDERS,
+        public=True,
+    ),
+    "cash.difference_fen": _fen(100_000, clause="三(五)"),
+    "cash.least_fen": _fen(100_000, least=1, clause="三(五)", touches=HOLDERS, public=True),
+    "cash.most_fen": _fen(1_000_000, least=100, clause="三(五)", touches=HOLDERS, public=True),
+    "cash.shift_most_fen": _fen(100_000_000, least=10_000, clause="三(五)"),
+    "charge.per_charge_cap_fen": _fen(1_000_000, least=100, touches=HOLDERS, public=True),
+    "charge.per_day_cap_fen": _fen(10_000_000, least=100, touches=HOLDERS, public=True),
+    "charge.surcharge_permille": PolicyRule(
+        Unit.PERMILLE,
+        0,
+        500,
+        clause="三(七)",
+        proposers=MEALS,
+        approvers=MEALS_CHECK,
+        touches=Touches.PAYING_SURCHARGE,
+        public=True,
+    ),
+    "code.issues_per_minute": _count(Unit.TIMES, 2, 120, touches=HOLDERS),
+    "code.lifetime_seconds": _count(Unit.SECONDS, 20, 300, touches=HOLDERS),
+    "code.pay_default": PolicyRule(
+        Unit.ONE_OF, choices=("short", "signed"), clause="五(三)", touches=HOLDERS
+    ),
+    "code.refresh_seconds": _count(Unit.SECONDS, 5, 300, touches=HOLDERS),
+    "notice.charge_from_fen": _fen(1_000_000, touches=HOLDERS, public=True),
+    "notice.keep_days": _count(Unit.DAYS, 30, 3_650, touches=HOLDERS, public=True),
+    "notice.low_balance_fen": _fen(100_000, touches=HOLDERS, public=True),
+    "notice.stale_minutes": _count(Unit.MINUTES, 1, 1_440, touches=HOLDERS),
+    "offline.bundle_fresh_hours": _count(Unit.HOURS, 1, 168, touches=Touches.TERMINALS),
+    "offline.bundle_hours": _count(Unit.HOURS, 1, 336, touches=Touches.TERMINALS),
+    "offline.delegation_hours": _count(Unit.HOURS, 1, 168, touches=HOLDERS),
+    "offline.money": PolicyRule(
+        Unit.SWITCH, clause="六", proposers=MONEY, approvers=MONEY, touches=TILLS, public=True
+    ),
+    "offline.new_keys_a_day": _count(Unit.TIMES, 1, 20, touches=HOLDERS),
+    "offline.per_card_count": _count(Unit.TIMES, 1, 100, clause="六", touches=TILLS, public=True),
+    "offline.per_card_fen": _fen(100_000, clause="六", touches=TILLS, public=True),
+    "offline.per_sale_fen": _fen(100_000, clause="六", touches=TILLS, public=True),
+    "offline.per_terminal_fen": _fen(10_000_000, clause="六", touches=TILLS),
+    "offline.renew_hours": _count(Unit.HOURS, 1, 168, touches=HOLDERS),
+    "offline.total_fen": _fen(100_000_000, clause="六", touches=TILLS),
+    "refund.alipay_days": _count(Unit.DAYS, 0, 90, clause="三(十四)", public=True),
+    "refund.enabled": PolicyRule(
+        Unit.SWITCH,
+        clause="三(十四)",
+        proposers=MONEY,
+        approvers=MONEY,
+        touches=HOLDERS,
+        public=True,
+    ),
+    "refund.least_fen": _fen(100_000, least=1, touches=HOLDERS, public=True),
+    "refund.per_day": _count(Unit.TIMES, 1, 100, touches=HOLDERS, public=True),
+    "refund.wechat_days": _count(Unit.DAYS, 0, 365, clause="三(十四)", public=True),
+    "restore.step_up_minutes": _count(Unit.MINUTES, 1, 60, clause="三(四)", touches=HOLDERS),
+    "top_up.least_fen": _fen(100_000, least=1, clause="三(五)", touches=HOLDERS, public=True),
+    "top_up.most_fen": _fen(1_000_000, least=100, clause="三(五)", touches=HOLDERS, public=True),
+    "top_up.most_balance_fen": _fen(
+        10_000_000, least=100, clause="三(五)", touches=HOLDERS, public=True
+    ),
+    "top_up.valid_minutes": _count(Unit.MINUTES, 2, 1_440, touches=HOLDERS),
+    "top_up.unpaid_orders": _count(Unit.TIMES, 1, 100, touches=HOLDERS),
+}
+"""Every key.  Money in fen, rates in permille."""
+
+NOT_ABOVE = (
+    ("cash.least_fen", "cash.most_fen"),
+    ("charge.per_charge_cap_fen", "charge.per_day_cap_fen"),
+    ("code.refresh_seconds", "code.lifetime_seconds"),
+    ("offline.bundle_fresh_hours", "offline.bundle_hours"),
+    ("offline.per_sale_fen", "offline.per_card_fen"),
+    ("offline.renew_hours", "offline.delegation_hours"),
+    ("top_up.least_fen", "top_up.most_fen"),
+    ("top_up.most_fen", "top_up.most_balance_fen"),
+)
+"""The first of each pair is never above the second."""
+
+
+def fault_of(key: str, value: Any) -> str | None:
+    """Return what is wrong with a value: `key`, `type`, `range` or `choice`; None: nothing.
+
+    >>> fault_of("charge.surcharge_permille", 100), fault_of("charge.surcharge_permille", 501)
+    (None, 'range')
+    >>> fault_of("offline.money", 1), fault_of("card.restore_channels", ["kiosk", "kiosk"])
+    ('type', 'choice')
+    """
+    rule = CATALOGUE.get(key)
+    if rule is None:
+        return "key"
+    if rule.unit is Unit.SWITCH:
+        return None if isinstance(value, bool) else "type"
+    if rule.unit is Unit.ONE_OF:
+        return _choice(rule, [value] if isinstance(value, str) else None)
+    if rule.unit is Unit.SOME_OF:
+        return _choice(rule, value if isinstance(value, list) else None)
+    if not isinstance(value, int) or isinstance(value, bool):
+        return "type"
+    return None if rule.least <= value <= rule.most else "range"
+
+
+def _choice(rule: PolicyRule, said: list[Any] | None) -> str | None:
+    if said is None or not all(isinstance(one, str) for one in said):
+        return "type"
+    return None if len({*said} & {*rule.choices}) == len(said) else "choice"
+
+
+def disordered(values: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the first pair of keys of which the lower bound is above the upper one, or None.
+
+    >>> disordered({"top_up.least_fen": 200, "top_up.most_fen": 100})
+    ('top_up.least_fen', 'top_up.most_fen')
+    """
+    for low, high in NOT_ABOVE:
+        if low in values and high in values and values[low] > values[high]:
+            return low, high
+    return None
+
+
+def proposers(keys: Collection[str]) -> frozenset[Role]:
+    """Return the roles that may propose changes to all of some known keys."""
+    return frozenset.intersection(*(CATALOGUE[key].proposers for key in keys))
+
+
+def approvers(keys: Collection[str]) -> frozenset[Role]:
+    """Return the roles that may approve changes to all of some known keys."""
+    return frozenset.intersection(*(CATALOGUE[key].approvers for key in keys))
+
+
+def payload_hash(content: Mapping[str, Any]) -> bytes:
+    """Return what tells whether a proposal still says what it said when it was made."""
+    text = json.dumps(content, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).digest()

@@ -12,7 +12,7 @@ from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
 from backend.operation_log import service as operation_log
-from backend.operators.service import OperatorCaller
+from backend.operators.service import OperatorCaller, SecondPersonNeeded
 from backend.refunds import service
 from backend.refunds.models import ChannelRefund, Payout
 from backend.refunds.rules import TRANSITIONS, RefundEvent
@@ -24,10 +24,6 @@ class PayoutNotPossible(DomainError, code="payout-not-possible", kind=Kind.CONFL
 
 class PayoutWaits(DomainError, code="payout-waits", kind=Kind.CONFLICT):
     """Another payout of this refund waits for the second person, or was made."""
-
-
-class SecondPersonNeeded(DomainError, code="second-person-needed", kind=Kind.CONFLICT):
-    """Whoever made a payout does not decide on it."""
 
 
 class PayoutDecided(DomainError, code="payout-decided", kind=Kind.CONFLICT):

@@ -20,7 +20,7 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.refusals import logged
 from backend.operation_log.service import LogFilter
 from backend.operators import service as operators
-from backend.operators.service import OperatorCaller, RoleNotAllowed
+from backend.operators.service import OperatorCaller, RoleNotAllowed, SecondPersonNeeded
 from backend.refunds import handling, payouts
 from backend.refunds.handling import (
     MAY_ACT,
@@ -35,7 +35,6 @@ from backend.refunds.payouts import (
     PayoutDecided,
     PayoutNotPossible,
     PayoutWaits,
-    SecondPersonNeeded,
 )
 from backend.refunds.schemas import (
     PayoutDecisionRequest,

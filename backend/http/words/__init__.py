@@ -32,7 +32,7 @@ def dictionary(language: str) -> dict[str, Any]:
     """Return one language's dictionary.
 
     `problems` are what answers refuse with, `reasons` what stands in decisions alone, `displays`
-    what terminals show.
+    what terminals show; `policies` are the names of rules and what they say, `units` their values.
     """
     text = resources.files(__name__).joinpath(f"{language}.json").read_text("utf-8")
     return dict(json.loads(text))
@@ -69,6 +69,27 @@ def said(name: str, code: str, facts: dict[str, Any]) -> Words:
         known["problems"].get(code) or known["reasons"].get(code) or known["problems"]["other"]
     )
     return Words(title, fill(detail, facts))
+
+
+def policy(key: str, name: str) -> Words:
+    """Return the name of a policy and what it says, in the language of this name."""
+    return Words(*dictionary(name)["policies"].get(key, (key, "")))
+
+
+def policy_value(unit: str, value: Any, name: str) -> str:
+    """Return the value of a policy as people read it, in the language of this name.
+
+    >>> policy_value("fen", 850, "en"), policy_value("permille", 105, "en")
+    ('¥8.50', '10.5%')
+    """
+    known = dictionary(name)["units"]
+    if isinstance(value, bool):
+        return str(known["on" if value else "off"])
+    if isinstance(value, str | list):
+        chosen = [value] if isinstance(value, str) else value
+        return ("、" if name == "zh-CN" else ", ").join(known[one] for one in chosen or ["none"])
+    facts = {"value": value, "value_fen": value, "percent": f"{value / 10:g}"}
+    return fill(known[unit], facts)
 
 
 def display(key: str, **facts: Any) -> dict[str, str]:

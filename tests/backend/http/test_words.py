@@ -32,9 +32,9 @@ def subclasses(error: type[CodeError]) -> set[type[CodeError]]:
 
 
 class TestDictionaries:
-    @pytest.mark.parametrize("part", [*PARTS, "faults"])
+    @pytest.mark.parametrize("part", [*PARTS, "faults", "policies", "units", "pages"])
     def test_have_the_same_keys(self, part: str) -> None:
-        assert CHINESE.keys() == ENGLISH.keys() == {*PARTS, "faults"}
+        assert CHINESE.keys() == ENGLISH.keys() == {*PARTS, "faults", "policies", "units", "pages"}
         assert CHINESE[part].keys() == ENGLISH[part].keys()
 
     @pytest.mark.parametrize("part", PARTS)

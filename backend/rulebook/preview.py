@@ -1,0 +1,79 @@
+"""What a change of policies would do (预览): beside what holds then, and to how many."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from backend.charges import rerating
+from backend.charges.rerating import MealSums
+from backend.clock import business_date
+from backend.holders.models import Holder
+from backend.policies import service
+from backend.policies.models import Policy
+from backend.policies.rules import CATALOGUE, Touches
+from backend.terminals.models import Terminal, TerminalKind
+
+ONE_DAY = timedelta(days=1)
+SURCHARGE = "charge.surcharge_permille"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """One key that would change."""
+
+    key: str
+    value: Any
+    present: Policy | None
+    """What would hold at that moment otherwise."""
+    next_change_at: datetime | None
+    """Until when it would hold: something later is decided already."""
+    touches: Touches | None
+    touched: int | None
+    """How many of those."""
+    meals: MealSums | None
+    """Of the surcharge: yesterday's meals, as they were and as they would have been."""
+
+
+def preview(
+    session: Session, changes: Mapping[str, Any], *, at: datetime, now: datetime
+) -> list[Difference]:
+    """Return what changes would do that `resolve` has let pass."""
+    return [_difference(session, key, changes[key], at=at, now=now) for key in sorted(changes)]
+
+
+def _difference(
+    session: Session, key: str, value: Any, *, at: datetime, now: datetime
+) -> Difference:
+    touches, meals = CATALOGUE[key].touches, None
+    if key == SURCHARGE:
+        day = business_date(now) - ONE_DAY
+        meals = rerating.sums_at_rate(session, day=day, permille=value)
+    return Difference(
+        key=key,
+        value=value,
+        present=service.row_at(session, key=key, at=at),
+        next_change_at=session.scalar(
+            select(func.min(Policy.valid_from)).where(Policy.key == key, Policy.valid_from > at)
+        ),
+        touches=touches,
+        touched=None if touches is None else _count(session, touches, now=now),
+        meals=meals,
+    )
+
+
+def _count(session: Session, touches: Touches, *, now: datetime) -> int:
+    if touches in (Touches.HOLDERS, Touches.PAYING_SURCHARGE):
+        query = select(func.count(Holder.id)).where(Holder.valid_until >= business_date(now))
+        if touches is Touches.PAYING_SURCHARGE:
+            query = query.where(Holder.pays_surcharge)
+    else:
+        query = select(func.count(Terminal.id)).where(
+            Terminal.enrolled_at.is_not(None), Terminal.revoked_at.is_(None)
+        )
+        if touches is Touches.TILLS:
+            query = query.where(Terminal.kind == TerminalKind.TILL)
+    return session.scalar(query) or 0

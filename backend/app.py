@@ -11,6 +11,7 @@ from redis.retry import Retry
 
 from backend import db, stage
 from backend.bundles import routes as bundles
+from backend.cards import counter_routes as counter
 from backend.cards import delegation_routes as delegations
 from backend.cards import routes as cards
 from backend.cases import routes as cases
@@ -59,6 +60,7 @@ BLUEPRINTS = (
     (holders.own_session, API),
     (cards.blueprint, API),
     (delegations.blueprint, API),
+    (counter.own, API),
     (holders.blueprint, API),
     (inbox.blueprint, API),
     (topups.blueprint, API),
@@ -73,6 +75,8 @@ BLUEPRINTS = (
     (operators.public, API),
     (operators.blueprint, API),
     (cards.staff, API),
+    (counter.cards, API),
+    (counter.found_cards, API),
     (terminals.staff, API),
     (gate_access.gates, API),
     (gate_access.declared, API),

@@ -224,8 +224,7 @@ def unbind(session: Session, *, caller: HolderCaller, now: datetime) -> None:
         .with_for_update()
     ).one_or_none()
     if binding is not None:
-        binding.state, binding.ended_at = BindingState.ENDED, now
-        messages.forget_account(session, holder_id=binding.holder_id)
+        _end(session, binding, now=now)
         _void_virtual_card(session, holder_id=binding.holder_id, caller=caller, now=now)
         operation_log.record(
             session,
@@ -236,6 +235,22 @@ def unbind(session: Session, *, caller: HolderCaller, now: datetime) -> None:
             now=now,
         )
     end_sessions(session, account_index=caller.account_index, now=now)
+
+
+def _end(session: Session, binding: Binding, *, now: datetime) -> None:
+    binding.state, binding.ended_at = BindingState.ENDED, now
+    messages.forget_account(session, holder_id=binding.holder_id)
+
+
+def end_at_counter(session: Session, *, holder_id: UUID, now: datetime) -> None:
+    """End a holder's binding and its sessions: the counter voids the virtual card."""
+    for binding in session.scalars(
+        select(Binding)
+        .where(Binding.holder_id == holder_id, Binding.state != BindingState.ENDED)
+        .with_for_update()
+    ).all():
+        _end(session, binding, now=now)
+        end_sessions(session, account_index=binding.account_index, now=now)
 
 
 def _refuse_while_lost(session: Session, *, holder_id: UUID) -> None:

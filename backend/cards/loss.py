@@ -7,10 +7,19 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
-from backend.cards.models import Card, CardKind, CardState, LossReport, Restoration
+from backend.cards.models import (
+    Card,
+    CardKind,
+    CardState,
+    LossReport,
+    Replacement,
+    ReplacementRequest,
+    ReplacementState,
+    Restoration,
+)
 from backend.cards.rules import CardEvent
 from backend.cards.service import change_state, find_card
 from backend.errors import DomainError, IdReused, Kind, NotFound
@@ -37,6 +46,10 @@ class NothingToRestore(DomainError, code="nothing-to-restore", kind=Kind.CONFLIC
     """No card of the holder is reported lost, or the lost one was replaced."""
 
 
+class Replaced(DomainError, code="replaced", kind=Kind.CONFLICT):
+    """Another card took this one's place (补卡): it is void for ever."""
+
+
 class ChannelNotAllowed(DomainError, code="channel-not-allowed", kind=Kind.FORBIDDEN):
     """The regulation in force does not allow this here.  Fact: `channels`, where it does."""
 
@@ -54,6 +67,7 @@ def report_lost(
     stop_virtual_card: bool,
     actor: Actor,
     now: datetime,
+    **facts: Any,
 ) -> LossReport:
     """Stop the physical card or the phone, at once and everywhere.
 
@@ -62,7 +76,8 @@ def report_lost(
     expired virtual card stays so, and the sessions end all the same).  A second report of what is
     lost already gets the first one's answer, for ever: sent again after a restoration, it stops
     nothing.  Locks the holder, then the cards, and with them the purse: when this commits, no
-    charge of an earlier code can.
+    charge of an earlier code can.  `facts` go into the operation log, as documents that were
+    checked.
 
     Raises:
         NotFound: somebody else made a report under this id.
@@ -70,7 +85,7 @@ def report_lost(
         NothingToReport: the holder has no such card.
         TransitionNotPossible: the physical card is frozen, expired or closed: stopped already.
     """
-    _lock_holder(session, holder_id)
+    lock_holder(session, holder_id)
     earlier = session.get(LossReport, report_id)
     if earlier is not None:
         if earlier.holder_id != holder_id:
@@ -88,7 +103,7 @@ def report_lost(
         _end_phone(session, holder_id=holder_id, now=now)
         cards = [card for card in cards if card and card.state not in STOPPED_OTHERWISE]
     news = [
-        change_state(session, card=card, event=CardEvent.REPORT_LOST, actor=actor, now=now)
+        change_state(session, card=card, event=CardEvent.REPORT_LOST, actor=actor, now=now, **facts)
         for card in cards
         if card is not None
     ]
@@ -139,8 +154,8 @@ def _newest_report(session: Session, holder_id: UUID, credential: str) -> LossRe
     ).one_or_none()
 
 
-def _lock_holder(session: Session, holder_id: UUID) -> None:
-    """Let one report or restoration of a holder happen at a time.
+def lock_holder(session: Session, holder_id: UUID) -> None:
+    """Let one report, restoration or operation of the counter happen to a holder at a time.
 
     The weaker lock lets charges through, which lock the purse first and then refer to the holder.
     """
@@ -195,16 +210,19 @@ def may_restore(
 
 
 def find_restoration(
-    session: Session, *, restoration_id: UUID, holder_id: UUID
+    session: Session, *, restoration_id: UUID, holder_id: UUID, by: str
 ) -> Restoration | None:
     """Return what was restored under this id, or None: a retry gets it whatever holds by then.
 
+    `by` is the actor's name: a kiosk has restored for many, and its ids are its own.
+
     Raises:
         NotFound: somebody else's restoration has this id.
+        IdReused: the same caller restored another holder's cards under it.
     """
     earlier = session.get(Restoration, restoration_id)
     if earlier is not None and earlier.holder_id != holder_id:
-        raise NotFound
+        raise IdReused if earlier.restored_by == by else NotFound
     return earlier
 
 
@@ -224,10 +242,14 @@ def restore(
 
     Raises:
         NotFound: somebody else's restoration has this id.
+        IdReused: the same caller restored another holder's cards under it.
         NothingToRestore: no card is lost, or it was replaced.
     """
-    _lock_holder(session, holder_id)
-    if earlier := find_restoration(session, restoration_id=restoration_id, holder_id=holder_id):
+    lock_holder(session, holder_id)
+    earlier = find_restoration(
+        session, restoration_id=restoration_id, holder_id=holder_id, by=actor.name
+    )
+    if earlier is not None:
         return earlier
     lost = session.scalars(
         select(Card)
@@ -251,11 +273,32 @@ def restore(
         holder_id=holder_id,
         restored=[f"{card.kind.value}_card" for card in lost],
         policy_ids=[str(id_) for id_ in policy_ids],
+        restored_by=actor.name,
         restored_at=now,
     )
     session.add(restoration)
+    if any(card.kind is CardKind.PHYSICAL for card in lost):
+        drop_request(session, holder_id=holder_id, now=now)
     notices.tell(session, holder_id=holder_id, kind="card-restored", now=now)
     return restoration
+
+
+def drop_request(session: Session, *, holder_id: UUID, now: datetime) -> None:
+    """Cancel what a holder asked for in a lost card's place: the card is back (补卡申请取消)."""
+    session.execute(
+        update(ReplacementRequest)
+        .where(
+            ReplacementRequest.holder_id == holder_id,
+            ReplacementRequest.state == ReplacementState.REQUESTED,
+        )
+        .values(state=ReplacementState.CANCELLED, ended_at=now)
+    )
+
+
+def is_replaced(session: Session, *, card_id: UUID) -> bool:
+    """Say whether another card took this one's place."""
+    found = select(Replacement.id).where(Replacement.old_card_id == card_id)
+    return session.scalars(found).first() is not None
 
 
 def holder_by_card_number(session: Session, *, number: str) -> UUID:
@@ -263,10 +306,11 @@ def holder_by_card_number(session: Session, *, number: str) -> UUID:
 
     Raises:
         NotFound: there is no such card in use.
+        Replaced: there was one, and another took its place.
     """
-    found = session.scalars(
-        select(Card.holder_id).where(Card.number == number, Card.state != CardState.VOID)
-    ).one_or_none()
-    if found is None:
+    card = session.scalars(select(Card).where(Card.number == number)).one_or_none()
+    if card is None:
         raise NotFound
-    return found
+    if card.state is CardState.VOID:
+        raise Replaced if is_replaced(session, card_id=card.id) else NotFound
+    return card.holder_id

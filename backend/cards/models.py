@@ -19,6 +19,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.db import Base
+from backend.money import Fen
 
 
 class CardKind(StrEnum):
@@ -193,4 +194,138 @@ class Restoration(Base):
     holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
     restored: Mapped[list[Any]]
     policy_ids: Mapped[list[Any]]
+    restored_by: Mapped[str | None]
+    """Who asked, as the operation log names them; None where that was not kept yet."""
     restored_at: Mapped[datetime]
+
+
+class CounterOperation(Base):
+    """What the card centre did to one card (柜台卡务), with the answer that every retry gets.
+
+    Append-only.  The operation log holds the same as a row of its own; this is what makes an id
+    good for one operation.
+    """
+
+    __tablename__ = "counter_operations"
+    __table_args__ = (Index(None, "card_id", "made_at"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    card_id: Mapped[UUID] = mapped_column(ForeignKey("cards.id"))
+    holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
+    operator_id: Mapped[UUID] = mapped_column(ForeignKey("operators.id"))
+    event: Mapped[str]
+    content: Mapped[dict[str, Any]]
+    """What was asked for; a retry asks for the same."""
+    before: Mapped[str]
+    after: Mapped[str]
+    made_at: Mapped[datetime]
+
+
+class ReplacementState(StrEnum):
+    """How far a holder's request for a new card has come."""
+
+    REQUESTED = "requested"
+    """待领取: to be picked up at the counter with the document"""
+    CANCELLED = "cancelled"
+    """已取消"""
+    REPLACED = "replaced"
+    """已补卡"""
+
+
+class ReplacementRequest(Base):
+    """A holder asks for a new physical card (补卡申请), and is told the fee.
+
+    Nothing is taken before the counter hands the card out.  One at a time for each holder.
+    """
+
+    __tablename__ = "replacement_requests"
+    __table_args__ = (
+        Index(
+            "uq_replacement_requests_open",
+            "holder_id",
+            unique=True,
+            postgresql_where=text("state = 'requested'"),
+        ),
+        Index(None, "card_id"),
+        CheckConstraint("fee_fen >= 0", name="fee_not_negative"),
+        CheckConstraint("(state = 'requested') = (ended_at IS NULL)", name="ended_when"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
+    card_id: Mapped[UUID] = mapped_column(ForeignKey("cards.id"))
+    """The card that is lost or damaged."""
+    cause: Mapped[str]
+    fee_fen: Mapped[Fen]
+    """As it was quoted."""
+    policy_ids: Mapped[list[Any]]
+    state: Mapped[ReplacementState]
+    requested_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class Replacement(Base):
+    """A physical card that took another one's place (补卡).  Append-only.
+
+    The old card is void for ever, and is replaced once: the database refuses a second time.
+    """
+
+    __tablename__ = "replacements"
+    __table_args__ = (
+        CheckConstraint("fee_fen >= 0", name="fee_not_negative"),
+        CheckConstraint(
+            "cause <> 'quality' OR (fee_fen = 0 AND reason IS NOT NULL AND evidence IS NOT NULL)",
+            name="quality_is_free_and_shown",
+        ),
+        CheckConstraint("old_card_id <> new_card_id", name="another_card"),
+        Index(None, "holder_id", "replaced_at"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
+    old_card_id: Mapped[UUID] = mapped_column(ForeignKey("cards.id"), unique=True)
+    new_card_id: Mapped[UUID] = mapped_column(ForeignKey("cards.id"), unique=True)
+    request_id: Mapped[UUID | None] = mapped_column(ForeignKey("replacement_requests.id"))
+    operator_id: Mapped[UUID] = mapped_column(ForeignKey("operators.id"))
+    """Who checked the document, and for a quality replacement the fault."""
+    cause: Mapped[str]
+    """`lost`, `damaged`, or `quality` (质量换卡)."""
+    reason: Mapped[str | None]
+    evidence: Mapped[str | None]
+    """What shows the fault: where the photograph or the returned card is kept."""
+    content: Mapped[dict[str, Any]]
+    """What was asked for; a retry asks for the same."""
+    fee_fen: Mapped[Fen]
+    balance_fen: Mapped[Fen]
+    """Of the main purse, right after."""
+    policy_ids: Mapped[list[Any]]
+    replaced_at: Mapped[datetime]
+
+
+class FoundCard(Base):
+    """A physical card that somebody found (拾卡).
+
+    The finder gives the number and never learns whose it is, nor whether there is such a card.
+
+    Source: regulation 三(四), 四(二).
+    """
+
+    __tablename__ = "found_cards"
+    __table_args__ = (
+        Index(None, "card_id"),
+        Index(None, "found_at"),
+        CheckConstraint("(handed_back_at IS NULL) = (hand_back_id IS NULL)", name="handed_back"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[str]
+    """As it was read off the card."""
+    place: Mapped[str]
+    card_id: Mapped[UUID | None] = mapped_column(ForeignKey("cards.id"))
+    """None where no card has this number."""
+    found_by: Mapped[str]
+    """Who recorded it, as the operation log names them."""
+    found_at: Mapped[datetime]
+    hand_back_id: Mapped[UUID | None] = mapped_column(unique=True)
+    handed_back_by: Mapped[UUID | None] = mapped_column(ForeignKey("operators.id"))
+    handed_back_at: Mapped[datetime | None]

@@ -10,17 +10,19 @@ from flask import request as http_request
 from flask_smorest import Blueprint
 
 from backend import clock
-from backend.cards import binding, codes, delegations, loss, service
+from backend.cards import binding, codes, delegations, found, loss, service
 from backend.cards.binding import (
     AlreadyBound,
     PaymentIdentityMismatch,
     PaymentIdentityUnavailable,
     RestoreFirst,
 )
+from backend.cards.counter_schemas import FoundCardReply, KioskFoundCardRequest
 from backend.cards.loss import (
     ChannelNotAllowed,
     NothingToReport,
     NothingToRestore,
+    Replaced,
     StepUpRequired,
 )
 from backend.cards.models import LossReport, Restoration
@@ -70,6 +72,8 @@ from qr.image import draw_png, draw_svg
 
 KIOSK_TRIES_A_DAY = 5
 """Per person named at a kiosk: nobody finds out a document number there."""
+KIOSK_FINDS_A_DAY = 50
+"""Per kiosk: nobody stops cards by trying numbers there."""
 SCOPES = {"pay": Scope.PAY, "gate": Scope.GATE}
 
 blueprint = guard(
@@ -346,7 +350,10 @@ def restore(request: dict[str, Any], restoration_id: UUID) -> Any:
     policy_ids: list[UUID] = []
     with transaction() as session:
         earlier = loss.find_restoration(
-            session, restoration_id=restoration_id, holder_id=who.holder_id
+            session,
+            restoration_id=restoration_id,
+            holder_id=who.holder_id,
+            by=who.actor.name,
         )
         if earlier is None:
             policy_ids = loss.may_restore(
@@ -401,6 +408,7 @@ def _reused_if(earlier: Restoration | None) -> Iterator[None]:
     Unauthenticated,
     TerminalNotAllowed,
     NotFound,
+    Replaced,
     IdentityNotMatched,
     IdReused,
     NothingToReport,
@@ -455,6 +463,7 @@ def _holder_at_kiosk(session: Any, request: dict[str, Any]) -> UUID:
     Unauthenticated,
     TerminalNotAllowed,
     NotFound,
+    Replaced,
     IdReused,
     IdentityNotMatched,
     ChannelNotAllowed,
@@ -472,7 +481,12 @@ def restore_at_kiosk(request: dict[str, Any], restoration_id: UUID) -> Any:
     policy_ids: list[UUID] = []
     with transaction() as session:
         holder_id = _about(loss.holder_by_card_number(session, number=request["card_number"]))
-        earlier = loss.find_restoration(session, restoration_id=restoration_id, holder_id=holder_id)
+        earlier = loss.find_restoration(
+            session,
+            restoration_id=restoration_id,
+            holder_id=holder_id,
+            by=who.actor.name,
+        )
         if earlier is None:
             policy_ids = loss.may_restore(session, channel="kiosk", logged_in_at=None, now=now)
         number = holder_of(session, holder_id=holder_id).holder_number
@@ -506,6 +520,29 @@ def restore_at_kiosk(request: dict[str, Any], restoration_id: UUID) -> Any:
             sealer=sealer,
         )
     return done, 201 if done.restored_at == now else 200
+
+
+@kiosk.route("/found-cards/<uuid:found_id>", methods=["PUT"])
+@kiosk.arguments(KioskFoundCardRequest)
+@raises(kiosk, Unauthenticated, TerminalNotAllowed, NotFound, IdReused, TooManyRequests)
+@kiosk.alt_response(201, schema=FoundCardReply, description="Recorded now.")
+@kiosk.response(200, FoundCardReply)
+@logged("card.found", subject="found_id")
+def record_found_card_at_kiosk(request: dict[str, Any], found_id: UUID) -> Any:
+    """Record a found card (拾卡) that somebody brings to a kiosk.  Nothing tells whose it is."""
+    who: TerminalCaller = caller()
+    who.must_be(TerminalKind.KIOSK)
+    parts().rates.count(f"kiosk-found:{who.terminal_id}", most=KIOSK_FINDS_A_DAY, seconds=86_400)
+    with transaction() as session:
+        recorded, first = found.record(
+            session,
+            found_id=found_id,
+            number=request["number"],
+            place=who.place,
+            actor=who.actor,
+            now=clock.now(),
+        )
+    return recorded, 201 if first else 200
 
 
 staff = guard(

@@ -1,9 +1,12 @@
 """The life of a card as a table.  Pure."""
 
+from collections.abc import Collection
 from enum import StrEnum
 
 from backend.cards.models import CardState as S
 from backend.errors import DomainError, Kind
+from backend.holders.models import Category
+from backend.money import Fen
 
 
 class CardEvent(StrEnum):
@@ -84,3 +87,92 @@ def next_state(state: S, event: E) -> S:
         return TRANSITIONS[state, event]
     except KeyError:
         raise TransitionNotPossible(state=state.value, event=event.value) from None
+
+
+COUNTER_EVENTS = (
+    E.ACTIVATE,
+    E.REPORT_LOST,
+    E.RESTORE,
+    E.FREEZE,
+    E.UNFREEZE,
+    E.EXTEND,
+    E.VOID,
+)
+"""What the card centre's staff lets happen to one card.  A day that ends expires cards; closing an
+account is its own operation."""
+
+ID_DOCUMENT = "id_document"
+QUESTIONS = "hotline_questions"
+DOCUMENTS = (ID_DOCUMENT, QUESTIONS, "unit_letter", "old_card")
+"""What was looked at: an ID document, the answers of somebody who called, a letter of the unit, the
+old card.  Kinds only, never numbers."""
+
+CHECKED: dict[tuple[E, str], str] = {
+    (E.ACTIVATE, "counter"): ID_DOCUMENT,
+    (E.REPORT_LOST, "counter"): ID_DOCUMENT,
+    (E.REPORT_LOST, "hotline"): QUESTIONS,
+    (E.RESTORE, "counter"): ID_DOCUMENT,
+}
+"""What has to be checked before an event, by where it was asked for."""
+
+BY_PHONE = (E.REPORT_LOST,)
+"""What may be asked for by hotline: stopping needs less proof than starting, always."""
+
+
+class DocumentsMissing(DomainError, code="documents-missing", kind=Kind.CONFLICT):
+    """Something has to be checked first.  Fact: `needs`, the kind of document."""
+
+
+def check_documents(event: E, channel: str, documents: Collection[str]) -> None:
+    """Refuse an event that was asked for without the proof it needs.
+
+    >>> check_documents(E.FREEZE, "counter", [])
+
+    Raises:
+        DocumentsMissing: see `CHECKED`.
+    """
+    needs = CHECKED.get((event, channel))
+    if needs is not None and needs not in documents:
+        raise DocumentsMissing(needs=needs)
+
+
+def counter_events(state: S) -> list[E]:
+    """Return what the counter can let happen to a card in this state.
+
+    >>> [event.value for event in counter_events(S.EXPIRED)]
+    ['extend', 'void']
+    """
+    return [event for event in COUNTER_EVENTS if (state, event) in TRANSITIONS]
+
+
+REPLACED_IN: dict[str, tuple[S, ...]] = {
+    "lost": (S.LOST,),
+    "damaged": (S.ACTIVE, S.LOST, S.VOID),
+    "quality": (S.ACTIVE, S.LOST, S.VOID),
+}
+"""Why a physical card is replaced (补卡), and in which states.  A card that the counter voided as
+damaged may be replaced later, once."""
+
+
+def fee_key(category: Category) -> str:
+    """Return the policy that says what a new card costs a kind of holder.
+
+    >>> fee_key(Category.NEW_STUDENT), fee_key(Category.TEMPORARY_RETIRED)
+    ('card.replacement_fee_fen', 'card.replacement_fee_temporary_fen')
+    """
+    if category.value.startswith("temporary_"):
+        return "card.replacement_fee_temporary_fen"
+    return "card.replacement_fee_fen"
+
+
+def short_by(*, fee_fen: Fen, balance_fen: Fen, arrears_fen: Fen) -> Fen:
+    """Return how much is missing for a fee once arrears are paid; zero where nothing is.
+
+    >>> short_by(fee_fen=Fen(2000), balance_fen=Fen(1999), arrears_fen=Fen(0))
+    1
+    >>> short_by(fee_fen=Fen(2000), balance_fen=Fen(2500), arrears_fen=Fen(600))
+    100
+    >>> short_by(fee_fen=Fen(0), balance_fen=Fen(0), arrears_fen=Fen(600))
+    0
+    """
+    return Fen(max(0, fee_fen - max(0, balance_fen - arrears_fen)))

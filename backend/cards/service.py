@@ -67,7 +67,7 @@ def open_account(session: Session, holder_id: UUID, *, actor: Actor, now: dateti
         kind=CardKind.PHYSICAL,
         state=CardState.ACTIVE,
         alias=None,
-        number="".join(secrets.choice("0123456789") for _ in range(CARD_NUMBER_DIGITS)),
+        number=draw_number(),
         created_at=now,
     )
     session.add(card)
@@ -81,6 +81,11 @@ def open_account(session: Session, holder_id: UUID, *, actor: Actor, now: dateti
         now=now,
         after=card.state.value,
     )
+
+
+def draw_number() -> str:
+    """Return a number for a physical card."""
+    return "".join(secrets.choice("0123456789") for _ in range(CARD_NUMBER_DIGITS))
 
 
 def find_card(session: Session, *, holder_id: UUID, kind: CardKind) -> Card | None:

@@ -8,6 +8,7 @@ from flask import abort, g, request
 from werkzeug.wrappers import Response
 
 from backend import clock
+from backend.cards import counter
 from backend.cash_desk import shifts
 from backend.db import transaction
 from backend.gates.access import MAY_LOOK
@@ -28,6 +29,8 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "overview": (Role.CARD_CENTRE, Role.FINANCE, Role.LOGISTICS, Role.AUDITOR),
     "search": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "holders": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
+    "cards": counter.MAY_ACT,
+    "found-cards": (Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR),
     "top-ups": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "refunds": REFUNDS_MAY_LOOK,
     "cash-desk": shifts.MAY_LOOK,

@@ -13,7 +13,9 @@ from backend.clock import SHANGHAI
 from backend.console import (
     access,
     bills,
+    cards,
     cash_desk,
+    found_cards,
     gates,
     holders,
     language,
@@ -43,6 +45,7 @@ LANGUAGE_AGE_SECONDS = 365 * 24 * 3600
 ROOMS = (
     "overview",
     "search",
+    "found-cards",
     "top-ups",
     "refunds",
     "cash-desk",
@@ -67,6 +70,8 @@ for page in (
     overview,
     search,
     holders,
+    cards,
+    found_cards,
     top_ups,
     refunds,
     cash_desk,

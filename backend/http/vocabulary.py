@@ -298,7 +298,9 @@ MEANINGS: dict[str, str] = {
         "`top-up-paid`, `top-up-returned`, `passage-allowed`, `passage-denied`, `card-lost`, "
         "`card-restored`, `limits-changed`, `charge-late`, `arrears-opened`, `arrears-settled`, "
         "`refund-requested`, `refund-succeeded`, `refund-returned`, `refund-paid-out`, "
-        "`cash-top-up`, `cash-top-up-reversed`, `balance-low`, `surcharge-returned`; more may come."
+        "`cash-top-up`, `cash-top-up-reversed`, `balance-low`, `surcharge-returned`, "
+        "`card-activated`, `card-frozen`, `card-unfrozen`, `card-extended`, `card-voided`, "
+        "`card-found`, `card-replaced`, `replacement-requested`; more may come."
     ),
     "EventsReply.items": "Oldest first; facts of the event stand beside the fixed members.",
     "MeReply.delegation_id": (
@@ -558,6 +560,60 @@ MEANINGS: dict[str, str] = {
     "DifferenceReply.entry_id": "The entry at fault; null where it is the seal.",
     "DifferenceReply.fault": "How the log differs from what was sealed.",
     "DifferenceReply.seal": "The number of the seal.",
+    "approval_number": "Of the paper that allows it (文号).",
+    "card_id": "Which card.",
+    "card_state": "How the card stands; null where no card has the number.",
+    "cards": "Every card that the holder has or had, newest first.",
+    "cause": "Why a new card is needed: lost, damaged, or badly made (质量换卡).",
+    "documents": "Kinds of documents that were checked, never their numbers.",
+    "evidence": "Where what shows the fault is kept; needed for a badly made card.",
+    "found_at": "When it was recorded.",
+    "found_id": "Made by whoever records it.",
+    "hand_back_id": "Made by the counter before it first asks.",
+    "handed_back_at": "When its holder got it back; null while it is kept.",
+    "new_card_id": "The card that is in use now.",
+    "new_number": "Printed on the new card; null draws one.",
+    "number": "As it was read off the card.",
+    "old_card_id": "The card that is void.",
+    "operation_id": "Made by the counter before it first asks.",
+    "policy_ids": "The rows of the rules (规定) that decided the fee.",
+    "possible": "What the counter can let happen to it now.",
+    "quote": "What a new card costs, and whether the purse can pay it.",
+    "quoted_fee_fen": "The fee that the holder was told, in whole fen; it is never exceeded.",
+    "replaced_at": "When the new card took its place.",
+    "replacement_id": "Made by the counter before it first asks.",
+    "request": "What the holder asked for and has not got; null: nothing.",
+    "request_id": "The holder's request; null where there was none.",
+    "QuoteReply.short_fen": "What is missing for it once arrears are paid, in whole fen.",
+    "CardOperationReply.after": "How the card stood right after.",
+    "CardOperationReply.before": "How the card stood.",
+    "CardOperationReply.event": "What happened to it.",
+    "CardOperationRequest.card_number": "As it was read off a physical card that is restored.",
+    "CardOperationRequest.channel": "Whether the holder is here or called.",
+    "CardOperationRequest.event": "What is to happen to it.",
+    "CardOperationRequest.reason": "Why; it is kept.",
+    "CardOperationRequest.stop_virtual_card": (
+        "With the loss of a physical card: whether the virtual card (虚拟卡) stops too."
+    ),
+    "CardOperationRequest.valid_until": "With an extension (延期): the new last day.",
+    "CounterCard.number_masked": "Of a physical card; null for a virtual one.",
+    "CounterCard.state": "How the card stands.",
+    "FoundCardItem.card_id": "Which card it is; null where no card has the number.",
+    "FoundCardItem.holder_id": "Whose it is; null where no card has the number.",
+    "FoundCardItem.place": "Where it was found.",
+    "FoundCardReply.place": "Where it was found.",
+    "FoundCardRequest.place": "Where it was found.",
+    "OwnReplacementReply.reason": (
+        "Why a lost card cannot be replaced now: one of the codes of `problems.md`; null: it can."
+    ),
+    "QuoteReply.balance_fen": "What is in the main purse, in whole fen.",
+    "QuoteReply.fee_fen": "What a new card costs now (工本费), in whole fen.",
+    "ReplacementAskReply.fee_fen": "The fee as it was quoted, in whole fen; nothing was taken.",
+    "ReplacementAskReply.ended_at": "When it was cancelled or handed out; null while it is open.",
+    "ReplacementAskReply.state": "How far it has come.",
+    "ReplacementReply.balance_fen": "What is left in the main purse, in whole fen.",
+    "ReplacementReply.fee_fen": "What was taken for it (工本费), in whole fen.",
+    "ReplacementRequest.reason": "Why; needed for a badly made card.",
 }
 
 EXAMPLES: dict[str, Any] = {
@@ -619,6 +675,28 @@ EXAMPLES: dict[str, Any] = {
             "ReratingFull",
         )
     },
+    "approval_number": None,
+    "cause": "lost",
+    "evidence": None,
+    "new_number": None,
+    "number": "1000023456",
+    "possible": ["restore", "void"],
+    "quoted_fee_fen": 2_000,
+    "CardOperationReply.after": "active",
+    "CardOperationReply.before": "lost",
+    "CardOperationReply.event": "restore",
+    "CardOperationRequest.card_number": "1000023456",
+    "CardOperationRequest.documents": ["id_document"],
+    "CardOperationRequest.event": "restore",
+    "CardOperationRequest.reason": None,
+    "CardOperationRequest.valid_until": None,
+    "CardOperationRequest.stop_virtual_card": False,
+    "CounterCard.state": "lost",
+    "OwnReplacementReply.request": None,
+    "QuoteReply.fee_fen": 2_000,
+    "ReplacementAskReply.fee_fen": 2_000,
+    "ReplacementReply.fee_fen": 2_000,
+    "ReplacementRequest.reason": None,
     "by": "holder_number",
     "cashier": "li.na",
     "closed_at": None,
@@ -913,6 +991,7 @@ FORMATS = {
 """What examples show for a format."""
 WHOLE: dict[str, dict[str, Any]] = {
     "KioskLossRequest": {"card_number": "1000023456"},
+    "CardLookupRequest": {"holder_number": "20260001"},
 }
 """Examples of schemas whose members do not all stand together."""
 FACTS: dict[str, dict[str, Any]] = {
@@ -956,6 +1035,17 @@ FACTS: dict[str, dict[str, Any]] = {
     "step-up-required": {"within_minutes": 5},
     "terminal-not-allowed": {"kind": "gate"},
     "too-many-requests": {"retry_after": 30},
+    "replacement-fee-short": {
+        "fee_fen": 2_000,
+        "balance_fen": 1_999,
+        "arrears_fen": 0,
+        "short_fen": 1,
+    },
+    "quote-outdated": {"quoted_fen": 2_000, "fee_fen": 2_500},
+    "replacement-asked": {"request_id": "018f6f3e-9c1a-7b2d-8a45-0c6d1e2f3a4b"},
+    "replacement-ended": {"state": "replaced"},
+    "extension-too-short": {"day": "2026-09-01"},
+    "documents-missing": {"needs": "id_document"},
     "transition-not-possible": {"state": "frozen", "event": "report_lost"},
     "validation-failed": {"errors": {"amount_fen": ["应为整数。"]}},
     "arrears-open": {"arrears_fen": 380},

@@ -21,6 +21,8 @@ class LogChannel(StrEnum):
     """自助机"""
     COUNTER = "counter"
     """柜台"""
+    HOTLINE = "hotline"
+    """热线: an operator acts for a holder who called"""
     TERMINAL = "terminal"
     """收银与门禁终端"""
     PLATFORM = "platform"

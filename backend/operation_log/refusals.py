@@ -66,6 +66,8 @@ class About:
     holder_id: UUID | None = None
     card_id: UUID | None = None
     policy_ids: Sequence[UUID] = ()
+    action: str | None = None
+    """Where one route does several: which of them."""
 
 
 def logged(
@@ -123,17 +125,18 @@ def _write_down(answer: Response) -> Response:
 
 
 def _record(operation: Operation, actor: Actor, error: DomainError, reference: str) -> None:
-    facts = _within_bounds(operation, actor)
+    named: About = g.get("about") or About()
+    action = named.action or operation.action
+    facts = _within_bounds(action, actor)
     if facts is None:
         return
-    named: About = g.get("about") or About()
     arguments = request.view_args or {}
     holder_id = named.holder_id or arguments.get(operation.holder or "") or _own(actor)
     with transaction() as session:
         service.record(
             session,
             actor=actor,
-            action=operation.action,
+            action=action,
             now=clock.now(),
             outcome=error.code,
             holder_id=holder_id,
@@ -145,12 +148,12 @@ def _record(operation: Operation, actor: Actor, error: DomainError, reference: s
         )
 
 
-def _within_bounds(operation: Operation, actor: Actor) -> dict[str, Any] | None:
+def _within_bounds(action: str, actor: Actor) -> dict[str, Any] | None:
     """Return what to add to the entry's facts, or None where there were too many this hour."""
     most = MOST_OF_NOBODY if actor.name == NOBODY else MOST_AN_HOUR
     try:
         count = parts().rates.count(
-            f"refusals:{actor.name}:{operation.action}", most=most, seconds=HOUR_SECONDS
+            f"refusals:{actor.name}:{action}", most=most, seconds=HOUR_SECONDS
         )
     except TooManyRequests:
         NOT_LOGGED.labels("flood").inc()

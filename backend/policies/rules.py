@@ -11,6 +11,8 @@ from backend.operators.models import Role
 
 PRESETS: dict[str, dict[str, Any]] = {
     "standard": {
+        "card.replacement_fee_fen": 2_000,
+        "card.replacement_fee_temporary_fen": 2_000,
         "card.restore_channels": ["counter", "kiosk", "mini_program"],
         "cash.difference_fen": 1_000,
         "cash.least_fen": 100,
@@ -60,6 +62,9 @@ At the cash desk: `cash.least_fen` and `cash.most_fen` bound one top-up, `top_up
 the balance after it as for every top-up, `cash.shift_most_fen` what may have come into one drawer
 before it is counted, `cash.difference_fen` what a count may be off by before another person has to
 approve it.
+
+A new physical card for a lost or damaged one costs `card.replacement_fee_fen`, that of a temporary
+holder `card.replacement_fee_temporary_fen`; one that was badly made costs nothing.
 """
 
 

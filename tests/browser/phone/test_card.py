@@ -70,3 +70,62 @@ class TestLoss:
         page = open_phone("login=zhang&page=pages/card/index", locale="en-GB")
         card = self.report(page)
         expect(card).to_contain_text("2 of 3 terminals refuse it; 校门2号 offline since 11:02")
+
+
+class TestReplacement:
+    @pytest.fixture
+    def lost(self, server):
+        """Let the physical card be lost, and a new one cost so much."""
+        ordinary = server.answer
+        told = {"short_fen": 0, "request": None, "reason": None}
+        quote = {"fee_fen": 2000, "balance_fen": 1999, "arrears_fen": 0, "policy_ids": []}
+
+        def answer(method, path, query, body):
+            if path == "/me":
+                return 200, server.me() | {
+                    "physical_card": server.me()["physical_card"] | {"state": "lost"}
+                }
+            if path == "/me/replacements":
+                return 200, {
+                    "quote": quote | {"short_fen": told["short_fen"]},
+                    "reason": told["reason"],
+                    "request": told["request"],
+                }
+            if path.startswith("/me/replacements/"):
+                asked = {"id": path.rpartition("/")[2], "fee_fen": 2000, "cause": "lost"}
+                told["request"] = asked if method == "PUT" else None
+                return (201 if method == "PUT" else 200), asked
+            return ordinary(method, path, query, body)
+
+        server.answer = answer
+        return told
+
+    def test_is_asked_for_and_taken_back(self, open_phone, server, lost):
+        page = open_phone("login=zhang&page=pages/card/index")
+        card = page.locator("[data-replacement]")
+        expect(card).to_contain_text("工本费 ¥20.00")
+        card.locator('[data-action="replace"]').click()
+        page.locator('[data-action="confirm-replace"]').click()
+        expect(card).to_have_attribute("data-replacement", "requested")
+        expect(card).to_contain_text("请带身份证件到卡务中心领取")
+        card.locator('[data-action="cancel-replacement"]').click()
+        expect(card).to_have_attribute("data-replacement", "possible")
+        asked = [(method, path) for method, path, _ in server.asked if "/replacements/" in path]
+        assert [method for method, _ in asked] == ["PUT", "DELETE"]
+        assert asked[0][1] == asked[1][1]
+
+    def test_names_what_is_missing_and_leads_to_topping_up(self, open_phone, lost):
+        lost["short_fen"] = 1
+        page = open_phone("login=zhang&page=pages/card/index", locale="en-GB")
+        card = page.locator("[data-replacement]")
+        expect(card).to_contain_text("A new card costs ¥20.00; your balance is ¥0.01 short.")
+        card.locator('[data-action="top-up"]').click()
+        expect(page.locator(".wx-page:not([hidden])")).to_have_attribute(
+            "data-page", "pages/topup/index"
+        )
+
+    def test_is_not_offered_where_there_can_be_none(self, open_phone, lost):
+        lost["reason"] = "account-closed"
+        page = open_phone("login=zhang&page=pages/card/index")
+        expect(page.locator('[data-action="restore"]')).to_be_visible()
+        expect(page.locator("[data-replacement]")).to_have_count(0)

@@ -6,6 +6,7 @@ const delegation = require('../../utils/delegation.js')
 const holder = require('../../utils/holder.js')
 const i18n = require('../../utils/i18n.js')
 const ids = require('../../utils/ids.js')
+const money = require('../../utils/money.js')
 const platform = require('../../utils/platform.js')
 const { screen } = require('../../utils/screen.js')
 
@@ -17,7 +18,7 @@ const LAST_SIX = /^[0-9A-Z]{6}$/
 /** 挂失 asks for nothing but a confirmation; 解挂 asks who you are. Both show what they do. */
 Page(
   screen('card', {
-    data: { credential: '', alsoVirtual: false, restoring: false, lastSix: '', report: null, problem: null, busy: false, toAsk: [] },
+    data: { credential: '', alsoVirtual: false, restoring: false, lastSix: '', report: null, replacement: null, replacing: false, problem: null, busy: false, toAsk: [] },
 
     onShow() {
       this.setData({ consentText: i18n.words('notices').consent })
@@ -40,7 +41,52 @@ Page(
         anyLost: physicalState === 'lost' || virtualState === 'lost',
         canReport: physicalState === 'active' || virtualState === 'active',
         canRestore: me.restore_from_phone,
+        replacement: physicalState === 'lost' ? this.replacementOf(await api.call('GET', '/me/replacements')) : null,
       })
+    },
+
+    /** 补卡: what a new card costs, what is missing for it, or what was asked for. */
+    replacementOf({ quote, reason, request }) {
+      const { t } = this.data
+      const fee = money.yuan(request ? request.fee_fen : quote.fee_fen)
+      const state = request ? 'requested' : reason ? 'none' : quote.short_fen ? 'short' : 'possible'
+      const texts = { requested: t.pickUp, short: t.feeShort, possible: t.feeText }
+      return { state, id: request ? request.id : '', text: i18n.fill(texts[state] || '', { fee, short: money.yuan(quote.short_fen) }) }
+    },
+
+    async openReplacement() {
+      this.replacementId = await ids.newId()
+      this.setData({ replacing: true, problem: null })
+    },
+
+    closeReplacement() {
+      this.setData({ replacing: false })
+    },
+
+    topUp() {
+      platform.goTab('/pages/topup/index')
+    },
+
+    askReplacement() {
+      return this.changeReplacement('PUT', this.replacementId, { cause: 'lost' })
+    },
+
+    cancelReplacement() {
+      return this.changeReplacement('DELETE', this.data.replacement.id)
+    },
+
+    async changeReplacement(method, id, body) {
+      if (this.data.busy) return
+      this.setData({ busy: true, problem: null })
+      try {
+        await api.call(method, `/me/replacements/${id}`, body)
+        await this.load()
+      } catch (refusal) {
+        await this.load().catch(() => {})
+        this.setData({ problem: i18n.problem(refusal) })
+      } finally {
+        this.setData({ busy: false, replacing: false })
+      }
     },
 
     async openReport(tap) {

@@ -16,6 +16,7 @@ const LOOKS = {
   arrears: ['alert', '/pages/topup/index'],
   balance: ['alert', '/pages/topup/index'],
   card: ['shield', '/pages/card/index'],
+  replacement: ['shield', '/pages/card/index'],
   limits: ['limit', '/pages/limits/index'],
   passage: ['gate', '/pages/passages/index'],
 }

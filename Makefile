@@ -15,7 +15,7 @@ export UV_SYSTEM_CERTS ?= 1
 # Compiled modules are kept: they make the second start a quick one.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test lint late money openapi lock clean browser moved
+.PHONY: help run test lint late money roster openapi lock clean browser moved
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ lint: .venv/.stamp ## Check style, types and the direction of imports
 
 late: .venv/.stamp ## Upload 10,000 offline decisions over lines that break, and print what became of them
 	@LATE_ITEMS=10000 $(BIN)/pytest -q -s tests/faults -k recorded_once $(ARGS)
+
+roster: .venv/.stamp ## Import a roster of 20,000 people, one row in a hundred broken, twice over
+	@ROSTER_ROWS=20000 $(BIN)/pytest -q -s tests/backend/holders/test_roster.py -k again_changes_nothing $(ARGS)
 
 money: .venv/.stamp ## Do 1,000 top-ups and 200 refunds with every fault on, programs killed, and print the books
 	@MONEY_TOP_UPS=1000 $(BIN)/pytest -q -s tests/faults/test_money.py $(ARGS)

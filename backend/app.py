@@ -23,6 +23,7 @@ from backend.console.access import PATH as CONSOLE
 from backend.gates import access_routes as gate_access
 from backend.gates import routes as gates
 from backend.holders import inbox_routes as inbox
+from backend.holders import people_routes as people
 from backend.holders import routes as holders
 from backend.http import document, json_body, operations
 from backend.http.parts import Parts
@@ -77,6 +78,7 @@ BLUEPRINTS = (
     (cards.staff, API),
     (counter.cards, API),
     (counter.found_cards, API),
+    (people.blueprint, API),
     (terminals.staff, API),
     (gate_access.gates, API),
     (gate_access.declared, API),

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from backend.settings import Settings
 
 ROOT = Path(__file__).parents[1]
+ROWS_LEFT_OUT = 3
+"""Exit status: it is done, but for some rows."""
 
 
 @click.group()
@@ -301,35 +303,79 @@ def export_log(first: datetime, last: datetime, out: Path) -> None:
 @main.command("import-roster")
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 @click.option("--dry-run", is_flag=True, help="Write nothing; report the same.")
-def import_roster(file: Path, dry_run: bool) -> None:  # noqa: FBT001 - a click flag
-    """Import a roster feed, CSV or XLSX, with a report of every row at fault."""
+@click.option(
+    "--source",
+    type=click.Choice(["academic", "personnel", "card_centre"]),
+    default="card_centre",
+    show_default=True,
+    help="Whose list it is: it may only have their people.",
+)
+@click.option("--whole", is_flag=True, help="It has everybody: list who is missing.")
+@click.option(
+    "--report",
+    "out",
+    type=click.Path(dir_okay=False, writable=True, path_type=Path),
+    help="Write row, column and fault of every row at fault there, as CSV.",
+)
+def import_roster(
+    file: Path,
+    dry_run: bool,  # noqa: FBT001 - click flags
+    source: str,
+    whole: bool,  # noqa: FBT001
+    out: Path | None,
+) -> None:
+    """Import a roster feed, CSV or XLSX, with a report of every row at fault.
+
+    Exit 0: every row is in.  Exit 3: some were left out; the others are in.
+    """
+    import csv
+
     from sqlalchemy import text
 
     from backend import app, clock, db
-    from backend.cards.service import open_account
+    from backend.cards.service import open_accounts
+    from backend.holders.models import RosterSource
+    from backend.holders.roster import RosterUnreadable
     from backend.holders.roster import import_roster as read_roster
     from backend.operation_log.service import SYSTEM
 
     settings = _settings()
     db.connect(settings.database_url)
     parts = app.wire(settings)
-    with db.transaction() as session:
-        session.execute(text("SET LOCAL statement_timeout = 0"))
-        report = read_roster(
-            session,
-            content=file.read_bytes(),
-            sealer=parts.sealer,
-            actor=SYSTEM,
-            now=clock.now(),
-            dry_run=dry_run,
-            open_account=open_account,
-        )
-    for fault in report.faults:
-        click.echo(f"row {fault.row}: {fault.column}: {fault.fault}")
+    try:
+        with db.transaction() as session:
+            session.execute(text("SET LOCAL statement_timeout = 0"))
+            session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+            report = read_roster(
+                session,
+                content=file.read_bytes(),
+                source=RosterSource(source),
+                whole=whole,
+                sealer=parts.sealer,
+                actor=SYSTEM,
+                now=clock.now(),
+                dry_run=dry_run,
+                open_accounts=open_accounts,
+            )
+    except RosterUnreadable as error:
+        raise click.ClickException(f"{file.name}: {error.facts['fault']}") from error
+    said = [*report.faults, *report.conflicts]
+    if out is not None:
+        with out.open("w", encoding="utf-8", newline="") as sheet:
+            lines = csv.writer(sheet)
+            lines.writerow(["row", "column", "fault"])
+            lines.writerows([fault.row, fault.column, fault.fault] for fault in said)
+    else:
+        for fault in said:
+            click.echo(f"row {fault.row}: {fault.column}: {fault.fault}")
+    for number in report.absent:
+        click.echo(f"not in the list: {number}")
     click.echo(
         f"{report.rows} rows: {report.added} added, {report.changed} changed,"
-        f" {report.unchanged} unchanged, {len(report.faults)} at fault"
+        f" {report.unchanged} unchanged, {len(report.faults)} at fault,"
+        f" {len(report.conflicts)} proven otherwise, {len(report.absent)} not in the list"
     )
+    sys.exit(ROWS_LEFT_OUT if report.faults else 0)
 
 
 @main.command("adopt-preset")

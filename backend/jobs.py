@@ -13,6 +13,7 @@ from backend import clock
 from backend.cards.service import expire_cards
 from backend.charges import rerating
 from backend.db import transaction
+from backend.holders import category_changes, permissions
 from backend.holders.identity import forget_old_identity_steps
 from backend.http.parts import Parts
 from backend.notices import messages, relay
@@ -90,6 +91,15 @@ def expire(_: Parts) -> int:
         return expire_cards(session, now=clock.now())
 
 
+def change_categories(_: Parts) -> int:
+    """Make people the kind of holder that was noted for today, and end exceptions that are over."""
+    now = clock.now()
+    with transaction() as session:
+        changed = category_changes.apply_due(session, now=now)
+        policies = policies_at(session, now)
+        return changed + permissions.work_out(session, policies=policies, now=now)
+
+
 def forget(_: Parts) -> int:
     """Forget the identities of bindings that were not finished."""
     with transaction() as session:
@@ -131,6 +141,7 @@ TIMETABLE: tuple[tuple[str, str, Callable[[Parts], int]], ...] = (
     ("fetch-bills", "*/10 2-12 * * *", fetch_bills),  # 10:00 to 20:50 in Shanghai
     ("send-messages", "* * * * * */5", send_messages),
     ("expire-cards", "* * * * *", expire),
+    ("change-categories", "*/5 * * * *", change_categories),  # midnight in Shanghai is one of them
     ("forget-identity-steps", "*/5 * * * *", forget),
     ("forget-notices", "*/10 * * * *", forget_notices),
     ("seal-log", "* * * * * */10", seal_log),

@@ -15,9 +15,10 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from backend.bundles.models import TerminalBundle
-from backend.cards.delegations import retired_aliases, revoked_serials
+from backend.cards.delegations import barred, retired_aliases, revoked_serials
 from backend.charges import offline as tills
 from backend.gates import offline as gates
+from backend.holders.models import Permission
 from backend.policies.service import policies_at
 from backend.sealing import Sealer
 from backend.terminals.heartbeats import note_bundle
@@ -32,6 +33,9 @@ ISSUED_AGAIN_AFTER = timedelta(minutes=10)
 """An unchanged bundle is signed anew this often, so that a scanner which is online stays fresh."""
 CODES_LIVE = timedelta(minutes=15)
 """Longer than any code of a retired alias can still be shown."""
+NEEDED_AT = {TerminalKind.TILL: Permission.PAY, TerminalKind.GATE: Permission.IDENTIFY}
+"""Which permission a card needs at a terminal: to one that works alone, whoever lacks it has a
+card that was stopped."""
 KEPT = 50
 """How many bundles back a scanner can be to be sent a delta."""
 SCHOOL_TIME = timedelta(hours=8)
@@ -116,12 +120,13 @@ def _content(
     code_keys: Mapping[int, Ed25519PublicKey],
     now: datetime,
 ) -> dict[str, Any]:
-    revoked = revoked_serials(session, now=now)
     kind = terminal.kind
+    barred_aliases, barred_serials = barred(session, NEEDED_AT.get(kind), now=now)
+    revoked = sorted({*revoked_serials(session, now=now), *barred_serials})
     return bundle_content(
         keys=code_keys,
         revoked=RevocationList.of(revoked, first=revoked[0] if revoked else 0),
-        stopped=retired_aliases(session, since=now - CODES_LIVE),
+        stopped=sorted({*retired_aliases(session, since=now - CODES_LIVE), *barred_aliases}),
         early=EARLY,
         late=LATE,
         utc_offset=SCHOOL_TIME,

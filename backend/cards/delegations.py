@@ -20,6 +20,7 @@ from backend.cards.models import Card, CardAlias, Delegation, DelegationChalleng
 from backend.cards.service import usable_virtual_card
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders.login import HolderCaller
+from backend.holders.models import Holder, Permission
 from backend.http.rates import TooManyRequests
 from backend.ids import content_hash
 from backend.operation_log import service as operation_log
@@ -297,3 +298,23 @@ def retired_aliases(session: Session, *, since: datetime) -> list[bytes]:
             select(CardAlias.alias).where(CardAlias.retired_at >= since).order_by(CardAlias.alias)
         )
     )
+
+
+def barred(
+    session: Session, permission: Permission | None, *, now: datetime
+) -> tuple[list[bytes], list[int]]:
+    """Return the aliases and the delegations of people who lack a permission (无此用途权限)."""
+    if permission is None:
+        return [], []
+    held = (
+        select(Card.alias, Card.id)
+        .join(Holder, Holder.id == Card.holder_id)
+        .where(Card.alias.is_not(None), Holder.denied.contains([permission.value]))
+    )
+    cards = session.execute(held).all()
+    serials = session.scalars(
+        select(Delegation.serial).where(
+            Delegation.card_id.in_([card.id for card in cards]), Delegation.expires_at >= now
+        )
+    )
+    return [card.alias for card in cards if card.alias], list(serials)

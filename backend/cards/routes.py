@@ -47,11 +47,12 @@ from backend.cards.schemas import (
 from backend.cards.service import CARD_REFUSALS
 from backend.db import transaction
 from backend.errors import IdReused, NotFound, ServiceUnavailable
-from backend.holders import identity, login, roster
+from backend.holders import identity, login, permissions, roster
 from backend.holders.identity import IdentityNotMatched, IdentityStepExpired, TooManyTries
 from backend.holders.limits import PaymentPaused, holder_of
 from backend.holders.login import HolderCaller, NotBound
-from backend.holders.models import Holder
+from backend.holders.models import Holder, Permission, RosterSource
+from backend.holders.permissions import NotPermitted
 from backend.holders.roster import RosterReport, RosterUnreadable
 from backend.holders.rules import masked_name
 from backend.http.auth import Unauthenticated, caller, guard
@@ -60,7 +61,6 @@ from backend.http.problems import raises
 from backend.http.rates import TooManyRequests
 from backend.operation_log.refusals import about, logged
 from backend.operators import service as operators
-from backend.operators.models import Role
 from backend.operators.service import OperatorCaller, RoleNotAllowed
 from backend.policies.service import policies_at
 from backend.terminals import service as terminals
@@ -75,6 +75,7 @@ KIOSK_TRIES_A_DAY = 5
 KIOSK_FINDS_A_DAY = 50
 """Per kiosk: nobody stops cards by trying numbers there."""
 SCOPES = {"pay": Scope.PAY, "gate": Scope.GATE}
+NEEDED_FOR = {Scope.PAY: Permission.PAY, Scope.GATE: Permission.IDENTIFY}
 
 blueprint = guard(
     Blueprint("card", __name__, url_prefix="/me", description="The holder's card (校园卡)"),
@@ -192,6 +193,7 @@ def unbind() -> None:
     Unauthenticated,
     NotBound,
     *CARD_REFUSALS,
+    NotPermitted,
     PaymentPaused,
     TooManyRequests,
     ServiceUnavailable,
@@ -207,7 +209,9 @@ def issue_codes(request: dict[str, Any]) -> dict[str, Any]:
     scope = SCOPES[request["scope"]]
     with transaction() as session:
         card = service.usable_virtual_card(session, holder_id=who.holder_id)
-        if scope is Scope.PAY and holder_of(session, holder_id=who.holder_id).payment_paused:
+        holder = holder_of(session, holder_id=who.holder_id)
+        permissions.require(holder, NEEDED_FOR[scope])
+        if scope is Scope.PAY and holder.payment_paused:
             raise PaymentPaused
         policies = policies_at(session, now)
         after = codes.newest_spent(session, card=card, scope=scope)
@@ -574,27 +578,38 @@ ROSTER_FILE = {
 @staff.route("", methods=["POST"])
 @staff.doc(requestBody=ROSTER_FILE)
 @staff.arguments(RosterQuery, location="query")
-@raises(staff, Unauthenticated, RoleNotAllowed, RosterUnreadable)
+@raises(staff, Unauthenticated, RoleNotAllowed, RosterUnreadable, IdReused)
 @staff.response(200, RosterReply)
 @logged("roster.import")
 def import_roster(query: dict[str, Any]) -> RosterReport:
     """Import a feed of people: the body is a CSV or XLSX file.
 
-    Rows at fault are left out and named; a dry run writes nothing and reports the same.
+    Rows at fault are left out and named; a dry run writes nothing and reports the same.  With
+    `whole`, people whom the list does not have are named; nothing is done to them.  A `batch_id`
+    that was imported gets its report again.
     """
     who: OperatorCaller = caller()
-    who.must_be(Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL)
+    who.must_be(*roster.ROLE_SOURCES)
+    own = roster.ROLE_SOURCES[who.role]
+    source = query.get("source", own[0])
+    if source not in own:
+        raise RoleNotAllowed(
+            roles=[role.value for role, may in roster.ROLE_SOURCES.items() if source in may]
+        )
     if http_request.mimetype not in ROSTER_MEDIA_TYPES:
         abort(415)
     with transaction() as session:
         return roster.import_roster(
             session,
             content=http_request.get_data(cache=False),
+            source=RosterSource(source),
+            batch_id=query.get("batch_id"),
+            whole=query["whole"],
             sealer=parts().sealer,
             actor=who.actor,
             now=clock.now(),
             dry_run=query["dry_run"],
-            open_account=service.open_account,
+            open_accounts=service.open_accounts,
         )
 
 

@@ -3,7 +3,7 @@
 import marshmallow as ma
 
 from backend.cards.models import CardState
-from backend.holders.models import Category
+from backend.holders.models import Category, RosterSource
 from backend.holders.schemas import BINDINGS, LimitsReply
 from backend.http.fields import Flag, Moment, Raw, Text, Word
 from backend.terminals.models import TerminalKind
@@ -167,6 +167,9 @@ class DelegationReply(ma.Schema):
 
 class RosterQuery(ma.Schema):
     dry_run = ma.fields.Boolean(load_default=False)
+    source = Word(RosterSource)
+    whole = ma.fields.Boolean(load_default=False)
+    batch_id = ma.fields.UUID()
 
 
 class RowFaultReply(ma.Schema):
@@ -181,3 +184,5 @@ class RosterReply(ma.Schema):
     changed = ma.fields.Integer(required=True)
     unchanged = ma.fields.Integer(required=True)
     faults = ma.fields.List(ma.fields.Nested(RowFaultReply), required=True)
+    conflicts = ma.fields.List(ma.fields.Nested(RowFaultReply), required=True)
+    absent = ma.fields.List(ma.fields.String(), required=True)

@@ -60,27 +60,45 @@ CARD_REFUSALS = (CardLost, CardFrozen, CardExpired, AccountClosed)
 
 def open_account(session: Session, holder_id: UUID, *, actor: Actor, now: datetime) -> None:
     """Open purses and the first physical card of a new holder (开户), regulation 三(二)."""
-    ledger.open_purses(session, holder_id=holder_id)
-    card = Card(
-        id=new_id(),
-        holder_id=holder_id,
-        kind=CardKind.PHYSICAL,
-        state=CardState.ACTIVE,
-        alias=None,
-        number=draw_number(),
-        created_at=now,
-    )
-    session.add(card)
-    operation_log.record(
-        session,
-        actor=actor,
-        action="card.open_account",
-        holder_id=holder_id,
-        card_id=card.id,
-        subject_id=card.id,
-        now=now,
-        after=card.state.value,
-    )
+    open_accounts(session, [holder_id], actor=actor, now=now)
+
+
+def open_accounts(
+    session: Session, holder_ids: Sequence[UUID], *, actor: Actor, now: datetime
+) -> None:
+    """Open purses and the first physical card of new holders: `open_account` for many."""
+    numbers = _new_numbers(session, len(holder_ids))
+    for holder_id, number in zip(holder_ids, numbers, strict=True):
+        ledger.open_purses(session, holder_id=holder_id)
+        card = Card(
+            id=new_id(),
+            holder_id=holder_id,
+            kind=CardKind.PHYSICAL,
+            state=CardState.ACTIVE,
+            alias=None,
+            number=number,
+            created_at=now,
+        )
+        session.add(card)
+        operation_log.record(
+            session,
+            actor=actor,
+            action="card.open_account",
+            holder_id=holder_id,
+            card_id=card.id,
+            subject_id=card.id,
+            now=now,
+            after=card.state.value,
+        )
+
+
+def _new_numbers(session: Session, count: int) -> list[str]:
+    """Return card numbers that no card has: among thousands, two are the same now and then."""
+    found: set[str] = set()
+    while len(found) < count:
+        drawn = {draw_number() for _ in range(count - len(found))}
+        found |= drawn - set(session.scalars(select(Card.number).where(Card.number.in_(drawn))))
+    return list(found)
 
 
 def draw_number() -> str:

@@ -14,7 +14,8 @@ from backend.cards.models import Card, CardKind, CardState
 from backend.cards.service import GONE, AccountClosed, CardExpired, list_cards
 from backend.errors import DomainError, NotFound
 from backend.holders import viewing
-from backend.holders.models import Holder
+from backend.holders.models import Holder, Permission
+from backend.holders.permissions import NotPermitted
 from backend.http.parts import Parts
 from backend.ledger import service as ledger
 from backend.money import Fen
@@ -38,7 +39,7 @@ class Seen:
     balance_fen: Fen
     """Of both purses."""
     arrears_fen: Fen
-    refusal: type[DomainError] | None
+    refusal: DomainError | None
     """Why the account takes no cash; None where it does."""
 
 
@@ -76,12 +77,12 @@ def find(
 
 
 def find_by_number(session: Session, *, holder_number: str) -> UUID:
-    """Return the holder with this number (学工号).
+    """Return the holder who has or had this number (学工号).
 
     Raises:
         NotFound: there is none.
     """
-    return _known(session.scalar(select(Holder.id).where(Holder.holder_number == holder_number)))
+    return _known(viewing.id_by_number(session, holder_number=holder_number))
 
 
 def find_by_card(session: Session, *, card_number: str) -> UUID:
@@ -137,7 +138,7 @@ def look_at(session: Session, *, holder_id: UUID, operator: OperatorCaller, now:
         virtual_card_state=states.get(CardKind.VIRTUAL),
         balance_fen=ledger.balance_of(session, holder_id=holder_id),
         arrears_fen=arrears.open_fen(session, holder_id=holder_id),
-        refusal=_refusal(states.values()),
+        refusal=_refusal(states.values(), holder),
     )
 
 
@@ -146,16 +147,21 @@ def _card_states(session: Session, holder_id: UUID) -> dict[CardKind, CardState]
     return {card.kind: card.state for card in cards if card.state not in GONE}
 
 
-def refusal_for(session: Session, *, holder_id: UUID) -> type[DomainError] | None:
+def refusal_for(session: Session, *, holder_id: UUID) -> DomainError | None:
     """Return why a holder's account takes no cash, None where it does.
 
     A lost or frozen card is no reason: the money is the holder's all the same, and a holder
     without a phone has a physical card alone.
     """
-    return _refusal(_card_states(session, holder_id).values())
+    holder = session.get_one(Holder, holder_id)
+    return _refusal(_card_states(session, holder_id).values(), holder)
 
 
-def _refusal(states: Collection[CardState]) -> type[DomainError] | None:
+def _refusal(states: Collection[CardState], holder: Holder) -> DomainError | None:
     if not states or CardState.CLOSING in states:
-        return AccountClosed
-    return CardExpired if CardState.EXPIRED in states else None
+        return AccountClosed()
+    if CardState.EXPIRED in states:
+        return CardExpired()
+    if Permission.FINANCE in holder.denied:
+        return NotPermitted(permission=Permission.FINANCE.value)
+    return None

@@ -47,6 +47,7 @@ from backend.db import transaction
 from backend.errors import IdReused, NotFound, ServiceUnavailable
 from backend.holders import viewing
 from backend.holders.limits import LimitExceeded
+from backend.holders.permissions import NotPermitted
 from backend.holders.rules import masked_name
 from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.paging import CursorUnknown, PageQuery, page, place_of
@@ -301,6 +302,7 @@ def _told(shift: CashShift, drawer: Drawer, names: dict[UUID, str]) -> dict[str,
     ShiftNotOpen,
     ShiftOver,
     AccountClosed,
+    NotPermitted,
     CardExpired,
     LimitExceeded,
 )

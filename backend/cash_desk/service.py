@@ -64,7 +64,7 @@ def take(
             or no such holder.
         IdReused: `top_up_id` came before with other content.
         ShiftNotOpen, ShiftOver: the drawer takes nothing any more.
-        AccountClosed, CardExpired: the account takes no money any more; a lost card does.
+        AccountClosed, CardExpired, NotPermitted: the account takes no money; a lost card does.
         LimitExceeded: too little, too much, too high a balance, or too full a drawer.
     """
     session.execute(LOCK, {"id": top_up_id})

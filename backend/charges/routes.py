@@ -23,6 +23,7 @@ from backend.charges.service import ChargeVoided, NotCharged, ReversalTooLarge
 from backend.db import transaction
 from backend.errors import DomainError, IdReused, NotFound, ServiceUnavailable
 from backend.holders.limits import LimitExceeded, PaymentPaused
+from backend.holders.permissions import NotPermitted
 from backend.http import words
 from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.parts import parts
@@ -56,6 +57,7 @@ blueprint = guard(
     IdReused,
     *CODE_REFUSALS,
     *CARD_REFUSALS,
+    NotPermitted,
     PaymentPaused,
     LimitExceeded,
     InsufficientBalance,

@@ -82,8 +82,8 @@ def charge(
         IdReused: `charge_id` came before with other content.
         CodeError's codes: the code itself is at fault; nothing was stored.
         CodeStale, CodeRevoked, CodeSpent, CardLost, CardFrozen, CardExpired, AccountClosed,
-        PaymentPaused, LimitExceeded, InsufficientBalance: declined, stored, and answered again to
-            a retry.
+        NotPermitted, PaymentPaused, LimitExceeded, InsufficientBalance: declined, stored, and
+            answered again to a retry.
     """
     terminal.must_be(TerminalKind.TILL)
     policies = policies_at(session, now)

@@ -6,17 +6,19 @@ a keyed hash in the form says whether it is the same.
 
 import hashlib
 import hmac
+from uuid import UUID
 
-from flask import Blueprint, Response, render_template, request
+from flask import Blueprint, Response, abort, render_template, request
 
 from backend import clock
-from backend.cards.service import open_account
+from backend.cards.service import open_accounts
 from backend.console import access, language
 from backend.db import transaction
 from backend.holders import roster
 from backend.holders.roster import RosterReport, RosterUnreadable
 from backend.http.parts import parts
 from backend.http.problems import STATUS, tell
+from backend.ids import new_id
 from backend.operation_log.refusals import logged
 
 blueprint = Blueprint("roster", __name__, url_prefix="/roster")
@@ -36,7 +38,7 @@ def check() -> str | Response:
         report = _run(content, dry_run=True)
     except RosterUnreadable as error:
         return _unreadable(error)
-    return _page(report=report, checked=_mark(content))
+    return _page(report=report, checked=_mark(content), batch_id=new_id())
 
 
 @blueprint.post("/import")
@@ -46,12 +48,12 @@ def import_checked() -> str | Response:
     content = _content()
     same = hmac.compare_digest(request.form.get("checked", "").encode(), _mark(content).encode())
     try:
-        report = _run(content, dry_run=not same)
+        report = _run(content, dry_run=not same, batch_id=_batch_id())
     except RosterUnreadable as error:
         return _unreadable(error)
     if same:
         return _page(report=report, imported=True)
-    return _page(report=report, checked=_mark(content), other_file=True)
+    return _page(report=report, checked=_mark(content), batch_id=new_id(), other_file=True)
 
 
 def _content() -> bytes:
@@ -66,16 +68,28 @@ def _mark(content: bytes) -> str:
     return parts().sealer.index("console-roster", f"{session_id}:{digest}").hex()
 
 
-def _run(content: bytes, *, dry_run: bool) -> RosterReport:
+def _batch_id() -> UUID | None:
+    said = request.form.get("batch_id")
+    try:
+        return UUID(said) if said else None
+    except ValueError:
+        abort(422)
+
+
+def _run(content: bytes, *, dry_run: bool, batch_id: UUID | None = None) -> RosterReport:
+    who = access.operator()
     with transaction() as session:
         return roster.import_roster(
             session,
             content=content,
+            source=roster.ROLE_SOURCES[who.role][0],
+            batch_id=None if dry_run else batch_id,
+            whole="whole" in request.form,
             sealer=parts().sealer,
-            actor=access.operator().actor,
+            actor=who.actor,
             now=clock.now(),
             dry_run=dry_run,
-            open_account=open_account,
+            open_accounts=open_accounts,
         )
 
 
@@ -88,4 +102,9 @@ def _unreadable(error: RosterUnreadable) -> Response:
 
 
 def _page(**facts: object) -> str:
-    return render_template("console/roster.html", columns=roster.COLUMNS, **facts)
+    return render_template(
+        "console/roster.html",
+        whole="whole" in request.form,
+        columns=roster.COLUMNS | roster.FURTHER_COLUMNS,
+        **facts,
+    )

@@ -23,7 +23,7 @@ from sqlalchemy.orm import Session
 from backend.cards import binding, loss
 from backend.cards.codes import PresentedCode
 from backend.cards.models import CardKind
-from backend.cards.service import expire_cards, find_card, open_account
+from backend.cards.service import expire_cards, find_card, open_accounts
 from backend.charges import service as charges
 from backend.clock import business_date
 from backend.db import transaction
@@ -42,7 +42,7 @@ from backend.gates import access, rules
 from backend.gates import service as gates
 from backend.gates.models import Direction
 from backend.holders import login
-from backend.holders.models import Category, Holder
+from backend.holders.models import Category, Holder, RosterSource
 from backend.holders.roster import COLUMNS, import_roster
 from backend.http.parts import Parts
 from backend.ids import new_id
@@ -162,11 +162,12 @@ def _found(session: Session, parts: Parts, demo: Demo, *, now: datetime) -> None
     import_roster(
         session,
         content=_roster(now),
+        source=RosterSource.CARD_CENTRE,
         sealer=parts.sealer,
         actor=SYSTEM,
         now=now,
         dry_run=False,
-        open_account=open_account,
+        open_accounts=open_accounts,
     )
 
 

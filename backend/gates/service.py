@@ -14,7 +14,8 @@ from backend.gates import emergencies
 from backend.gates.access import access_of
 from backend.gates.models import Decision, Direction, Passage
 from backend.gates.rules import Person, hours_on, next_opening, opening_hours
-from backend.holders.models import Holder
+from backend.holders.models import Holder, Permission
+from backend.holders.permissions import NotPermitted
 from backend.holders.rules import masked_name
 from backend.ids import content_hash, new_reference
 from backend.ledger.models import Account
@@ -43,8 +44,8 @@ def decide(
     """Decide whether the holder of a gate code may pass; say whether this call was the first.
 
     The reasons, in order of precedence: the code's own, `code-revoked`, `code-stale`,
-    `code-spent`, the card's state, `access-not-allowed`, `access-outside-hours`, `passback`.  In an
-    emergency everybody may leave, and the reason tells what stood against it.
+    `code-spent`, the card's state, `not-permitted`, `access-not-allowed`, `access-outside-hours`,
+    `passback`.  In an emergency everybody may leave, and the reason tells what stood against it.
 
     Every decision is stored, also a denial: a retry gets the first one.  Locks the passage's id,
     then the virtual card through its purse, so a loss report is before it or after it, and two
@@ -138,6 +139,9 @@ def _judge(session: Session, passage: Passage, code: PresentedCode, *, now: date
         passage.reason = "code-spent"
     else:
         passage.reason = session.execute(REFUSAL, {"state": state}).scalar_one()
+        if passage.reason is None and Permission.IDENTIFY in holder.denied:
+            passage.reason = NotPermitted.code
+            passage.facts = {"permission": Permission.IDENTIFY.value}
         if passage.reason is None:
             _judge_access(session, passage, holder, now=now)
 

@@ -9,8 +9,15 @@ from sqlalchemy import delete, select, text
 from sqlalchemy.orm import Session
 
 from backend.errors import DomainError, Kind
+from backend.holders.documents import document_index
 from backend.holders.login import HolderCaller
-from backend.holders.models import BindingTry, Holder, HolderSession
+from backend.holders.models import (
+    BindingTry,
+    DocumentKind,
+    Holder,
+    HolderNumber,
+    HolderSession,
+)
 from backend.holders.rules import TAIL_LENGTH, normal_name
 from backend.ids import new_id
 from backend.sealing import Sealer, normal_document
@@ -104,19 +111,31 @@ def match_document(
 ) -> Holder:
     """Return the holder to whom number and document belong.
 
-    Compares keyed hashes, also when there is no such number: time tells nothing.
+    Compares keyed hashes, also when there is no such number or no document was ever checked (记名):
+    time tells nothing.
 
     Raises:
         IdentityNotMatched: they do not belong together, or there is no such holder.
     """
-    holder = session.scalars(
-        select(Holder).where(Holder.holder_number == holder_number)
-    ).one_or_none()
-    index = sealer.index("document", normal_document(document_number))
-    known = holder.document_index if holder else bytes(len(index))
+    holder = find_by_number(session, holder_number=holder_number)
+    index = document_index(
+        sealer,
+        kind=holder.document_kind if holder else DocumentKind.UNSPECIFIED,
+        document=normal_document(document_number),
+    )
+    known = (holder and holder.document_index) or bytes(len(index))
     if not hmac.compare_digest(known, index) or holder is None:
         raise IdentityNotMatched
     return holder
+
+
+def find_by_number(session: Session, *, holder_number: str) -> Holder | None:
+    """Return the holder who has or had a number (学工号), or None."""
+    return session.scalars(
+        select(Holder)
+        .join(HolderNumber, HolderNumber.holder_id == Holder.id)
+        .where(HolderNumber.number == holder_number)
+    ).one_or_none()
 
 
 def check_document_tail(
@@ -129,8 +148,10 @@ def check_document_tail(
     """
     holder = session.get_one(Holder, holder_id)
     tail = normal_document(last_six)
-    index = tail_index(sealer, holder_number=holder.holder_number, tail=tail)
-    if len(tail) != TAIL_LENGTH or not hmac.compare_digest(index, holder.document_tail_index):
+    number = holder.document_tail_number or holder.holder_number
+    index = tail_index(sealer, holder_number=number, tail=tail)
+    known = holder.document_tail_index or bytes(len(index))
+    if len(tail) != TAIL_LENGTH or not hmac.compare_digest(index, known):
         raise IdentityNotMatched
     return holder
 

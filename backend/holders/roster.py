@@ -1,78 +1,123 @@
-"""The roster (名册): reading a feed of people, row by row, with a report of every fault.
+"""The roster (名册): importing a feed of people, row by row, with a report of every fault.
 
 A feed is CSV (UTF-8 or GB 18030) or XLSX with the columns of `COLUMNS`, in any order, headed in
-Chinese or English.  Importing the same feed again changes nothing.
+Chinese or English; it may have those of `FURTHER_COLUMNS`, too.  Importing the same feed again
+changes nothing.  Imports happen one after the other.
 
 Source: regulation 三(二); the plaintext document number never reaches a table, a log or a queue.
 """
 
-import csv
-import io
-import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import date, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import insert, select, text, update
 from sqlalchemy.orm import Session
 
-from backend.errors import DomainError, Kind
-from backend.holders.identity import tail_index
-from backend.holders.models import Category, Holder
-from backend.holders.rules import document_tail
-from backend.http.fields import PLAIN_TEXT
+from backend.clock import business_date
+from backend.errors import IdReused
+from backend.holders import permissions
+from backend.holders.feed_rows import (
+    CATEGORY_WORDS,
+    COLUMNS,
+    FURTHER_COLUMNS,
+    NEEDED,
+    Faulty,
+    RetirementAges,
+    Row,
+    read_row,
+)
+from backend.holders.feeds import MOST_ROWS, MOST_UNPACKED_BYTES, RosterUnreadable, rows
+from backend.holders.models import (
+    Category,
+    Holder,
+    HolderNumber,
+    Identity,
+    RosterBatch,
+    RosterConflict,
+    RosterSource,
+)
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
-from backend.sealing import Sealer, normal_document
+from backend.operators.models import Role
+from backend.policies.service import policies_at
+from backend.sealing import Sealer
 
-COLUMNS = {
-    "holder_number": "学工号",
-    "name": "姓名",
-    "category": "类别",
-    "unit": "单位",
-    "document_number": "证件号码",
-    "valid_until": "有效期至",
-    "pays_surcharge": "收搭伙费",
+__all__ = [
+    "CATEGORY_WORDS",
+    "COLUMNS",
+    "FURTHER_COLUMNS",
+    "MOST_ROWS",
+    "MOST_UNPACKED_BYTES",
+    "RosterUnreadable",
+]
+LOCK = UUID("00000000-0000-4000-8000-726f73746572")
+"""Whoever holds `lock_id` of it may give numbers and documents to people."""
+RETIREMENT = ("male_months", "female_months", "step_months", "later_months")
+CHUNK = 1000
+"""Rows that are written at once."""
+STUDENTS = (Category.STUDENT, Category.NEW_STUDENT)
+SOURCE_CATEGORIES: dict[RosterSource, tuple[Category, ...]] = {
+    RosterSource.ACADEMIC: STUDENTS,
+    RosterSource.PERSONNEL: (Category.STAFF,),
+    RosterSource.CARD_CENTRE: tuple(Category),
 }
-CATEGORY_WORDS = {
-    "学生": Category.STUDENT,
-    "新生": Category.NEW_STUDENT,
-    "教工": Category.STAFF,
-    "退休": Category.TEMPORARY_RETIRED,
-    "培训": Category.TEMPORARY_TRAINEE,
-    "校外": Category.TEMPORARY_OUTSIDER,
+ROLE_SOURCES: dict[Role, tuple[RosterSource, ...]] = {
+    Role.ACADEMIC: (RosterSource.ACADEMIC,),
+    Role.PERSONNEL: (RosterSource.PERSONNEL,),
+    Role.CARD_CENTRE: (
+        RosterSource.CARD_CENTRE,
+        RosterSource.ACADEMIC,
+        RosterSource.PERSONNEL,
+    ),
 }
-YES_WORDS = {"是": True, "yes": True, "true": True, "1": True}
-NO_WORDS = {"否": False, "no": False, "false": False, "0": False, "": False}
-MOST_ROWS = 100_000
-MOST_COLUMNS = 50
-MOST_UNPACKED_BYTES = 64 * 1024 * 1024
-"""What an XLSX file may hold unpacked: a hundred thousand rows are a third of it."""
-LONGEST_CELL = 100
-EXACT = 10**15
-RESIDENT_ID_LENGTH = 18
-CHECK_WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
-CHECK_DIGITS = "10X98765432"
+"""Whose list each role may import; the first one unless it says which."""
+PROVABLE = {
+    "name": "name",
+    "unit": "unit",
+    "category": "category",
+    "employment": "category",
+    "valid_until": "valid_until",
+    "document_index": "document",
+}
+"""Columns of a holder that a proof protects, and what the proof is called in `Holder.proven`."""
+DOCUMENT_COLUMNS = (
+    "identity",
+    "document_kind",
+    "document_index",
+    "document_tail_index",
+    "document_tail_number",
+)
+COMPARED = (
+    "id",
+    "holder_number",
+    "name",
+    "category",
+    "employment",
+    "unit",
+    "pays_surcharge",
+    "valid_until",
+    "entered_on",
+    "programme_ends_on",
+    "proven",
+    *DOCUMENT_COLUMNS,
+)
 
 
-class OpenAccount(Protocol):
-    """Opens purses and card of a new holder (开户)."""
+class OpenAccounts(Protocol):
+    """Opens purses and card of new holders (开户)."""
 
     def __call__(
-        self, session: Session, holder_id: UUID, *, actor: Actor, now: datetime
+        self, session: Session, holder_ids: Sequence[UUID], *, actor: Actor, now: datetime
     ) -> None: ...
-
-
-class RosterUnreadable(DomainError, code="roster-unreadable", kind=Kind.INVALID):
-    """The file is neither CSV nor XLSX, lacks columns, or is too long.  Fact: `fault`."""
 
 
 @dataclass(slots=True)
 class RowFault:
-    """Why one row was left out.  Names the column and the fault, never the value."""
+    """What is to be said of one row.  Names the column and the fault, never the value."""
 
     row: int
     column: str
@@ -88,235 +133,270 @@ class RosterReport:
     changed: int = 0
     unchanged: int = 0
     faults: list[RowFault] = field(default_factory=list)
+    """Rows that were left out."""
+    conflicts: list[RowFault] = field(default_factory=list)
+    """Fields that were left alone: they are proven, and differ (名册差异)."""
+    absent: list[str] = field(default_factory=list)
+    """Holder numbers of people whom a whole list does not have; nothing is done to them."""
 
 
-class _Faulty(Exception):
-    def __init__(self, column: str, fault: str) -> None:
-        super().__init__(fault)
-        self.column, self.fault = column, fault
+def lock_roster(session: Session) -> None:
+    """Wait until nobody else gives numbers and documents to people, until commit."""
+    session.execute(text("SELECT lock_id(:id)"), {"id": LOCK})
 
 
 def import_roster(
     session: Session,
     *,
     content: bytes,
+    source: RosterSource,
     sealer: Sealer,
     actor: Actor,
     now: datetime,
     dry_run: bool,
-    open_account: OpenAccount,
+    open_accounts: OpenAccounts,
+    batch_id: UUID | None = None,
+    whole: bool = False,
 ) -> RosterReport:
     """Add and update the people of a feed, leaving out the rows that are at fault.
 
-    `open_account` opens purses and card for a person who is new (开户), in the same transaction.  A
-    dry run writes nothing and reports the same.
+    `open_accounts` opens purses and cards for people who are new (开户), in the same transaction.
+    `whole` says that the feed has everybody of its source: who is missing is listed, not touched.
+    A `batch_id` that was imported before gets its report again.  A dry run writes nothing and
+    reports the same.
 
     Raises:
         RosterUnreadable: nothing can be read at all.
+        IdReused: `batch_id` came before with another file.
     """
-    report = RosterReport()
-    people = _People(session)
-    for number, cells in _rows(content):
+    lock_roster(session)
+    index = sealer.index("roster-batch", f"{source}:{whole}:{content.hex()}")
+    if batch_id is not None and (earlier := session.get(RosterBatch, batch_id)):
+        if earlier.content_index != index:
+            raise IdReused
+        return _read_report(earlier.report)
+    policies = policies_at(session, now)
+    ages = RetirementAges(**{name: policies[f"validity.retire_{name}"] for name in RETIREMENT})
+    people = _People(session, source)
+    report, new, changed = RosterReport(), [], []
+    for number, cells in rows(content, headings=COLUMNS | FURTHER_COLUMNS, needed=NEEDED):
         report.rows += 1
         try:
-            person = _person(cells, sealer)
-            holder = people.match(person)
-        except _Faulty as fault:
+            row = read_row(cells, sealer=sealer, ages=ages)
+            holder = people.match(row)
+        except Faulty as fault:
             report.faults.append(RowFault(number, fault.column, fault.fault))
             continue
         if holder is None:
             report.added += 1
-            if not dry_run:
-                open_account(session, _add(session, person), actor=actor, now=now)
-        elif all(getattr(holder, key) == value for key, value in person.items()):
+            new.append({"id": new_id()} | row.person)
+            continue
+        differing, proven = people.difference(holder, row)
+        report.conflicts += [RowFault(number, c, "differs from the proven value") for c in proven]
+        if not differing:
             report.unchanged += 1
-        else:
-            report.changed += 1
-            if not dry_run:
-                for key, value in person.items():
-                    setattr(holder, key, value)
+            continue
+        report.changed += 1
+        changed.append({"id": holder.id} | differing)
+    if whole:
+        report.absent = people.absent(today=business_date(now))
     if not dry_run:
-        operation_log.record(
+        _write(session, new, changed, open_accounts=open_accounts, actor=actor, now=now)
+        permissions.work_out(session, policies=policies, now=now)
+        _note(
             session,
+            report=report,
+            conflicts=people.conflicts,
+            source=source,
+            batch_id=batch_id or new_id(),
+            index=index,
             actor=actor,
-            action="roster.import",
             now=now,
-            rows=report.rows,
-            added=report.added,
-            changed=report.changed,
-            faults=len(report.faults),
         )
     return report
 
 
-def _add(session: Session, person: dict[str, Any]) -> UUID:
-    holder = Holder(
-        id=new_id(),
-        per_charge_limit_fen=None,
-        per_day_limit_fen=None,
-        raised_limits=None,
-        payment_paused=False,
-        **person,
+def _write(
+    session: Session,
+    new: list[dict[str, Any]],
+    changed: list[dict[str, Any]],
+    *,
+    open_accounts: OpenAccounts,
+    actor: Actor,
+    now: datetime,
+) -> None:
+    for start in range(0, len(new), CHUNK):
+        chunk = new[start : start + CHUNK]
+        session.execute(insert(Holder), [BLANK | person for person in chunk])
+        open_accounts(session, [person["id"] for person in chunk], actor=actor, now=now)
+        session.flush()
+    for person in changed:
+        values = {key: value for key, value in person.items() if key != "id"}
+        session.execute(update(Holder).where(Holder.id == person["id"]).values(values))
+
+
+BLANK: dict[str, Any] = {
+    "employment": None,
+    "entered_on": None,
+    "programme_ends_on": None,
+    "document_tail_number": None,
+}
+
+
+def _note(
+    session: Session,
+    *,
+    report: RosterReport,
+    conflicts: Sequence[tuple[UUID, str, Any]],
+    source: RosterSource,
+    batch_id: UUID,
+    index: bytes,
+    actor: Actor,
+    now: datetime,
+) -> None:
+    session.add(
+        RosterBatch(
+            id=batch_id,
+            source=source,
+            content_index=index,
+            made_by=actor.name,
+            at=now,
+            report=asdict(report),
+        )
     )
-    session.add(holder)
     session.flush()
-    return holder.id
+    for holder_id, column, value in conflicts:
+        session.add(
+            RosterConflict(
+                id=new_id(),
+                holder_id=holder_id,
+                field=column,
+                value=value,
+                batch_id=batch_id,
+                seen_at=now,
+            )
+        )
+    operation_log.record(
+        session,
+        actor=actor,
+        action="roster.import",
+        subject_id=batch_id,
+        now=now,
+        source=source.value,
+        rows=report.rows,
+        added=report.added,
+        changed=report.changed,
+        faults=len(report.faults),
+        conflicts=len(report.conflicts),
+        absent=len(report.absent),
+    )
+
+
+def _read_report(stored: dict[str, Any]) -> RosterReport:
+    lists = {
+        name: [RowFault(**fault) for fault in stored[name]] for name in ("faults", "conflicts")
+    }
+    return RosterReport(**(stored | lists))
 
 
 class _People:
     """Who is on the roster, and who was met in this file."""
 
-    def __init__(self, session: Session) -> None:
-        self._known = {
-            holder.holder_number: holder
-            for holder in session.scalars(select(Holder).execution_options(yield_per=1000))
-        }
+    def __init__(self, session: Session, source: RosterSource) -> None:
+        columns = [getattr(Holder, name) for name in COMPARED]
+        self._known = {row.holder_number: row for row in session.execute(select(*columns))}
         self._owners = {
-            holder.document_index: holder.holder_number for holder in self._known.values()
+            row.document_index: row.holder_number
+            for row in self._known.values()
+            if row.document_index
         }
+        self._numbers = set(session.scalars(select(HolderNumber.number)))
+        self._may = SOURCE_CATEGORIES[source]
         self._met: set[str] = set()
+        told = select(RosterConflict.holder_id, RosterConflict.field, RosterConflict.value)
+        self._open = {
+            (row.holder_id, row.field)
+            for row in session.execute(told.where(RosterConflict.settled_at.is_(None)))
+        }
+        self._unwanted = {
+            tuple(row) for row in session.execute(told.where(RosterConflict.accepted.is_(False)))
+        }
+        self.conflicts: list[tuple[UUID, str, Any]] = []
+        """New ones: holder, column, and what the roster says."""
 
-    def match(self, person: dict[str, Any]) -> Holder | None:
-        """Return the holder that a row is about, None for a new one."""
-        number, document = person["holder_number"], person["document_index"]
+    def match(self, row: Row) -> Any:
+        """Return the holder that a row is about, as it stands, None for a new one.
+
+        Raises:
+            Faulty: it is about somebody whom it may not be about.
+        """
+        number, category = row.number, row.person["category"]
         if number in self._met:
-            raise _Faulty("holder_number", "appears twice in this file")
-        if self._owners.get(document, number) != number:
-            raise _Faulty("document_number", "belongs to another holder number")
+            raise Faulty("holder_number", "appears twice in this file")
+        if category not in self._may:
+            raise Faulty("category", "is not for this source")
         holder = self._known.get(number)
-        if holder and holder.document_index != document:
-            raise _Faulty("document_number", "differs from the one on record")
-        self._owners[document] = number
+        if holder is None and number in self._numbers:
+            raise Faulty("holder_number", "is somebody's earlier number")
+        for index in row.every_index:
+            if self._owners.get(index, number) != number:
+                raise Faulty("document_number", "belongs to another holder number")
+        if holder is not None:
+            self._check_same(holder, row)
+        for index in row.every_index:
+            self._owners[index] = number
         self._met.add(number)
         return holder
 
+    def _check_same(self, holder: Any, row: Row) -> None:
+        if holder.category not in self._may:
+            raise Faulty("category", "is another kind of holder by now")
+        known = holder.document_index
+        if known and row.every_index and known not in row.every_index:
+            if "document" not in holder.proven:
+                raise Faulty("document_number", "differs from the one on record")
+            return
+        if known and (not row.every_index or not row.kind_said):
+            for column in DOCUMENT_COLUMNS:  # the feed says less of the document than we know
+                row.person.pop(column, None)
 
-def _rows(content: bytes) -> Iterator[tuple[int, dict[str, str]]]:
-    """Read the rows of a feed as text by column, numbered as the file numbers them."""
-    table = _xlsx(content) if content[:2] == b"PK" else _csv(content)
-    heading = next(table, None)
-    if heading is None:
-        raise RosterUnreadable(fault="the file is empty")
-    english = {chinese: name for name, chinese in COLUMNS.items()}
-    names = [english.get(cell, cell.lower()) for cell in heading]
-    if missing := [name for name in COLUMNS if name not in names and name != "pays_surcharge"]:
-        raise RosterUnreadable(fault=f"missing columns: {', '.join(missing)}")
-    for number, cells in enumerate(table, start=2):
-        if number > MOST_ROWS:
-            raise RosterUnreadable(fault=f"more than {MOST_ROWS} rows")
-        if any(cells):
-            yield number, dict(zip(names, cells, strict=False))
+    def difference(self, holder: Any, row: Row) -> tuple[dict[str, Any], list[str]]:
+        """Return what is to be changed, and the columns that differ from what was proven."""
+        differing = {
+            key: value for key, value in row.person.items() if getattr(holder, key) != value
+        }
+        proven = [key for key in differing if PROVABLE.get(key) in holder.proven]
+        if "document_index" in proven:
+            differing = {k: v for k, v in differing.items() if k not in DOCUMENT_COLUMNS}
+        told = []
+        for column in proven:
+            value = None if column == "document_index" else _told(row.person[column])
+            differing.pop(column, None)
+            named = "document_number" if column == "document_index" else column
+            if self._news(holder.id, named, value):
+                told.append(named)
+        return differing, told
 
+    def _news(self, holder_id: UUID, column: str, value: Any) -> bool:
+        """Note a conflict; say whether it is still to be settled."""
+        if (holder_id, column) in self._open:
+            return True
+        if (holder_id, column, value) in self._unwanted:
+            return False
+        self.conflicts.append((holder_id, column, value))
+        return True
 
-def _csv(content: bytes) -> Iterator[list[str]]:
-    for encoding in ("utf-8-sig", "gb18030"):
-        try:
-            text = content.decode(encoding)
-            break
-        except UnicodeDecodeError:
-            continue
-    else:
-        raise RosterUnreadable(fault="neither UTF-8 nor GB 18030")
-    try:
-        for row in csv.reader(io.StringIO(text), strict=True):
-            yield [cell.strip() for cell in row]
-    except csv.Error as error:
-        raise RosterUnreadable(fault="not CSV") from error
-
-
-def _xlsx(content: bytes) -> Iterator[list[str]]:
-    from openpyxl import load_workbook  # noqa: PLC0415 - a second of imports, once a term
-
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as packed:
-            if sum(part.file_size for part in packed.infolist()) > MOST_UNPACKED_BYTES:
-                raise RosterUnreadable(fault="too large unpacked")
-        sheet = load_workbook(io.BytesIO(content), read_only=True, data_only=True).active
-        if sheet is None:
-            raise RosterUnreadable(fault="no sheet")
-        for row in sheet.iter_rows(values_only=True, max_col=MOST_COLUMNS):
-            yield [_cell(value) for value in row]
-    except RosterUnreadable:
-        raise
-    except Exception as error:  # a broken file breaks the reader in any way it likes
-        raise RosterUnreadable(fault="not XLSX") from error
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, datetime | date):
-        return value.strftime("%Y-%m-%d")
-    if isinstance(value, int | float) and abs(value) >= EXACT:
-        value = float(value)  # a spreadsheet keeps 15 digits and makes up the rest: 1.1e+17 tells
-    elif isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value).strip()
-
-
-def _person(cells: dict[str, str], sealer: Sealer) -> dict[str, Any]:
-    for column in COLUMNS:
-        value = cells.get(column, "")
-        if len(value) > LONGEST_CELL:
-            raise _Faulty(column, f"longer than {LONGEST_CELL} characters")
-        if not PLAIN_TEXT.match(value):
-            raise _Faulty(column, "not plain text: no control or direction characters")
-        if not value and column != "pays_surcharge":
-            raise _Faulty(column, "missing")
-    category = CATEGORY_WORDS.get(cells["category"])
-    if category is None:
-        try:
-            category = Category(cells["category"])
-        except ValueError:
-            raise _Faulty("category", "unknown") from None
-    try:
-        valid_until = date.fromisoformat(cells["valid_until"].replace("/", "-"))
-    except ValueError:
-        raise _Faulty("valid_until", "not a day such as 2029-07-01") from None
-    surcharge = (YES_WORDS | NO_WORDS).get(cells.get("pays_surcharge", "").lower())
-    if surcharge is None:
-        raise _Faulty("pays_surcharge", "neither yes nor no")
-    document = _document(cells["document_number"])
-    if not cells["holder_number"].isascii() or not cells["holder_number"].isalnum():
-        raise _Faulty("holder_number", "not letters and digits")
-    return {
-        "holder_number": cells["holder_number"],
-        "name": cells["name"],
-        "category": category,
-        "unit": cells["unit"],
-        "document_index": sealer.index("document", document),
-        "document_tail_index": tail_index(
-            sealer, holder_number=cells["holder_number"], tail=document_tail(document)
-        ),
-        "pays_surcharge": surcharge,
-        "valid_until": valid_until,
-    }
-
-
-def _document(text: str) -> str:
-    if "." in text or "+" in text:  # a number that a spreadsheet has rounded, as 1.1E+17
-        raise _Faulty("document_number", "not a document number")
-    document = normal_document(text)
-    if fault := document_fault(document):
-        raise _Faulty("document_number", fault)
-    return document
-
-
-def document_fault(document: str) -> str | None:
-    """Return what is wrong with a normal document number, or None.
-
-    Eighteen characters are a resident identity card (居民身份证, GB 11643) and must have its check
-    digit; others (passport, 港澳台) only need a sensible length.
-
-    >>> document_fault("11010519491231002X"), document_fault("110105194912310021")
-    (None, 'the check digit is wrong')
-    """
-    if not 6 <= len(document) <= 20 or not document.isascii():  # noqa: PLR2004 - passports to permits
-        return "not a document number"
-    if len(document) == RESIDENT_ID_LENGTH and document[:17].isdigit():
-        total = sum(
-            int(digit) * weight for digit, weight in zip(document, CHECK_WEIGHTS, strict=False)
+    def absent(self, *, today: date) -> list[str]:
+        """Return whom a whole list should have had, by number."""
+        return sorted(
+            number
+            for number, row in self._known.items()
+            if number not in self._met
+            and row.category in self._may
+            and row.valid_until >= today
+            and row.identity is Identity.REAL_NAME
         )
-        if document[17] != CHECK_DIGITS[total % 11]:
-            return "the check digit is wrong"
-    return None
+
+
+def _told(value: Any) -> Any:
+    return value.isoformat() if isinstance(value, date) else value

@@ -1,6 +1,7 @@
 """How people are named and told apart.  Pure."""
 
 import unicodedata
+from calendar import monthrange
 from datetime import date
 from typing import Any
 
@@ -74,3 +75,34 @@ def lower_now(present: Limits, wanted: Limits) -> tuple[Limits, Limits | None]:
         lower = new is not None and (old is None or new <= old)
         at_once[name] = new if lower else old
     return at_once, (None if at_once == wanted else dict(wanted))
+
+
+def months_later(day: date, months: int) -> date:
+    """Return the same day some months later, or that month's last.
+
+    >>> months_later(date(2026, 1, 31), 1)
+    datetime.date(2026, 2, 28)
+    """
+    year, month = divmod(day.year * 12 + day.month - 1 + months, 12)
+    return date(year, month + 1, min(day.day, monthrange(year, month + 1)[1]))
+
+
+REFORM = date(2025, 1, 1)
+"""Whoever reaches the age of retirement from then on works longer (渐进式延迟法定退休年龄)."""
+
+
+def retires_on(born: date, *, age_months: int, step_months: int, later_months: int) -> date:
+    """Return the day on which somebody reaches the age of retirement (法定退休年龄).
+
+    From the reform on it is a month later for every `step_months` begun, by at most `later_months`.
+
+    >>> men = {"age_months": 720, "step_months": 4, "later_months": 36}
+    >>> retires_on(date(1964, 12, 31), **men), retires_on(date(1965, 1, 1), **men)
+    (datetime.date(2024, 12, 31), datetime.date(2025, 2, 1))
+    >>> retires_on(date(1990, 5, 31), **men)
+    datetime.date(2053, 5, 31)
+    """
+    of_age = months_later(born, age_months)
+    months = (of_age.year - REFORM.year) * 12 + of_age.month - REFORM.month
+    later = min(months // step_months + 1, later_months) if of_age >= REFORM else 0
+    return months_later(born, age_months + later)

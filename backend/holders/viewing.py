@@ -9,24 +9,27 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.errors import NotFound
-from backend.holders.models import Binding, BindingState, Holder
+from backend.holders.models import Binding, BindingState, Holder, HolderNumber
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 
 
 def find_holders(session: Session, *, text: str, limit: int) -> Sequence[Holder]:
-    """Return the holders with this number, or whose name begins with this text, by number."""
+    """Return who has or had this number, or whose name begins with this text, by number."""
+    numbered = select(HolderNumber.holder_id).where(HolderNumber.number == text)
     return session.scalars(
         select(Holder)
-        .where((Holder.holder_number == text) | Holder.name.startswith(text, autoescape=True))
+        .where(Holder.id.in_(numbered) | Holder.name.startswith(text, autoescape=True))
         .order_by(Holder.holder_number)
         .limit(limit)
     ).all()
 
 
 def id_by_number(session: Session, *, holder_number: str) -> UUID | None:
-    """Return the id of the holder with this number, or None."""
-    return session.scalar(select(Holder.id).where(Holder.holder_number == holder_number))
+    """Return the id of the holder who has or had this number, or None."""
+    return session.scalar(
+        select(HolderNumber.holder_id).where(HolderNumber.number == holder_number)
+    )
 
 
 def view(session: Session, *, holder_id: UUID, actor: Actor, now: datetime) -> Holder:

@@ -160,6 +160,9 @@ BEGIN
         answer.reason := 'code-spent';
     ELSIF card_refusal(purse.card_state) IS NOT NULL THEN
         answer.reason := card_refusal(purse.card_state);
+    ELSIF 'pay' = ANY (holder.denied) THEN
+        answer.reason := 'not-permitted';
+        answer.facts := jsonb_build_object('permission', 'pay');
     ELSIF holder.payment_paused THEN
         answer.reason := 'payment-paused';
     ELSE
@@ -246,6 +249,30 @@ RETURNS bigint STABLE LANGUAGE sql AS $$
         ELSE p_holder.per_day_limit_fen
     END;
 $$;
+
+-- A number (学工号) stays with its holder for ever, also once they have another one.
+CREATE OR REPLACE FUNCTION keep_number() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    INSERT INTO holder_numbers (number, holder_id) VALUES (NEW.holder_number, NEW.id)
+    ON CONFLICT (number) DO NOTHING;
+    IF NOT FOUND AND NEW.id <> (
+        SELECT holder_id FROM holder_numbers WHERE number = NEW.holder_number
+    ) THEN
+        RAISE EXCEPTION 'the holder number is, or was, somebody else''s'
+            USING ERRCODE = 'unique_violation', CONSTRAINT = 'pk_holder_numbers';
+    END IF;
+    RETURN NULL;
+END $$;
+
+DO $$
+BEGIN
+    IF to_regclass('holder_numbers') IS NOT NULL THEN  -- made by a later migration
+        DROP TRIGGER IF EXISTS keep_number ON holders;
+        CREATE TRIGGER keep_number AFTER INSERT OR UPDATE OF holder_number ON holders
+            FOR EACH ROW EXECUTE FUNCTION keep_number();
+        ALTER TABLE holders ENABLE ALWAYS TRIGGER keep_number;
+    END IF;
+END $$;
 
 -- What goes back of a payment (退款): counted in one row of each payment, whose CHECK refuses more than
 -- was paid (P5).  Only a refund's return makes room again.

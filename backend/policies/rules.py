@@ -9,6 +9,7 @@ from typing import Any
 
 from backend.operators.models import Role
 
+PERMISSIONS = ("pay", "identify", "finance", "information")
 PRESETS: dict[str, dict[str, Any]] = {
     "standard": {
         "card.replacement_fee_fen": 2_000,
@@ -40,6 +41,12 @@ PRESETS: dict[str, dict[str, Any]] = {
         "offline.per_terminal_fen": 50_000,
         "offline.renew_hours": 48,
         "offline.total_fen": 200_000,
+        "permissions.new_student": list(PERMISSIONS),
+        "permissions.staff": list(PERMISSIONS),
+        "permissions.student": list(PERMISSIONS),
+        "permissions.temporary_outsider": list(PERMISSIONS),
+        "permissions.temporary_retired": list(PERMISSIONS),
+        "permissions.temporary_trainee": list(PERMISSIONS),
         "refund.alipay_days": 85,  # younger top-ups go back; Alipay's contract says 3 months
         "refund.enabled": True,  # whether holders send their balance back from the phone
         "refund.least_fen": 1,
@@ -51,6 +58,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "top_up.most_balance_fen": 200_000,
         "top_up.valid_minutes": 30,
         "top_up.unpaid_orders": 10,
+        "validity.retire_female_months": 660,
+        "validity.retire_later_months": 36,  # the most that anybody works longer
+        "validity.retire_male_months": 720,
+        "validity.retire_step_months": 4,  # a month longer for each, since 2025
     },
     "regulation": {"card.restore_channels": ["counter", "kiosk"]},
     "offline_money": {"offline.money": True},
@@ -78,6 +89,7 @@ class Unit(StrEnum):
     MINUTES = "minutes"
     HOURS = "hours"
     DAYS = "days"
+    MONTHS = "months"
     SWITCH = "switch"
     """true or false"""
     ONE_OF = "one_of"
@@ -174,6 +186,19 @@ CATALOGUE: dict[str, PolicyRule] = {
     "offline.per_terminal_fen": _fen(10_000_000, clause="六", touches=TILLS),
     "offline.renew_hours": _count(Unit.HOURS, 1, 168, touches=HOLDERS),
     "offline.total_fen": _fen(100_000_000, clause="六", touches=TILLS),
+    **{
+        f"permissions.{category}": PolicyRule(
+            Unit.SOME_OF, choices=PERMISSIONS, clause="二(二)", touches=HOLDERS, public=True
+        )
+        for category in (
+            "new_student",
+            "staff",
+            "student",
+            "temporary_outsider",
+            "temporary_retired",
+            "temporary_trainee",
+        )
+    },
     "refund.alipay_days": _count(Unit.DAYS, 0, 90, clause="三(十四)", public=True),
     "refund.enabled": PolicyRule(
         Unit.SWITCH,
@@ -194,6 +219,10 @@ CATALOGUE: dict[str, PolicyRule] = {
     ),
     "top_up.valid_minutes": _count(Unit.MINUTES, 2, 1_440, touches=HOLDERS),
     "top_up.unpaid_orders": _count(Unit.TIMES, 1, 100, touches=HOLDERS),
+    "validity.retire_female_months": _count(Unit.MONTHS, 480, 900, clause="三(九)"),
+    "validity.retire_later_months": _count(Unit.MONTHS, 0, 120, clause="三(九)"),
+    "validity.retire_male_months": _count(Unit.MONTHS, 480, 900, clause="三(九)"),
+    "validity.retire_step_months": _count(Unit.MONTHS, 1, 120, clause="三(九)"),
 }
 """Every key.  Money in fen, rates in permille."""
 

@@ -31,11 +31,7 @@ from backend.refunds.handling import (
     RefundOnItsWay,
 )
 from backend.refunds.models import ChannelRefund, Payout
-from backend.refunds.payouts import (
-    PayoutDecided,
-    PayoutNotPossible,
-    PayoutWaits,
-)
+from backend.refunds.payouts import PayoutDecided, PayoutNotPossible, PayoutWaits
 from backend.refunds.schemas import (
     PayoutDecisionRequest,
     PayoutReply,

@@ -14,6 +14,8 @@ from backend.cards.models import CardKind, CardState
 from backend.cards.service import STANDS_AGAINST, find_card
 from backend.clock import business_date, start_of_day
 from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.holders.models import Holder, Permission
+from backend.holders.permissions import NotPermitted
 from backend.ledger import service as ledger
 from backend.ledger.models import Account, AccountKind, TransferKind
 from backend.ledger.service import Movement
@@ -152,6 +154,8 @@ def _refusal(
     virtual = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
     if virtual is not None and virtual.state in REFUSED_STATES:
         return STANDS_AGAINST[virtual.state]()
+    if Permission.FINANCE in session.get_one(Holder, holder_id).denied:
+        return NotPermitted(permission=Permission.FINANCE.value)
     arrears_fen = arrears.open_fen(session, holder_id=holder_id)
     if arrears_fen:
         return ArrearsOpen(arrears_fen=arrears_fen)
@@ -194,7 +198,8 @@ def ask(
     Raises:
         NotFound: somebody else's refund has this id.
         IdReused: `refund_id` came before with another amount.
-        RefundsOff, CardFrozen, AccountClosed, ArrearsOpen, TooManyRefunds: nothing goes back now.
+        RefundsOff, CardFrozen, AccountClosed, NotPermitted, ArrearsOpen, TooManyRefunds:
+            nothing goes back now.
         RefundNotPossible: more than can go back, or less than the least.
     """
     session.execute(text("SELECT lock_id(:id)"), {"id": refund_id})

@@ -12,6 +12,7 @@ from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders import login
 from backend.holders.login import HolderCaller, NotBound
+from backend.holders.permissions import NotPermitted
 from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.paging import CursorUnknown, PageQuery, page, place_of
 from backend.http.parts import parts
@@ -57,6 +58,7 @@ blueprint = guard(
     RefundsOff,
     CardFrozen,
     AccountClosed,
+    NotPermitted,
     ArrearsOpen,
     TooManyRefunds,
     RefundNotPossible,

@@ -18,6 +18,7 @@ from backend.errors import IdReused, NotFound
 from backend.holders import login
 from backend.holders.limits import LimitExceeded
 from backend.holders.login import HolderCaller, NotBound
+from backend.holders.permissions import NotPermitted
 from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.paging import CursorUnknown, PageQuery, page, place_of
 from backend.http.parts import parts
@@ -62,6 +63,7 @@ callbacks = guard(
     AlreadyPaid,
     CardExpired,
     AccountClosed,
+    NotPermitted,
     LimitExceeded,
     TooManyUnpaid,
 )

@@ -14,7 +14,9 @@ from backend.arrears import service as arrears
 from backend.cards.models import CardKind, CardState
 from backend.cards.service import STANDS_AGAINST, AccountClosed, find_card, is_account_closed
 from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.holders import permissions
 from backend.holders.limits import LimitExceeded
+from backend.holders.models import Holder, Permission
 from backend.ids import new_id
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
@@ -111,6 +113,7 @@ def order(
         IdReused: `top_up_id` came before with other content.
         AlreadyPaid: the order to be replaced was paid.
         CardExpired, AccountClosed: the account takes no money any more; a lost card does.
+        NotPermitted: the card is not for finance (金融服务).
         LimitExceeded: too little, too much, or too high a balance.
         TooManyUnpaid: as many as are allowed wait to be paid.
     """
@@ -204,6 +207,7 @@ def _refuse_dead_account(session: Session, *, holder_id: UUID) -> None:
 
     Raises:
         CardExpired, AccountClosed: by the virtual card's state; a lost or frozen one takes it.
+        NotPermitted: the card is not for finance (金融服务).
     """
     virtual = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
     if virtual is not None and virtual.state not in (CardState.LOST, CardState.FROZEN):
@@ -212,6 +216,7 @@ def _refuse_dead_account(session: Session, *, holder_id: UUID) -> None:
             raise refusal
     if is_account_closed(session, holder_id=holder_id):
         raise AccountClosed
+    permissions.require(session.get_one(Holder, holder_id), Permission.FINANCE)
 
 
 def _count_unpaid(session: Session, *, holder_id: UUID, now: datetime) -> int:

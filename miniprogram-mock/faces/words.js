@@ -75,6 +75,10 @@ const REFUSALS = {
     ["还没有实名绑定", "请先在小程序完成绑定"],
     ["Not bound to a person yet", "Bind in the mini program first"],
   ],
+  "not-permitted": [
+    ["这张卡未开通此项用途", "请联系卡务中心"],
+    ["This card is not for this", "Please ask the card centre"],
+  ],
   "payment-paused": [
     ["本人已暂停付款", "请在小程序「限额」里恢复"],
     ["Payments are paused by the holder", "Resume under Limits in the mini program"],

@@ -22,10 +22,16 @@ from sqlalchemy import func, select, text
 from backend import clock
 from backend.cards.models import Card, CardKind, CardState
 from backend.cards.rules import CardEvent
-from backend.cards.service import open_account
+from backend.cards.service import open_accounts
 from backend.db import transaction
 from backend.holders import identity
-from backend.holders.models import Binding, BindingState, Holder, HolderSession
+from backend.holders.models import (
+    Binding,
+    BindingState,
+    Holder,
+    HolderSession,
+    RosterSource,
+)
 from backend.holders.roster import import_roster
 from backend.http.parts import Parts
 from backend.ids import new_id
@@ -91,11 +97,12 @@ def on_roster(parts: Parts, name: str = "王小明") -> Person:
         report = import_roster(
             session,
             content=feed.encode(),
+            source=RosterSource.CARD_CENTRE,
             sealer=parts.sealer,
             actor=SYSTEM,
             now=clock.now(),
             dry_run=False,
-            open_account=open_account,
+            open_accounts=open_accounts,
         )
         assert report.faults == []
         holder_id = session.scalars(select(Holder.id).where(Holder.holder_number == number)).one()

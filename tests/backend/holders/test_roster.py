@@ -2,27 +2,46 @@
 
 import csv
 import io
+import os
 import secrets
+import time
 import zipfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import date, datetime
+from pathlib import Path
+from typing import Any
 
 import pytest
-from factories import make_document
+from click.testing import CliRunner
+from factories import WEIGHTS, make_document
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook
 from sqlalchemy import func, select
 
-from backend import clock
+from backend import app as wiring
+from backend import cli, clock, db
 from backend.cards.models import Card
-from backend.cards.service import open_account
+from backend.cards.service import open_accounts
 from backend.db import transaction
-from backend.holders import roster
-from backend.holders.models import Category, Holder
+from backend.errors import IdReused
+from backend.holders import identity, roster
+from backend.holders.identity import IdentityNotMatched
+from backend.holders.models import (
+    Category,
+    DocumentKind,
+    Employment,
+    Holder,
+    Identity,
+    RosterBatch,
+    RosterConflict,
+    RosterSource,
+)
 from backend.holders.roster import RosterReport, RosterUnreadable, RowFault
 from backend.http.parts import Parts
+from backend.ids import new_id
 from backend.ledger import service as ledger
 from backend.operation_log.models import LogEntry
 from backend.operation_log.service import SYSTEM
@@ -66,17 +85,26 @@ def as_xlsx(*rows: Sequence[object], heading: Sequence[str] = CHINESE) -> bytes:
     return file.getvalue()
 
 
-def load(parts: Parts, content: bytes, *, dry_run: bool = False) -> RosterReport:
+def load(
+    parts: Parts,
+    content: bytes,
+    *,
+    dry_run: bool = False,
+    source: RosterSource = RosterSource.CARD_CENTRE,
+    **options: Any,
+) -> RosterReport:
     """Import a feed as the route does."""
     with transaction() as session:
         return roster.import_roster(
             session,
             content=content,
+            source=source,
             sealer=parts.sealer,
             actor=SYSTEM,
             now=clock.now(),
             dry_run=dry_run,
-            open_account=open_account,
+            open_accounts=open_accounts,
+            **options,
         )
 
 
@@ -218,6 +246,260 @@ class TestImport:
         assert {(fault.column, fault.fault) for fault in report.faults} == {
             ("document_number", "the check digit is wrong")
         }
+
+
+def find_all(*numbers: str) -> list[Holder]:
+    """Return holders by number, in that order."""
+    found = [find(number) for number in numbers]
+    return [holder for holder in found if holder is not None]
+
+
+FURTHER = (*CHINESE, *roster.FURTHER_COLUMNS.values())
+
+
+class TestFurtherColumns:
+    def test_tell_employment_identity_and_days(self, parts: Parts) -> None:
+        staff = [*new_row(category="教工"), "派遣制", "实名", "身份证", "2019-09-01", ""]
+        student = [*new_row(valid_until=""), "", "", "", "2026-09-01", "2030-07-01"]
+        assert load(parts, as_csv(staff, student, heading=FURTHER)).faults == []
+        one, other = find_all(staff[0], student[0])
+        assert (one.employment, one.document_kind) == (
+            Employment.DISPATCHED, DocumentKind.RESIDENT_ID,
+        )  # fmt: skip
+        assert one.entered_on == date(2019, 9, 1)
+        assert (other.programme_ends_on, other.valid_until) == (date(2030, 7, 1), date(2030, 7, 1))
+
+    def test_what_a_feed_is_silent_about_stays(self, parts: Parts) -> None:
+        row = new_row(category="教工")
+        load(parts, as_csv([*row, "院编", "", "", "2019-09-01", ""], heading=FURTHER))
+        assert counts(load(parts, as_csv(row))) == (0, 0, 1, 0)
+        [found] = find_all(row[0])
+        assert (found.employment, found.entered_on) == (Employment.COLLEGE, date(2019, 9, 1))
+
+    def test_a_registered_person_has_no_document_and_matches_none(self, parts: Parts) -> None:
+        row = [*new_row(category="校外", document_number=""), "", "记名", "", "", ""]
+        assert counts(load(parts, as_csv(row, heading=FURTHER))) == (1, 0, 0, 0)
+        [found] = find_all(row[0])
+        assert (found.identity, found.document_index) == (Identity.REGISTERED, None)
+        for document in (make_document(), "", "000000"):
+            with transaction() as session, pytest.raises(IdentityNotMatched):
+                identity.match_document(
+                    session, holder_number=row[0], document_number=document, sealer=parts.sealer
+                )
+        with transaction() as session, pytest.raises(IdentityNotMatched):
+            identity.check_document_tail(
+                session, holder_id=found.id, last_six="000000", sealer=parts.sealer
+            )
+        now_real = [*row[:4], make_document(), *row[5:8], "实名", "", "", ""]
+        assert counts(load(parts, as_csv(now_real, heading=FURTHER))) == (0, 1, 0, 0)
+
+    @pytest.mark.parametrize(
+        ("changed", "further", "column", "fault"),
+        [
+            ({}, ["院编", "", "", "", ""], "employment", "is for staff only"),
+            ({}, ["", "匿名", "", "", ""], "identity", "unknown"),
+            ({}, ["", "记名", "", "", ""], "document_number",
+             "is for people with a real name only"),
+            ({}, ["", "", "驾照", "", ""], "document_kind", "unknown"),
+            ({}, ["", "", "", "去年", ""], "entered_on", "not a day such as 2029-07-01"),
+            ({"valid_until": ""}, [""] * 5, "valid_until", "missing"),
+            ({"category": "教工", "valid_until": "", "document_number": "E12345678"}, [""] * 5,
+             "valid_until", "missing"),
+        ],
+    )  # fmt: skip
+    def test_are_read_as_strictly(
+        self, parts: Parts, changed: dict[str, str], further: Row, column: str, fault: str
+    ) -> None:
+        report = load(parts, as_csv([*new_row(**changed), *further], heading=FURTHER))
+        assert report.faults == [RowFault(2, column, fault)]
+
+    def test_a_passport_is_known_by_kind_and_number(self, parts: Parts) -> None:
+        number = "E" + secrets.token_hex(4).upper()
+        bare, kinded = new_row(document_number=number), new_row(document_number=number)
+        load(parts, as_csv(bare))
+        said = load(parts, as_csv([*kinded, "", "", "护照", "", ""], heading=FURTHER))
+        assert said.faults == [RowFault(2, "document_number", "belongs to another holder number")]
+        told = [*bare, "", "", "护照", "", ""]
+        assert counts(load(parts, as_csv(told, heading=FURTHER))) == (0, 1, 0, 0)
+        assert counts(load(parts, as_csv(bare))) == (0, 0, 1, 0)
+        with transaction() as session:
+            matched = identity.match_document(
+                session, holder_number=bare[0], document_number=number, sealer=parts.sealer
+            )
+        assert matched.document_kind is DocumentKind.PASSPORT
+
+    def test_staff_are_valid_until_they_retire(self, parts: Parts) -> None:
+        rows = []
+        for sex in (1, 2):
+            body = f"{secrets.randbelow(900_000) + 100_000}19900531{secrets.randbelow(99):02d}{sex}"
+            total = sum(int(d) * w for d, w in zip(body, WEIGHTS, strict=True))
+            document = body + "10X98765432"[total % 11]
+            rows.append(new_row(category="教工", valid_until="", document_number=document))
+        load(parts, as_csv(*rows))
+        man, woman = find_all(*(row[0] for row in rows))
+        assert (man.valid_until, woman.valid_until) == (date(2053, 5, 31), date(2048, 5, 31))
+
+
+class TestSources:
+    @pytest.mark.parametrize(
+        ("source", "category"),
+        [(RosterSource.ACADEMIC, "教工"), (RosterSource.ACADEMIC, "校外"),
+         (RosterSource.PERSONNEL, "学生"), (RosterSource.PERSONNEL, "退休")],
+    )  # fmt: skip
+    def test_have_their_own_people_only(
+        self, parts: Parts, source: RosterSource, category: str
+    ) -> None:
+        report = load(parts, as_csv(new_row(category=category)), source=source)
+        assert report.faults == [RowFault(2, "category", "is not for this source")]
+
+    def test_cannot_take_somebody_elses_people(self, parts: Parts) -> None:
+        row = new_row(category="教工")
+        load(parts, as_csv(row), source=RosterSource.PERSONNEL)
+        row[2] = "学生"
+        report = load(parts, as_csv(row), source=RosterSource.ACADEMIC)
+        assert report.faults == [RowFault(2, "category", "is another kind of holder by now")]
+
+    def test_a_whole_list_names_who_is_missing_and_leaves_them(self, parts: Parts) -> None:
+        kept, gone = new_row(), new_row()
+        outsider, over = new_row(category="校外"), new_row(valid_until="2020-01-01")
+        load(parts, as_csv(kept, gone, outsider, over))
+        report = load(parts, as_csv(kept), source=RosterSource.ACADEMIC, whole=True)
+        assert gone[0] in report.absent
+        assert not {kept[0], outsider[0], over[0]} & set(report.absent)
+        [still] = find_all(gone[0])
+        assert still.valid_until == date(2029, 7, 1)
+        assert load(parts, as_csv(kept), source=RosterSource.ACADEMIC).absent == []
+
+
+class TestBatches:
+    def test_a_retry_gets_the_report_again(self, parts: Parts) -> None:
+        batch_id, broken = new_id(), new_row(name="")
+        content = as_csv(new_row(), broken)
+        first = load(parts, content, batch_id=batch_id)
+        assert counts(first) == (1, 0, 0, 1)
+        assert load(parts, content, batch_id=batch_id) == first
+
+    def test_another_file_under_the_same_id_is_refused(self, parts: Parts) -> None:
+        batch_id, row = new_id(), new_row()
+        load(parts, as_csv(new_row()), batch_id=batch_id)
+        with pytest.raises(IdReused):
+            load(parts, as_csv(row), batch_id=batch_id)
+        assert find(row[0]) is None
+
+    def test_what_is_kept_of_a_file_tells_nothing(self, parts: Parts) -> None:
+        batch_id, row = new_id(), new_row()
+        load(parts, as_csv(row), batch_id=batch_id)
+        with transaction() as session:
+            batch = session.get_one(RosterBatch, batch_id)
+        assert row[4] not in repr((batch.content_index, batch.report))
+
+    def test_two_at_once_make_one_person_one_card(self, parts: Parts) -> None:
+        rows = [new_row() for _ in range(30)]
+        twins = [new_row(document_number=row[4]) for row in rows]
+        with ThreadPoolExecutor(4) as pool:
+            waiting = [
+                pool.submit(load, parts, as_csv(*some)) for some in (rows, twins, rows, twins)
+            ]
+            said = [one.result() for one in waiting]
+        assert sum(report.added for report in said) == len(rows)
+        indexes = [parts.sealer.index("document", row[4]) for row in rows]
+        with transaction() as session:
+            live = session.scalars(
+                select(func.count(Card.id))
+                .join(Holder, Card.holder_id == Holder.id)
+                .where(Holder.document_index.in_(indexes))
+                .group_by(Holder.id)
+            ).all()
+        assert live == [1] * len(rows)
+
+
+class TestProven:
+    def test_is_not_overwritten_and_told_until_staff_have_settled_it(self, parts: Parts) -> None:
+        row = new_row()
+        load(parts, as_csv(row))
+        with transaction() as session:
+            [holder] = session.scalars(select(Holder).where(Holder.holder_number == row[0]))
+            holder.name, holder.proven = "王大明", ["name"]
+        row[3] = "软件2402班"
+        report = load(parts, as_csv(row))
+        told = [RowFault(2, "name", "differs from the proven value")]
+        assert (counts(report), report.conflicts) == ((0, 1, 0, 0), told)
+        [now] = find_all(row[0])
+        assert (now.name, now.unit) == ("王大明", "软件2402班")
+        again = load(parts, as_csv(row))
+        assert (counts(again), again.conflicts) == ((0, 0, 1, 0), told)
+        with transaction() as session:
+            [conflict] = session.scalars(
+                select(RosterConflict).where(RosterConflict.holder_id == now.id)
+            )
+            assert (conflict.field, conflict.value) == ("name", "王小明")
+            conflict.settled_at, conflict.settled_by, conflict.accepted = clock.now(), "x", False
+        assert load(parts, as_csv(row)).conflicts == []
+        row[1] = "王中明"
+        assert load(parts, as_csv(row)).conflicts == told
+
+    def test_a_document_differs_and_the_rest_is_still_read(self, parts: Parts) -> None:
+        row = new_row()
+        load(parts, as_csv(row))
+        with transaction() as session:
+            [holder] = session.scalars(select(Holder).where(Holder.holder_number == row[0]))
+            holder.document_index, holder.proven = secrets.token_bytes(32), ["document"]
+            kept = holder.document_index
+        row[1] = "王大明"
+        report = load(parts, as_csv(row))
+        assert [fault.column for fault in report.conflicts] == ["document_number"]
+        [now] = find_all(row[0])
+        assert (now.name, now.document_index) == ("王大明", kept)
+
+
+class TestCommand:
+    """`make roster` runs it with 20,000 rows; here it is 2,000."""
+
+    ROWS = int(os.environ.get("ROSTER_ROWS", "2000"))
+
+    @pytest.fixture(autouse=True)
+    def as_here(self, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let the command work on this test's database."""
+        monkeypatch.setattr(cli, "_settings", lambda: parts.settings)
+        monkeypatch.setattr(wiring, "wire", lambda _: parts)
+        monkeypatch.setattr(db, "connect", lambda _: None)
+
+    def test_imports_all_but_the_broken_rows_and_again_changes_nothing(
+        self, tmp_path: Path
+    ) -> None:
+        rows = [new_row() for _ in range(self.ROWS)]
+        breaks = {0: "x y", 2: "老师", 4: "110105194912310021", 5: "2029-02-30"}
+        columns = list(roster.COLUMNS)
+        expected = []
+        for place, at in enumerate(range(0, self.ROWS, 100)):
+            column = list(breaks)[place % len(breaks)]
+            rows[at][column] = breaks[column]
+            expected.append((str(at + 2), columns[column]))
+        feed, out = tmp_path / "feed.csv", tmp_path / "report.csv"
+        feed.write_bytes(as_csv(*rows))
+        good = self.ROWS - len(expected)
+        for added, unchanged in ((good, 0), (0, good)):
+            began = time.monotonic()
+            ran = CliRunner().invoke(cli.main, ["import-roster", str(feed), "--report", str(out)])
+            print(f"{time.monotonic() - began:.1f} s: {ran.output.strip()}")  # noqa: T201 - make roster
+            assert ran.exit_code == cli.ROWS_LEFT_OUT, ran.output
+            assert f"{added} added, 0 changed, {unchanged} unchanged" in ran.output
+            with out.open(encoding="utf-8") as file:
+                said = list(csv.DictReader(file))
+            assert [(line["row"], line["column"]) for line in said] == expected
+            assert not any(value in out.read_text() for value in breaks.values())
+
+    def test_leaves_nothing_out_of_a_good_file(self, tmp_path: Path) -> None:
+        row = new_row()
+        feed = tmp_path / "feed.csv"
+        feed.write_bytes(as_csv(row))
+        ran = CliRunner().invoke(cli.main, ["import-roster", str(feed), "--dry-run"])
+        assert ran.exit_code == 0
+        assert find(row[0]) is None
+        feed.write_bytes(b"hello")
+        broken = CliRunner().invoke(cli.main, ["import-roster", str(feed)])
+        assert broken.exit_code == 1
+        assert "missing columns" in broken.output
 
 
 class TestFaults:

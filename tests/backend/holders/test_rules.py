@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.holders.roster import document_fault
+from backend.holders.documents import document_fault
 from backend.holders.rules import (
     LIMIT_NAMES,
     limits_on,

@@ -18,7 +18,8 @@ offline-not-allowed code-online-only offline-cap-exceeded
 REFUSALS = """
 terminal-not-allowed charge-voided id-reused code-malformed code-forged code-unknown-key
 code-not-yet-valid code-expired code-wrong-scope code-stale code-revoked code-spent
-card-lost card-frozen card-expired account-closed payment-paused limit-exceeded insufficient-balance
+card-lost card-frozen card-expired account-closed not-permitted payment-paused
+limit-exceeded insufficient-balance
 access-not-allowed access-outside-hours passback
 """.split()  # noqa: SIM905 - as the specification lists them
 

@@ -23,13 +23,14 @@ const STATES = {
   'card-frozen': { icon: 'lock', tone: 'bad' },
   'card-expired': { icon: 'clock', tone: 'warn' },
   'account-closed': { icon: 'cross', tone: 'plain' },
+  'not-permitted': { icon: 'lock', tone: 'plain' },
   'payment-paused': { icon: 'lock', tone: 'warn', to: '/pages/limits/index' },
   exhausted: { icon: 'offline', tone: 'warn' },
   clock: { icon: 'clock', tone: 'warn' },
   failed: { icon: 'alert', tone: 'warn' },
 }
 /** States in which the other use may still work, so that the choice between them stays. */
-const SEGMENTED = ['code', 'loading', 'payment-paused', 'exhausted', 'failed']
+const SEGMENTED = ['code', 'loading', 'not-permitted', 'payment-paused', 'exhausted', 'failed']
 const SHOWN_EVENTS = ['charge-approved', 'charge-declined', 'charge-voided', 'charge-reversed', 'passage-allowed', 'passage-denied']
 const TOASTED_EVENTS = ['top-up-paid', 'top-up-returned', 'refund-succeeded', 'refund-returned', 'cash-top-up', 'cash-top-up-reversed']
 const USES_CODE = ['charge-approved', 'charge-declined', 'passage-allowed', 'passage-denied']

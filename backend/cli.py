@@ -371,6 +371,15 @@ def rotate_code_keys() -> None:
     app.wire(_settings()).code_keys.rotate(clock.now())
 
 
+@main.command("authorization-matrix")
+def authorization_matrix() -> None:
+    """Print who may call what: an address a line, a caller a column (CSV)."""
+    from backend import authorization
+
+    for line in authorization.lines(authorization.read()):
+        click.echo(line)
+
+
 @main.command()
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if the files are stale.")
 def openapi(check: bool) -> None:  # noqa: FBT001 - a click flag

@@ -41,7 +41,8 @@ from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.money import Fen
 from backend.operation_log.service import SYSTEM
-from backend.operators.models import Role
+from backend.operators import service as operators
+from backend.operators.models import Operator, OperatorState, Role
 from backend.terminals.models import TerminalKind
 from backend.topups import refunding
 from backend.topups import service as topups
@@ -55,6 +56,8 @@ NOT_FOR_THE_CALLER = {"role-not-allowed", "not-bound", "terminal-not-allowed"}
 """A 403 with another code was decided by what the request says."""
 FORM_TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
 BODIES: dict[str, Any] = {
+    # what more roles than one may propose
+    "PUT /api/v1/staff/operators/{}/changes/{}": {"kind": "recover", "role": None},
     # at one gate that there is not: the example is an alarm for the whole school
     "POST /api/v1/staff/emergencies": {
         "terminal_id": str(new_id()), "reason": "test", "minutes": 1,
@@ -125,6 +128,14 @@ class Callers:
         if KINDS.get(caller) == "terminal":
             made = make_till() if caller == "till" else make_terminal(TerminalKind(caller))
             return {"Authorization": f"Bearer {made.token}"}
+        if caller == SUSPENDED:
+            headers = sign_in(self._parts, Role.CARD_CENTRE)
+            with transaction() as session:
+                token = headers["Authorization"].removeprefix("Bearer ")
+                who = operators.authenticate(session, token, clock.now())
+                operator = session.get_one(Operator, who.operator_id)
+                operator.state = OperatorState.SUSPENDED  # and the session goes on
+            return headers
         return sign_in(self._parts, Role(caller))
 
     def ask(self, caller: str, row: Row, path: str, sent: Sent) -> TestResponse:
@@ -227,8 +238,6 @@ def test_every_address_has_its_row(app: Flask) -> None:
 def test_every_cell_is_as_written(
     caller: str, callers: Callers, examples: Mapping[str, Sent]
 ) -> None:
-    if caller == SUSPENDED:
-        pytest.skip("suspended")
     wrong = []
     for row in ROWS:
         answer = callers.ask(caller, row, filled(row), examples.get(row.address, Sent()))

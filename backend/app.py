@@ -32,6 +32,7 @@ from backend.http.rates import Rates
 from backend.inspections import routes as inspections
 from backend.notices.rules import WORDINGS, faults_of
 from backend.operation_log import refusals
+from backend.operators import change_routes as operator_changes
 from backend.operators import routes as operators
 from backend.reconciliation import routes as bills
 from backend.refunds import routes as refunds
@@ -75,6 +76,8 @@ BLUEPRINTS = (
     (cards.kiosk, API),
     (operators.public, API),
     (operators.blueprint, API),
+    (operator_changes.public, API),
+    (operator_changes.blueprint, API),
     (cards.staff, API),
     (counter.cards, API),
     (counter.found_cards, API),

@@ -417,6 +417,51 @@ def rotate_code_keys() -> None:
     app.wire(_settings()).code_keys.rotate(clock.now())
 
 
+@main.command("add-operator")
+@click.argument("username")
+@click.argument("name")
+@click.option(
+    "--role",
+    type=click.Choice(["system_administrator", "card_centre"]),
+    default="system_administrator",
+    show_default=True,
+)
+def add_operator(username: str, name: str, role: str) -> None:
+    """Add the first person of a role that appoints or approves others; they add the rest."""
+    import marshmallow as ma
+
+    from backend import clock, db
+    from backend.operators import enrolment
+    from backend.operators.enrolment import AlreadyFounded
+    from backend.operators.schemas import AppointmentRequest
+
+    try:
+        said = AppointmentRequest().load({"username": username, "name": name, "role": role})
+    except ma.ValidationError as error:
+        raise click.ClickException(f"not possible: {error}") from error
+    settings = _settings()
+    engine = db.connect(settings.database_url)
+    try:
+        with db.transaction() as session:
+            token, issued = enrolment.found(session, now=clock.now(), **said)
+            until = issued.expires_at
+    except AlreadyFounded as error:
+        raise click.ClickException("there is somebody of this role; appoint others") from error
+    engine.dispose()
+    click.echo(f"open   {settings.base_url}/console/enrolment")
+    click.echo(f"token  {token}")
+    click.echo(f"until  {clock.rfc3339(until)}")
+
+
+@main.command("authorization-matrix")
+def authorization_matrix() -> None:
+    """Print who may call what: an address a line, a caller a column (CSV)."""
+    from backend import authorization
+
+    for line in authorization.lines(authorization.read()):
+        click.echo(line)
+
+
 @main.command()
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if the files are stale.")
 def openapi(check: bool) -> None:  # noqa: FBT001 - a click flag

@@ -57,6 +57,7 @@ from backend.http.rates import TooManyRequests
 from backend.ledger.service import InsufficientBalance
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
+from backend.operators.limits import OperatorLimit
 from backend.operators.service import OperatorCaller, RoleNotAllowed
 
 blueprint = guard(
@@ -305,6 +306,7 @@ def _told(shift: CashShift, drawer: Drawer, names: dict[UUID, str]) -> dict[str,
     NotPermitted,
     CardExpired,
     LimitExceeded,
+    OperatorLimit,
 )
 @blueprint.alt_response(201, schema=CashTopUpReply, description="Credited now.")
 @blueprint.response(200, CashTopUpReply)

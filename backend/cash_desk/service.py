@@ -23,6 +23,7 @@ from backend.ledger.service import InsufficientBalance, Movement
 from backend.money import Fen
 from backend.notices import service as notices
 from backend.operation_log import service as operation_log
+from backend.operators import limits
 from backend.operators.service import OperatorCaller
 from backend.policies.service import Policies, policies_at
 
@@ -66,6 +67,7 @@ def take(
         ShiftNotOpen, ShiftOver: the drawer takes nothing any more.
         AccountClosed, CardExpired, NotPermitted: the account takes no money; a lost card does.
         LimitExceeded: too little, too much, too high a balance, or too full a drawer.
+        OperatorLimit: the cashier has taken as much today as one person may, over all drawers.
     """
     session.execute(LOCK, {"id": top_up_id})
     earlier = session.get(CashTopUp, top_up_id)
@@ -81,12 +83,20 @@ def take(
         raise NotFound
     day = business_date(now)
     shifts.must_be_open(shift, day=day)
+    limits.lock_day(session, cashier)
     purse = ledger.lock_purse(session, holder_id=holder_id)
     refusal = refusal_for(session, holder_id=holder_id)
     if refusal is not None:
         raise refusal
     policies = policies_at(session, now)
     _check_limits(session, shift, purse, amount_fen, policies)
+    limits.check_sum(
+        limit="cash_day_fen",
+        already_fen=_taken_fen(session, cashier, day=day),
+        amount_fen=amount_fen,
+        most_fen=policies["operator.cash_day_fen"],
+        policy_ids=policies.used("operator.cash_day_fen"),
+    )
     cash, number = _next_number(session, day=day)
     top_up = CashTopUp(
         id=top_up_id,
@@ -151,6 +161,14 @@ def _check_limits(
     ):
         if exceeded:
             raise LimitExceeded(limit=limit, limit_fen=policies[key])
+
+
+def _taken_fen(session: Session, cashier: OperatorCaller, *, day: date) -> int:
+    """Return what a cashier has taken on a day, also what was taken back."""
+    taken = select(func.coalesce(func.sum(CashTopUp.amount_fen), 0)).where(
+        CashTopUp.cashier_id == cashier.operator_id, CashTopUp.business_date == day
+    )
+    return int(session.scalar(taken) or 0)
 
 
 def _next_number(session: Session, *, day: date) -> tuple[UUID, int]:

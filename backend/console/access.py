@@ -16,13 +16,14 @@ from backend.http.auth import MAX_TOKEN_LENGTH
 from backend.http.parts import parts
 from backend.operators import service as operators
 from backend.operators.models import Role
+from backend.operators.rules import MAY_LOOK as OPERATORS_MAY_LOOK
 from backend.operators.service import OperatorCaller
 from backend.refunds.handling import MAY_LOOK as REFUNDS_MAY_LOOK
 
 PATH = "/console"
 COOKIE = "campus_card_console"
 FORM_FIELD = "form_token"
-OPEN = frozenset({"console.static", "console.sign-in", "console.language"})
+OPEN = frozenset({"console.static", "console.sign-in", "console.enrolment", "console.language"})
 """What nobody has to sign in for: an endpoint, or the blueprint it belongs to."""
 EVERYBODY = tuple(Role)
 ROLES: dict[str, tuple[Role, ...]] = {
@@ -41,6 +42,8 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "offline-money": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "roster": (Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL),
     "log": (Role.CARD_CENTRE, Role.AUDITOR),
+    "operators": OPERATORS_MAY_LOOK,
+    "confirmation": EVERYBODY,
     "sign-out": EVERYBODY,
     "console": EVERYBODY,  # addresses that lead nowhere
 }

@@ -22,7 +22,6 @@ from backend.gates import service as gates
 from backend.holders import viewing
 from backend.holders.limits import limits_of
 from backend.holders.models import Holder
-from backend.http.parts import parts
 from backend.ledger import service as ledger
 from backend.operation_log import service as operation_log
 from backend.operation_log.refusals import logged
@@ -33,8 +32,6 @@ from backend.topups import service as topups
 
 SEE_ALL = (Role.CARD_CENTRE, Role.AUDITOR)
 """Passages and the operation log; finance sees what is money."""
-REVEALS_A_DAY = 30
-DAY_SECONDS = 24 * 3600
 REASONS = ("present", "called", "reconciliation", "case")
 MOST_LINES = 100
 MOST_ROWS = 20
@@ -58,14 +55,13 @@ def show(holder_id: UUID) -> str:
 def reveal(holder_id: UUID) -> str:
     """Show a holder with full name and card number, for a reason that is kept."""
     who = access.operator()
-    who.must_be(*SEE_ALL)
+    who.must_be(*viewing.SEE_IN_FULL)
     reason = request.form.get("reason", "")
     if reason not in REASONS:
         abort(422)
-    parts().rates.count(f"reveal:{who.operator_id}", most=REVEALS_A_DAY, seconds=DAY_SECONDS)
     with transaction() as session:
         holder = viewing.reveal(
-            session, holder_id=holder_id, reason=reason, actor=who.actor, now=clock.now()
+            session, holder_id=holder_id, reason=reason, caller=who, now=clock.now()
         )
     return _page(holder, revealed=True)
 

@@ -53,6 +53,7 @@ def export_period() -> Response:
     who, now, reference = access.operator(), clock.now(), new_reference()
     with transaction() as session:
         wanted = service.understand(session, _wanted())
+        service.count_export(session, caller=who, now=now)
         wanted, _ = service.allow_export(
             session,
             wanted=wanted,

@@ -136,6 +136,7 @@ def decide_payout(refund_id: UUID, payout_id: UUID) -> Response:
     who, said = _may_act(), request.form.get("decision", "")
     if said not in ("approve", "refuse"):
         abort(422)
+    who.must_have_confirmed(clock.now())
     with transaction() as session:
         payouts.decide(
             session,

@@ -15,12 +15,15 @@ from backend.console import (
     bills,
     cards,
     cash_desk,
+    confirmation,
+    enrolment,
     found_cards,
     gates,
     holders,
     language,
     log,
     offline_money,
+    operators,
     overview,
     refunds,
     reviews,
@@ -36,6 +39,7 @@ from backend.http.auth import Unauthenticated
 from backend.http.problems import HTTP_CODES, STATUS, tell
 from backend.ids import new_reference
 from backend.money import yuan_text
+from backend.operators.service import ConfirmationNeeded
 
 POLICY = (
     "default-src 'self'; script-src 'none'; object-src 'none'; base-uri 'none';"
@@ -56,6 +60,7 @@ ROOMS = (
     "offline-money",
     "roster",
     "log",
+    "operators",
 )
 """What the navigation offers, in this order, to whom it is for."""
 
@@ -82,9 +87,12 @@ for page in (
     offline_money,
     roster,
     log,
+    operators,
+    confirmation,
 ):
     blueprint.register_blueprint(page.blueprint)
 blueprint.register_blueprint(sign_in.public)
+blueprint.register_blueprint(enrolment.public)
 blueprint.register_blueprint(sign_in.blueprint)
 blueprint.before_request(access.enter)
 blueprint.after_request(access.remember_visitor)
@@ -183,6 +191,12 @@ def nowhere(_: str) -> Response:
 def send_to_sign_in(_: Unauthenticated) -> Any:
     """Lead whoever is not signed in, or no longer, to where one signs in."""
     return redirect(access.PATH + "/sign-in", 303)
+
+
+@blueprint.errorhandler(ConfirmationNeeded)
+def ask_to_confirm(error: ConfirmationNeeded) -> Response:
+    """Ask whoever is signed in to show a one-time code anew."""
+    return confirmation.ask(error)
 
 
 @blueprint.errorhandler(DomainError)

@@ -17,7 +17,11 @@ from backend.operators.schemas import OperatorSessionRequest
 from backend.operators.service import OperatorLocked, OperatorNotKnown
 
 FIELDS = OperatorSessionRequest(unknown=ma.EXCLUDE)
-FIRST_ROOMS = {"overview": "console.overview.show", "roster": "console.roster.show"}
+FIRST_ROOMS = {
+    "overview": "console.overview.show",
+    "roster": "console.roster.show",
+    "operators": "console.operators.show",
+}
 """Where one begins, in order of preference."""
 
 public = Blueprint("sign-in", __name__, url_prefix="/sign-in")

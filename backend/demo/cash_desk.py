@@ -57,9 +57,9 @@ def _mistake(shift_id: UUID, cash_day: CashDay, at: datetime) -> list[Happening]
     ]
 
 
-def _operator(session: Session, username: str) -> OperatorCaller:
+def _operator(session: Session, username: str, now: datetime) -> OperatorCaller:
     found = session.scalars(select(Operator).where(Operator.username == username)).one()
-    return OperatorCaller(found.id, new_id(), found.username, found.role)
+    return OperatorCaller(found.id, new_id(), found.username, found.role, now)
 
 
 def _opening(shift_id: UUID) -> Callable[[Session, datetime], Any]:
@@ -69,7 +69,7 @@ def _opening(shift_id: UUID) -> Callable[[Session, datetime], Any]:
             shift_id=shift_id,
             desk=DESK,
             opening_float_fen=FLOAT_FEN,
-            cashier=_operator(session, CASHIER),
+            cashier=_operator(session, CASHIER, moment),
             now=moment,
         )
 
@@ -87,7 +87,7 @@ def _taking(
             holder_id=finding.find_by_number(session, holder_number=holder_number),
             amount_fen=amount_fen,
             note=None,
-            cashier=_operator(session, CASHIER),
+            cashier=_operator(session, CASHIER, moment),
             now=moment,
         )
 
@@ -101,7 +101,7 @@ def _reversing(top_up_id: UUID) -> Callable[[Session, datetime], Any]:
             reversal_id=new_id(),
             top_up_id=top_up_id,
             reason="学工号看错一位",
-            supervisor=_operator(session, CASH_SUPERVISOR),
+            supervisor=_operator(session, CASH_SUPERVISOR, moment),
             now=moment,
         )
 
@@ -110,7 +110,7 @@ def _reversing(top_up_id: UUID) -> Callable[[Session, datetime], Any]:
 
 def _counting(shift_id: UUID, cash_day: CashDay) -> Callable[[Session, datetime], Any]:
     def count(session: Session, moment: datetime) -> None:
-        cashier = _operator(session, CASHIER)
+        cashier = _operator(session, CASHIER, moment)
         shift = shifts.find(session, shift_id=shift_id, operator=cashier)
         expected_fen = shifts.drawer_of(session, shift).expected_fen
         shifts.close_out(

@@ -117,6 +117,7 @@ STAFF = (
     ("xuegong", Role.STUDENT_AFFAIRS),
     ("renshi", Role.PERSONNEL),
     ("shenji", Role.AUDITOR),
+    ("guanli", Role.SYSTEM_ADMINISTRATOR),
 )
 
 

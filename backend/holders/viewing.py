@@ -12,6 +12,14 @@ from backend.errors import NotFound
 from backend.holders.models import Binding, BindingState, Holder, HolderNumber
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
+from backend.operators import limits
+from backend.operators.models import Role
+from backend.operators.service import OperatorCaller
+from backend.policies.service import policies_at
+
+REVEAL = "holder.reveal"
+SEE_IN_FULL = (Role.CARD_CENTRE, Role.AUDITOR)
+"""Who sees full names and card numbers, one holder at a time and for a reason."""
 
 
 def find_holders(session: Session, *, text: str, limit: int) -> Sequence[Holder]:
@@ -45,16 +53,33 @@ def view(session: Session, *, holder_id: UUID, actor: Actor, now: datetime) -> H
 
 
 def reveal(
-    session: Session, *, holder_id: UUID, reason: str, actor: Actor, now: datetime
+    session: Session, *, holder_id: UUID, reason: str, caller: OperatorCaller, now: datetime
 ) -> Holder:
     """Note that a member of staff reads a holder's full name and card number, and why.
 
-    `reason` is a fixed word, never free text: the operation log holds no personal data.
+    The one door to them: the caller commits before anything is shown, so that without a row in the
+    operation log nothing is.  `reason` is a fixed word, never free text: the log holds no personal
+    data.
 
     Raises:
+        RoleNotAllowed: the role is not one that sees people in full.
+        ConfirmationNeeded: no one-time code was shown in the last five minutes.
         NotFound: there is no such holder.
+        OperatorLimit: the operator has seen as many people today as the role may.
     """
-    return _note(session, "holder.reveal", holder_id=holder_id, actor=actor, now=now, reason=reason)
+    caller.must_be(*SEE_IN_FULL)
+    caller.must_have_confirmed(now)
+    policies, key = policies_at(session, now), f"operator.{caller.role}.daily_reveals"
+    limits.count(
+        session,
+        caller=caller,
+        action=REVEAL,
+        limit="daily_reveals",
+        most=policies[key],
+        policy_ids=policies.used(key),
+        now=now,
+    )
+    return _note(session, REVEAL, holder_id=holder_id, actor=caller.actor, now=now, reason=reason)
 
 
 def _note(

@@ -26,7 +26,8 @@ from backend.operation_log.models import LogEntry
 from backend.operation_log.refusals import logged
 from backend.operation_log.seals import Head
 from backend.operators import service as operators
-from backend.operators.service import OperatorCaller, RoleNotAllowed
+from backend.operators.limits import OperatorLimit
+from backend.operators.service import ConfirmationNeeded, OperatorCaller, RoleNotAllowed
 
 blueprint = guard(
     Blueprint(
@@ -120,7 +121,9 @@ def verify_log(request: dict[str, Any]) -> dict[str, Any]:
 
 @blueprint.route("/exports", methods=["POST"])
 @blueprint.arguments(LogExportRequest)
-@raises(blueprint, Unauthenticated, RoleNotAllowed, ExportTooLarge)
+@raises(
+    blueprint, Unauthenticated, RoleNotAllowed, ConfirmationNeeded, OperatorLimit, ExportTooLarge
+)
 @blueprint.response(200, {"type": "string", "format": "binary"}, content_type="text/csv")
 @logged("log.export")
 def export_log(request: dict[str, Any]) -> Response:
@@ -133,6 +136,7 @@ def export_log(request: dict[str, Any]) -> Response:
     now, reference = clock.now(), new_reference()
     with transaction() as session:
         wanted = service.understand(session, request)
+        service.count_export(session, caller=who, now=now)
         wanted, _ = service.allow_export(
             session,
             wanted=wanted,

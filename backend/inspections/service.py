@@ -16,8 +16,11 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.models import LogEntry, LogSeal
 from backend.operation_log.service import OPERATOR, Actor, LogFilter
 from backend.operation_log.verification import Verification
+from backend.operators import limits
 from backend.operators import service as operators
 from backend.operators.models import Role
+from backend.operators.service import OperatorCaller
+from backend.policies.service import policies_at
 
 MAY_LOOK = (Role.CARD_CENTRE, Role.AUDITOR)
 MOST_EXPORTED = 20_000
@@ -101,6 +104,28 @@ def verify_newest(session: Session, *, heads: dict[int, bytes]) -> Verification:
         select(func.min(LogSeal.number)).where(LogSeal.total > total - MOST_VERIFIED)
     )
     return verification.verify(session, heads=heads, rows_from=rows_from or 1)
+
+
+def count_export(session: Session, *, caller: OperatorCaller, now: datetime) -> None:
+    """Refuse an operator who has taken copies enough today, or who showed no code just now.
+
+    Locks the operator's row until `allow_export` has written the entry.
+
+    Raises:
+        ConfirmationNeeded: no one-time code was shown in the last five minutes.
+        OperatorLimit: the operator has taken as many copies today as one may.
+    """
+    caller.must_have_confirmed(now)
+    policies, key = policies_at(session, now), "operator.daily_exports"
+    limits.count(
+        session,
+        caller=caller,
+        action="log.export",
+        limit="daily_exports",
+        most=policies[key],
+        policy_ids=policies.used(key),
+        now=now,
+    )
 
 
 def allow_export(

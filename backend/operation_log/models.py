@@ -46,6 +46,7 @@ class LogEntry(Base):
     __table_args__ = (
         Index(None, "holder_id", "at"),
         Index(None, "at"),
+        Index(None, "actor", "at"),
         Index(None, "written_by", "id"),
         Index(None, "reference", postgresql_where=text("reference IS NOT NULL")),
     )

@@ -1,10 +1,12 @@
 """Operators (操作员): log in with password and one-time code, once per code."""
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache
+from threading import BoundedSemaphore
 from uuid import UUID
 
 import pyotp
@@ -13,13 +15,20 @@ from argon2.exceptions import Argon2Error
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from backend.errors import DomainError, Kind
+from backend.errors import DomainError, Kind, ServiceUnavailable
 from backend.http.auth import Unauthenticated
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operation_log.models import LogChannel, LogEntry
 from backend.operation_log.service import Actor
-from backend.operators.models import Operator, OperatorSession, OperatorTry, Role
+from backend.operators.models import (
+    Operator,
+    OperatorSession,
+    OperatorState,
+    OperatorTry,
+    Role,
+)
+from backend.operators.rules import CONFIRMED_FOR
 from backend.sealing import Sealer, token_hash
 
 IDLE = timedelta(minutes=15)
@@ -32,6 +41,25 @@ LATE_SECONDS = 5
 TRIES = 5
 TRIES_WITHIN = timedelta(minutes=15)
 HASHER = PasswordHasher(time_cost=2, memory_cost=19 * 1024, parallelism=1)
+HASHED_AT_ONCE = 4
+"""By one process: each takes 19 MiB, and whoever sends many logins must not take all there is."""
+HASHING_SECONDS = 5
+_hashing = BoundedSemaphore(HASHED_AT_ONCE)
+
+
+@contextmanager
+def hashing() -> Iterator[PasswordHasher]:
+    """Wait for one of the few places at which passwords are hashed.
+
+    Raises:
+        ServiceUnavailable: all are taken for too long.
+    """
+    if not _hashing.acquire(timeout=HASHING_SECONDS):
+        raise ServiceUnavailable
+    try:
+        yield HASHER
+    finally:
+        _hashing.release()
 
 
 @cache
@@ -52,8 +80,16 @@ class RoleNotAllowed(DomainError, code="role-not-allowed", kind=Kind.FORBIDDEN):
     """The operator's role does not cover this.  Fact: `roles`, which do."""
 
 
+class ConfirmationNeeded(DomainError, code="confirmation-needed", kind=Kind.FORBIDDEN):
+    """A one-time code has to be shown anew.  Fact: `within_minutes`."""
+
+
+class TotpWrong(DomainError, code="totp-wrong", kind=Kind.INVALID):
+    """That is not the code of now, or it was used."""
+
+
 class SecondPersonNeeded(DomainError, code="second-person-needed", kind=Kind.CONFLICT):
-    """Whoever made something does not approve it."""
+    """Whoever made something does not decide on it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +100,16 @@ class OperatorCaller:
     session_id: UUID
     username: str
     role: Role
+    confirmed_at: datetime
+
+    def must_have_confirmed(self, now: datetime) -> None:
+        """Refuse what moves money or shows names unless a one-time code was shown just now.
+
+        Raises:
+            ConfirmationNeeded: the last one is older than five minutes.
+        """
+        if now >= self.confirmed_at + CONFIRMED_FOR:
+            raise ConfirmationNeeded(within_minutes=int(CONFIRMED_FOR.total_seconds()) // 60)
 
     def must_be(self, *roles: Role) -> None:
         """Refuse what other roles are for.
@@ -88,12 +134,18 @@ def add_operator(
     password: str,
     totp_secret: str,
     sealer: Sealer,
+    name: str | None = None,
 ) -> Operator:
-    """Add a person of the staff."""
+    """Add a person of the staff who may sign in at once: for the demo and for tests.
+
+    Everybody else is appointed by two people and sets the secrets alone: see `changes`.
+    """
     operator = Operator(
         id=new_id(),
         username=username,
+        name=name or username,
         role=role,
+        state=OperatorState.ACTIVE,
         password_hash=HASHER.hash(password),
         totp_sealed=sealer.seal("totp", totp_secret),
         last_totp_step=0,
@@ -136,22 +188,25 @@ def log_in(
     operator = session.scalars(
         select(Operator).where(Operator.username == username).with_for_update()
     ).one_or_none()
-    try:
-        HASHER.verify(operator.password_hash if operator else nobody(), password)
-    except Argon2Error as error:
-        raise OperatorNotKnown from error
-    if operator is None:
-        raise OperatorNotKnown
-    step = _matching_step(operator, totp, sealer, now)
-    if step is None or step <= operator.last_totp_step:
-        raise OperatorNotKnown
-    operator.last_totp_step = step
+    if operator is not None and operator.state is not OperatorState.ACTIVE:
+        operator = None
+    known = (operator and operator.password_hash) or nobody()
+    with hashing() as hasher:
+        try:
+            hasher.verify(known, password)
+        except Argon2Error as error:
+            raise OperatorNotKnown from error
+        if operator is None or not _use_code(operator, totp, sealer=sealer, now=now):
+            raise OperatorNotKnown
+        if hasher.check_needs_rehash(known):
+            operator.password_hash = hasher.hash(password)
     token = secrets.token_urlsafe(32)
     opened = OperatorSession(
         id=new_id(),
         token_hash=token_hash(token),
         operator_id=operator.id,
         created_at=now,
+        confirmed_at=now,
         used_at=now,
         ended_at=None,
     )
@@ -166,8 +221,48 @@ def log_in(
     return token, opened, operator
 
 
-def _matching_step(operator: Operator, totp: str, sealer: Sealer, now: datetime) -> int | None:
-    secret = sealer.unseal("totp", operator.totp_sealed)
+def confirm(
+    session: Session, *, caller: OperatorCaller, totp: str, sealer: Sealer, now: datetime
+) -> datetime:
+    """Note that whoever is signed in shows a one-time code anew; return until when that is good.
+
+    Locks the operator's row, as `log_in` does.
+
+    Raises:
+        TotpWrong: it is not the code of now, or it was used.
+    """
+    operator = session.get_one(Operator, caller.operator_id, with_for_update=True)
+    if not _use_code(operator, totp, sealer=sealer, now=now):
+        raise TotpWrong
+    session.execute(
+        update(OperatorSession)
+        .where(OperatorSession.id == caller.session_id)
+        .values(confirmed_at=now)
+    )
+    operation_log.record(
+        session,
+        actor=caller.actor,
+        action="operator.confirm",
+        subject_id=caller.session_id,
+        now=now,
+    )
+    return now + CONFIRMED_FOR
+
+
+def _use_code(operator: Operator, totp: str, *, sealer: Sealer, now: datetime) -> bool:
+    """Use a one-time code up; say whether it was right and had not been used."""
+    step = matching_step(operator.totp_sealed, totp, sealer=sealer, now=now)
+    if step is None or step <= operator.last_totp_step:
+        return False
+    operator.last_totp_step = step
+    return True
+
+
+def matching_step(
+    totp_sealed: bytes | None, totp: str, *, sealer: Sealer, now: datetime
+) -> int | None:
+    """Return the step whose code this is: the present one, or the one just past."""
+    secret = sealer.unseal("totp", totp_sealed) if totp_sealed else None
     if secret is None:
         return None
     moment = int(now.timestamp())
@@ -184,7 +279,8 @@ def authenticate(session: Session, token: str, now: datetime) -> OperatorCaller:
     """Return which operator calls.
 
     Raises:
-        Unauthenticated: the token is unknown, ended, idle for 15 minutes or 8 hours old.
+        Unauthenticated: the token is unknown, ended, idle for 15 minutes or 8 hours old, or its
+            operator may not sign in any more.
     """
     row = session.execute(
         select(OperatorSession, Operator)
@@ -194,16 +290,29 @@ def authenticate(session: Session, token: str, now: datetime) -> OperatorCaller:
     if row is None:
         raise Unauthenticated
     opened, operator = row
+    if operator.state is not OperatorState.ACTIVE:
+        raise Unauthenticated
     if opened.ended_at or now >= min(opened.used_at + IDLE, opened.created_at + LONGEST):
         raise Unauthenticated
     opened.used_at = now
-    return OperatorCaller(operator.id, opened.id, operator.username, operator.role)
+    return OperatorCaller(
+        operator.id, opened.id, operator.username, operator.role, opened.confirmed_at
+    )
 
 
 def log_out(session: Session, *, session_id: UUID, now: datetime) -> None:
     """End one session."""
     session.execute(
         update(OperatorSession).where(OperatorSession.id == session_id).values(ended_at=now)
+    )
+
+
+def end_sessions(session: Session, *, operator_id: UUID, now: datetime) -> None:
+    """End every session of an operator: the tokens are dead when this commits."""
+    session.execute(
+        update(OperatorSession)
+        .where(OperatorSession.operator_id == operator_id, OperatorSession.ended_at.is_(None))
+        .values(ended_at=now)
     )
 
 

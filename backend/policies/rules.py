@@ -47,6 +47,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "permissions.temporary_outsider": list(PERMISSIONS),
         "permissions.temporary_retired": list(PERMISSIONS),
         "permissions.temporary_trainee": list(PERMISSIONS),
+        "operator.auditor.daily_reveals": 30,
+        "operator.card_centre.daily_reveals": 30,
+        "operator.cash_day_fen": 5_000_000,
+        "operator.daily_exports": 10,
+        "operator.payout_day_fen": 2_000_000,
         "refund.alipay_days": 85,  # younger top-ups go back; Alipay's contract says 3 months
         "refund.enabled": True,  # whether holders send their balance back from the phone
         "refund.least_fen": 1,

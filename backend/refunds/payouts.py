@@ -4,15 +4,18 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
+from backend.clock import business_date, start_of_day
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
 from backend.operation_log import service as operation_log
+from backend.operators import limits
 from backend.operators.service import OperatorCaller, SecondPersonNeeded
+from backend.policies.service import policies_at
 from backend.refunds import service
 from backend.refunds.models import ChannelRefund, Payout
 from backend.refunds.rules import TRANSITIONS, RefundEvent
@@ -48,6 +51,7 @@ def make(
         IdReused: `payout_id` came before with other content, or from somebody else.
         PayoutNotPossible: the refund's channel can still send it, or it has ended.
         PayoutWaits: another one waits.
+        OperatorLimit: the maker has paid out as much today as one person may.
     """
     session.execute(text("SELECT lock_id(:id)"), {"id": payout_id})
     refund = service.lock(session, refund_id=refund_id)
@@ -61,6 +65,15 @@ def make(
     _must_be_possible(refund)
     if any(payout.approved is not False for payout in payouts_of(session, refund_id=refund_id)):
         raise PayoutWaits
+    limits.lock_day(session, maker)
+    policies, key = policies_at(session, now), "operator.payout_day_fen"
+    limits.check_sum(
+        limit="payout_day_fen",
+        already_fen=_made_fen(session, maker, now=now),
+        amount_fen=refund.amount_fen,
+        most_fen=policies[key],
+        policy_ids=policies.used(key),
+    )
     payout = Payout(
         id=payout_id,
         refund_id=refund_id,
@@ -114,6 +127,20 @@ def decide(
     action = "refund.payout_approve" if approve else "refund.payout_refuse"
     _log(session, refund, action, payout, checker, now=now)
     return payout, True
+
+
+def _made_fen(session: Session, maker: OperatorCaller, *, now: datetime) -> int:
+    """Return what somebody has paid out today, without what was refused."""
+    made = (
+        select(func.coalesce(func.sum(ChannelRefund.amount_fen), 0))
+        .join(Payout, Payout.refund_id == ChannelRefund.id)
+        .where(
+            Payout.maker_id == maker.operator_id,
+            Payout.made_at >= start_of_day(business_date(now)),
+            Payout.approved.is_not(False),
+        )
+    )
+    return int(session.scalar(made) or 0)
 
 
 def _must_be_possible(refund: ChannelRefund) -> None:

@@ -20,7 +20,13 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.refusals import logged
 from backend.operation_log.service import LogFilter
 from backend.operators import service as operators
-from backend.operators.service import OperatorCaller, RoleNotAllowed, SecondPersonNeeded
+from backend.operators.limits import OperatorLimit
+from backend.operators.service import (
+    ConfirmationNeeded,
+    OperatorCaller,
+    RoleNotAllowed,
+    SecondPersonNeeded,
+)
 from backend.refunds import handling, payouts
 from backend.refunds.handling import (
     MAY_ACT,
@@ -140,7 +146,10 @@ def give_up(refund_id: UUID) -> dict[str, Any]:
 
 @staff.route("/<uuid:refund_id>/payouts/<uuid:payout_id>", methods=["PUT"])
 @staff.arguments(PayoutRequest)
-@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, IdReused, PayoutNotPossible, PayoutWaits)
+@raises(
+    staff, Unauthenticated, RoleNotAllowed, NotFound, IdReused, PayoutNotPossible, PayoutWaits,
+    OperatorLimit,
+)  # fmt: skip
 @staff.alt_response(201, schema=PayoutReply, description="Noted now.")
 @staff.response(200, PayoutReply)
 @logged("refund.payout_make", subject="payout_id")
@@ -172,6 +181,7 @@ def make_payout(body: dict[str, Any], refund_id: UUID, payout_id: UUID) -> Any:
     staff,
     Unauthenticated,
     RoleNotAllowed,
+    ConfirmationNeeded,
     NotFound,
     PayoutDecided,
     SecondPersonNeeded,
@@ -183,6 +193,7 @@ def make_payout(body: dict[str, Any], refund_id: UUID, payout_id: UUID) -> Any:
 def decide_payout(body: dict[str, Any], refund_id: UUID, payout_id: UUID) -> Any:
     """Approve or refuse a payout that somebody else made; the same again gets the first answer."""
     who = _may_act()
+    who.must_have_confirmed(clock.now())
     with transaction() as session:
         payout, first = payouts.decide(
             session,

@@ -275,7 +275,9 @@ class TestHotline:
         assert report is not None
         assert report.credential == "phone"
 
-    @pytest.mark.parametrize("event", [event for event in COUNTER_EVENTS if event is not CardEvent.REPORT_LOST])
+    @pytest.mark.parametrize(
+        "event", [event for event in COUNTER_EVENTS if event is not CardEvent.REPORT_LOST]
+    )
     def test_does_nothing_else(self, counter: Counter, parts: Parts, event: CardEvent) -> None:
         card = card_of(make_person(parts).id)
         state = next(state for state, known in TRANSITIONS if known is event)

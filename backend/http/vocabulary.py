@@ -686,6 +686,7 @@ MEANINGS: dict[str, str] = {
 }
 
 EXAMPLES: dict[str, Any] = {
+    "OperatorList.changes": [],
     "approved_by": "zhao.min",
     "approvers": ["card_centre", "finance", "logistics"],
     "changes": {"charge.surcharge_permille": 80},

@@ -35,7 +35,12 @@ from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.models import Role
-from backend.operators.service import OperatorCaller, RoleNotAllowed, SecondPersonNeeded
+from backend.operators.service import (
+    ConfirmationNeeded,
+    OperatorCaller,
+    RoleNotAllowed,
+    SecondPersonNeeded,
+)
 
 MOST_LISTED = 100
 
@@ -114,6 +119,7 @@ def read_rerating(rerating_id: UUID) -> dict[str, Any]:
     staff,
     Unauthenticated,
     RoleNotAllowed,
+    ConfirmationNeeded,
     NotFound,
     ReratingDecided,
     SecondPersonNeeded,
@@ -126,6 +132,7 @@ def read_rerating(rerating_id: UUID) -> dict[str, Any]:
 def approve_rerating(rerating_id: UUID) -> Any:
     """Approve what somebody else proposed; it is paid within seconds, charge by charge."""
     who = _must_be(MAY_APPROVE)
+    who.must_have_confirmed(clock.now())
     with transaction() as session:
         approved, first = rerating.approve(
             session, rerating_id=rerating_id, checker=who, now=clock.now()

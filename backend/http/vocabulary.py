@@ -686,6 +686,7 @@ MEANINGS: dict[str, str] = {
 }
 
 EXAMPLES: dict[str, Any] = {
+    "OperatorList.changes": [],
     "approved_by": "zhao.min",
     "approvers": ["card_centre", "finance", "logistics"],
     "changes": {"charge.surcharge_permille": 80},
@@ -976,7 +977,9 @@ EXAMPLES: dict[str, Any] = {
     "allowed": False,
     "applied_at": None,
     "document_kind": "passport",
-    "documents": ["resident_id"],
+    "documents": ["id_document"],
+    "DataChangeReply.documents": ["resident_id"],
+    "DataChangeRequest.documents": ["resident_id"],
     "employment": None,
     "entered_on": "2026-09-01",
     "field": "name",

@@ -204,6 +204,11 @@ CATALOGUE: dict[str, PolicyRule] = {
             "temporary_trainee",
         )
     },
+    "operator.auditor.daily_reveals": _count(Unit.TIMES, 0, 1_000),
+    "operator.card_centre.daily_reveals": _count(Unit.TIMES, 0, 1_000),
+    "operator.cash_day_fen": _fen(100_000_000, clause="三(五)"),
+    "operator.daily_exports": _count(Unit.TIMES, 0, 1_000),
+    "operator.payout_day_fen": _fen(100_000_000, clause="三(十四)"),
     "refund.alipay_days": _count(Unit.DAYS, 0, 90, clause="三(十四)", public=True),
     "refund.enabled": PolicyRule(
         Unit.SWITCH,

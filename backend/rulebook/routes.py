@@ -19,7 +19,12 @@ from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
-from backend.operators.service import OperatorCaller, RoleNotAllowed, SecondPersonNeeded
+from backend.operators.service import (
+    ConfirmationNeeded,
+    OperatorCaller,
+    RoleNotAllowed,
+    SecondPersonNeeded,
+)
 from backend.policies.models import Policy, PolicyProposal
 from backend.policies.rules import CATALOGUE, Unit
 from backend.policies.service import MomentTaken
@@ -210,6 +215,7 @@ def read_policy_proposal(proposal_id: UUID) -> dict[str, Any]:
     staff,
     Unauthenticated,
     RoleNotAllowed,
+    ConfirmationNeeded,
     NotFound,
     ProposalDecided,
     SecondPersonNeeded,
@@ -226,6 +232,7 @@ def read_policy_proposal(proposal_id: UUID) -> dict[str, Any]:
 def approve_policies(proposal_id: UUID) -> Any:
     """Approve what somebody else proposed; the same again gets the first answer."""
     who = _must_be(MAY_PROPOSE)
+    who.must_have_confirmed(clock.now())
     with transaction() as session:
         proposal, first = proposals.approve(
             session, proposal_id=proposal_id, checker=who, now=clock.now()

@@ -32,7 +32,8 @@ from werkzeug.test import TestResponse
 
 from backend import authorization, clock
 from backend.authorization import CALLERS, CONSOLE, IN, KINDS, NOBODY, SIGN_IN, SUSPENDED, Row
-from backend.cards.models import Restoration
+from backend.cards.models import CardKind, ReplacementRequest, ReplacementState, Restoration
+from backend.cards.service import find_card
 from backend.console.access import COOKIE
 from backend.db import transaction
 from backend.holders import login
@@ -315,6 +316,24 @@ class Owners:
         with transaction() as session:
             session.add(made)
         return made.id, {"document_last_six": self.other_holder.document[-6:]}
+
+    def _replacements(self) -> tuple[UUID, Any]:
+        holder, now = make_holder(self._parts), clock.now()
+        with transaction() as session:
+            card = find_card(session, holder_id=holder.id, kind=CardKind.PHYSICAL)
+            assert card is not None
+            asked = ReplacementRequest(
+                id=new_id(),
+                holder_id=holder.id,
+                card_id=card.id,
+                cause="lost",
+                fee_fen=0,
+                policy_ids=[],
+                state=ReplacementState.REQUESTED,
+                requested_at=now,
+            )
+            session.add(asked)
+        return asked.id, self._examples["PUT /api/v1/me/replacements/{}"].body
 
     def _delegations(self) -> tuple[UUID, Any]:
         phones = [

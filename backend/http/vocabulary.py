@@ -976,7 +976,6 @@ EXAMPLES: dict[str, Any] = {
     "allowed": False,
     "applied_at": None,
     "document_kind": "passport",
-    "documents": ["id_document"],
     "DataChangeRequest.documents": ["resident_id"],
     "DataChangeReply.documents": ["resident_id"],
     "employment": None,

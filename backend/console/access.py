@@ -40,6 +40,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "terminals": (Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR),
     "gates": MAY_LOOK,
     "offline-money": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
+    "people": (Role.CARD_CENTRE, Role.AUDITOR),
     "roster": (Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL),
     "log": (Role.CARD_CENTRE, Role.AUDITOR),
     "operators": OPERATORS_MAY_LOOK,

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from backend.gates.models import Decision
 from backend.gates.rules import GateAccess, Rule, minute_of
-from backend.holders.models import Category
+from backend.holders.models import Category, Employment, Identity
 from backend.operators.models import Role
 from backend.terminals.models import Reader, TerminalKind
 
@@ -24,6 +24,8 @@ class Person:
     top_up_fen: int = 30_000
     valid_days: int = 900
     note: str = ""
+    employment: Employment | None = None
+    identity: Identity = Identity.REAL_NAME
 
 
 SOFTWARE_1, SOFTWARE_2, FRESH = "软件2401班", "软件2402班", "软件2601班"
@@ -35,8 +37,32 @@ PEOPLE = (
     Person("20240202", "买买提·艾力", Category.STUDENT, SOFTWARE_2, "20050906", bound=False),
     Person("20240203", "周欣怡", Category.STUDENT, SOFTWARE_2, "20050425", bound=False),
     Person("20260101", "吴一诺", Category.NEW_STUDENT, FRESH, "20080214", bound=False),
-    Person("T0881", "张建国", Category.STAFF, "计算机学院", "19790615"),
-    Person("T1207", "刘芳", Category.STAFF, "图书馆", "19880923", platform="alipay"),
+    Person(
+        "T0881",
+        "张建国",
+        Category.STAFF,
+        "计算机学院",
+        "19790615",
+        employment=Employment.PUBLIC_INSTITUTION,
+    ),
+    Person(
+        "T1207",
+        "刘芳",
+        Category.STAFF,
+        "图书馆",
+        "19880923",
+        platform="alipay",
+        employment=Employment.COLLEGE,
+    ),
+    Person(
+        "P0310",
+        "高磊",
+        Category.STAFF,
+        "后勤保卫处",
+        "19850302",
+        bound=False,
+        employment=Employment.DISPATCHED,
+    ),
     Person(
         "L0301",
         "孙强",
@@ -45,6 +71,17 @@ PEOPLE = (
         "19900507",
         pays_surcharge=True,
         valid_days=120,
+    ),
+    Person(
+        "L0302",
+        "马建军",
+        Category.TEMPORARY_OUTSIDER,
+        "后勤外包单位",
+        "19871109",
+        bound=False,
+        pays_surcharge=True,
+        valid_days=60,
+        identity=Identity.REGISTERED,
     ),
     Person("R0042", "何秀兰", Category.TEMPORARY_RETIRED, "退休教职工", "19580411"),
     Person(

@@ -42,8 +42,8 @@ from backend.gates import access, rules
 from backend.gates import service as gates
 from backend.gates.models import Direction
 from backend.holders import login
-from backend.holders.models import Category, Holder, RosterSource
-from backend.holders.roster import COLUMNS, import_roster
+from backend.holders.models import Category, Holder, Identity, RosterSource
+from backend.holders.roster import COLUMNS, FURTHER_COLUMNS, import_roster
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.ledger import service as ledger
@@ -174,7 +174,7 @@ def _found(session: Session, parts: Parts, demo: Demo, *, now: datetime) -> None
 def _roster(now: datetime) -> bytes:
     text = io.StringIO()
     sheet = csv.writer(text)
-    sheet.writerow(COLUMNS.values())
+    sheet.writerow([*COLUMNS.values(), *FURTHER_COLUMNS.values()])
     today = business_date(now) + timedelta(days=DAYS)
     for person in PEOPLE:
         until: date = today + timedelta(days=person.valid_days)
@@ -184,9 +184,11 @@ def _roster(now: datetime) -> bytes:
                 person.name,
                 person.category.value,
                 person.unit,
-                document_number(person),
+                document_number(person) if person.identity is Identity.REAL_NAME else "",
                 until.isoformat(),
                 "是" if person.pays_surcharge else "否",
+                person.employment or "",
+                person.identity.value,
             ]
         )
     return text.getvalue().encode()

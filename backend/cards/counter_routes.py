@@ -54,7 +54,7 @@ from backend.cards.rules import (
 )
 from backend.cards.service import AccountClosed, CardExpired, CardFrozen
 from backend.db import transaction
-from backend.errors import DomainError, IdReused, NotFound
+from backend.errors import IdReused, NotFound
 from backend.holders import login, viewing
 from backend.holders.limits import holder_of
 from backend.holders.login import HolderCaller, NotBound
@@ -123,16 +123,14 @@ def read_own_replacement() -> dict[str, Any]:
     with transaction() as session:
         holder = holder_of(session, holder_id=who.holder_id)
         card = replacement.card_to_replace(session, holder_id=holder.id)
-        reason: str | None = None
-        try:
-            if card is None:
-                raise NothingToReplace
-            replacement.check_replaceable(session, card=card, cause="lost", now=now)
-        except DomainError as refusal:
-            reason = refusal.code
+        refusal = (
+            replacement.refusal_for(session, card=card, cause="lost", now=now)
+            if card
+            else NothingToReplace()
+        )
         return {
             "quote": replacement.quote(session, holder=holder, now=now),
-            "reason": reason,
+            "reason": refusal and refusal.code,
             "request": replacement.open_request(session, holder_id=holder.id),
         }
 

@@ -169,6 +169,15 @@ def check_replaceable(session: Session, *, card: Card, cause: str, now: datetime
     raise TransitionNotPossible(state=card.state.value, event="replace")
 
 
+def refusal_for(session: Session, *, card: Card, cause: str, now: datetime) -> DomainError | None:
+    """Return why a card cannot be replaced as it is, None where it can."""
+    try:
+        check_replaceable(session, card=card, cause=cause, now=now)
+    except DomainError as refusal:
+        return refusal
+    return None
+
+
 def ask(
     session: Session,
     *,

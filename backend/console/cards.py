@@ -5,7 +5,6 @@ from uuid import UUID
 
 import marshmallow as ma
 from flask import Blueprint, abort, redirect, render_template, request, url_for
-from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from backend import clock
@@ -19,12 +18,11 @@ from backend.cards.counter_schemas import (
     CardOperationRequest,
     ReplacementRequest,
 )
-from backend.cards.models import Card, CardKind
+from backend.cards.models import CardKind
 from backend.cards.rules import COUNTER_EVENTS, DOCUMENTS, CardEvent, counter_events
 from backend.clock import business_date
 from backend.console import access
 from backend.db import transaction
-from backend.errors import DomainError
 from backend.holders import viewing
 from backend.holders.limits import holder_of
 from backend.ids import new_id
@@ -47,20 +45,11 @@ def show(card_id: UUID) -> str:
             card=card,
             holder=holder,
             events=counter_events(card.state),
-            refusal=_stands_against(session, card),
+            refusal=replacement.refusal_for(session, card=card, cause="damaged", now=now),
             is_replaced=loss.is_replaced(session, card_id=card_id),
             request_=replacement.open_request(session, holder_id=holder.id),
             done="done" in request.args,
         )
-
-
-def _stands_against(session: Session, card: Card) -> DomainError | None:
-    """Return why the card cannot be replaced, for whatever cause; None where it can be."""
-    try:
-        replacement.check_replaceable(session, card=card, cause="damaged", now=clock.now())
-    except DomainError as refusal:
-        return refusal
-    return None
 
 
 @blueprint.get("/operation")
@@ -126,7 +115,7 @@ def quote(card_id: UUID) -> str:
             card=card,
             holder=holder,
             quote=replacement.quote(session, holder=holder, now=now),
-            refusal=_stands_against(session, card),
+            refusal=replacement.refusal_for(session, card=card, cause="damaged", now=now),
             request_=replacement.open_request(session, holder_id=holder.id),
             causes=replacement.CAUSES,
             documents=DOCUMENTS,

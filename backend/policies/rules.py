@@ -145,6 +145,10 @@ def _count(unit: Unit, least: int, most: int, **more: Any) -> PolicyRule:
 
 HOLDERS, TILLS = Touches.HOLDERS, Touches.TILLS
 CATALOGUE: dict[str, PolicyRule] = {
+    "card.replacement_fee_fen": _fen(100_000, clause="三(四)", touches=HOLDERS, public=True),
+    "card.replacement_fee_temporary_fen": _fen(
+        100_000, clause="三(四)", touches=HOLDERS, public=True
+    ),
     "card.restore_channels": PolicyRule(
         Unit.SOME_OF,
         choices=("counter", "kiosk", "mini_program"),

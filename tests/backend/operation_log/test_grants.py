@@ -20,6 +20,8 @@ EVIDENCE = (
     ("resolutions", "ruling"),
     ("cash_top_ups", "amount_fen"),
     ("cash_reversals", "amount_fen"),
+    ("counter_operations", "event"),
+    ("replacements", "fee_fen"),
 )
 
 

@@ -159,12 +159,37 @@ def walk_gates(page: Page) -> None:
     assert_clean(page)
 
 
+def walk_cards(page: Page) -> None:
+    """From a holder's page: what a card desk asks before it does anything, and found cards."""
+    main = page.locator("main")
+    follow(page, main.locator('a[href*="/console/cards/"]').last)
+    assert_clean(page)
+    card = page.url
+    asked = main.locator('a[href*="operation?event"], a[href$="replacement"]')
+    paths = [link.get_attribute("href") for link in asked.all()]
+    assert len(paths) > 2
+    for path in paths:
+        page.goto(str(path))
+        assert_clean(page)
+    page.goto(card)
+    follow(page, main.locator('a[href*="event=freeze"]'))
+    main.locator("input[name=reason]").fill("演练")
+    follow(page, main.locator("button.danger"))
+    expect(page.get_by_role("status")).to_be_visible()
+    assert_clean(page)
+    page.goto("/console/found-cards")
+    main.locator("input[name=number]").fill("0000000000x")
+    main.locator("input[name=place]").fill("食堂")
+    follow(page, main.locator("button.primary"))
+    assert_clean(page)
+
+
 def walk(page: Page, number: str) -> None:
     """Open every page and look at it."""
     main = page.locator("main")
     for path in (
-        "", "search", "top-ups", "cash-desk", "cash-desk/shifts", "reviews", "terminals", "gates",
-        "offline-money", "roster", "log", "nowhere",
+        "", "search", "found-cards", "top-ups", "cash-desk", "cash-desk/shifts", "reviews",
+        "terminals", "gates", "offline-money", "roster", "log", "nowhere",
     ):  # fmt: skip
         page.goto(f"/console/{path}")
         assert_clean(page)
@@ -181,6 +206,7 @@ def walk(page: Page, number: str) -> None:
     main.get_by_role("combobox").select_option("present")
     follow(page, main.locator("form").first.get_by_role("button"))
     assert_clean(page)
+    walk_cards(page)
     page.goto("/console/reviews")
     follow(page, main.locator("tbody a").first)
     assert_clean(page)

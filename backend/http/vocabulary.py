@@ -980,8 +980,6 @@ EXAMPLES: dict[str, Any] = {
     "documents": ["id_document"],
     "DataChangeReply.documents": ["resident_id"],
     "DataChangeRequest.documents": ["resident_id"],
-    "DataChangeRequest.documents": ["resident_id"],
-    "DataChangeReply.documents": ["resident_id"],
     "employment": None,
     "entered_on": "2026-09-01",
     "field": "name",

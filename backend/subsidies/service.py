@@ -282,7 +282,8 @@ def _pay_batch(batch_id: UUID, *, now: datetime) -> int:
                 .limit(AT_ONCE)
                 .with_for_update(skip_locked=True)
             ).all()
-            paid += _pay_items(session, batch, items, now=now)
+            with session.no_autoflush:  # notices and log entries go in together
+                paid += _pay_items(session, batch, items, now=now)
         if len(items) < AT_ONCE:
             break
     with transaction() as session:
@@ -305,18 +306,20 @@ def _pay_batch(batch_id: UUID, *, now: datetime) -> int:
 def _pay_items(
     session: Session, batch: SubsidyBatch, items: Sequence[SubsidyItem], *, now: datetime
 ) -> int:
-    """Pay items that are locked, in the order of their holders: so purses are locked in one."""
+    """Pay items that are locked.  Locks their holders' purses in one order."""
     fund = ledger.school_account(session, AccountKind.SUBSIDY_FUND)
+    holder_ids = {item.holder_id for item in items}
+    purses = ledger.lock_purses(session, holder_ids=holder_ids)
+    open_ids = _open(session, holder_ids)
     paid = 0
     for item in sorted(items, key=lambda item: item.holder_id):
-        ledger.lock_purse(session, holder_id=item.holder_id)
         item.settled_at = now
-        if not _open(session, {item.holder_id}):
+        if item.holder_id not in open_ids:
             item.state = ItemState.LEFT_OUT
             continue
-        purse = ledger.purses_of(session, holder_id=item.holder_id)[AccountKind.SUBSIDY_PURSE]
+        purse_id = purses[item.holder_id]
         facts = {"name": batch.name, "document_number": batch.document_number}
-        movement = Movement(TransferKind.SUBSIDY, item.id, fund, purse.id, item.amount_fen, facts)
+        movement = Movement(TransferKind.SUBSIDY, item.id, fund, purse_id, item.amount_fen, facts)
         ledger.post(session, [movement], now=now)
         item.state = ItemState.PAID
         paid += 1

@@ -39,6 +39,7 @@ from backend.refunds import routes as refunds
 from backend.rulebook import routes as rulebook
 from backend.sealing import Sealer
 from backend.settings import Settings
+from backend.subsidies import routes as subsidies
 from backend.terminals import routes as terminals
 from backend.topups import refunding_routes as refunding
 from backend.topups import routes as topups
@@ -94,6 +95,7 @@ BLUEPRINTS = (
     (rulebook.public, API),
     (rulebook.staff, API),
     (surcharge.staff, API),
+    (subsidies.staff, API),
     (topups.callbacks, ""),
 )
 

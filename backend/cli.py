@@ -409,6 +409,44 @@ def adopt_preset(name: str, document: str) -> None:
     click.echo(f"{name} holds from now on, by {document}")
 
 
+@main.command("rerate-surcharge")
+@click.option("--from", "first", type=click.DateTime(["%Y-%m-%d"]), required=True)
+@click.option("--to", "last", type=click.DateTime(["%Y-%m-%d"]), required=True)
+@click.option("--permille", type=click.IntRange(0, 500), help="The rate as it should have been.")
+@click.option("--flags", is_flag=True, help="Who pays it today should have paid it then.")
+@click.option("--pay", is_flag=True, help="Pay what two people have approved, now.")
+def rerate_surcharge(
+    first: "datetime",
+    last: "datetime",
+    permille: int | None,
+    flags: bool,  # noqa: FBT001 - a click flag
+    pay: bool,  # noqa: FBT001 - a click flag
+) -> None:
+    """Show what re-rating a period's meal surcharge (搭伙费) comes to; proposing is for staff."""
+    from backend import clock, db
+    from backend.charges import rerating
+
+    engine = db.connect(_settings().database_url)
+    if pay:
+        click.echo(f"{rerating.pay_due(now=clock.now())} charges paid back")
+    try:
+        with db.transaction() as session:
+            found = rerating.sums(
+                session,
+                first_day=first.date(),
+                last_day=last.date(),
+                permille=permille,
+                flags=flags,
+            )
+    except rerating.ReratingPeriodRefused as error:
+        raise click.BadParameter("a period of 1 to 366 days", param_hint="--to") from error
+    engine.dispose()
+    click.echo(f"{found.charges} charges bear {found.taken_fen} fen")
+    click.echo(f"too much: {found.return_fen} fen of {found.return_charges}, to be paid back")
+    click.echo(f"too little: {found.short_fen} fen of {found.short_charges}, never taken")
+    click.echo(f"closed accounts: {found.closed_fen} fen of {found.closed_charges}, by hand")
+
+
 @main.command("rotate-code-keys")
 def rotate_code_keys() -> None:
     """Prepare the next key for card codes; the present one goes on until it is in use."""

@@ -22,6 +22,7 @@ from backend.operation_log import heads, seals
 from backend.policies.service import policies_at
 from backend.reconciliation import fetching as bills
 from backend.refunds import asking as refunds
+from backend.subsidies import service as subsidies
 from backend.topups import service as topups
 from backend.topups.asking import ask_due
 
@@ -44,6 +45,11 @@ def send_refunds(parts: Parts) -> int:
 def return_surcharges(_: Parts) -> int:
     """Pay back the meal surcharge that approved re-ratings found too much."""
     return rerating.pay_due(now=clock.now())
+
+
+def pay_subsidies(_: Parts) -> int:
+    """Pay the subsidies of approved batches whose day has come."""
+    return subsidies.pay_due(now=clock.now())
 
 
 def report_top_ups(_: Parts) -> int:
@@ -137,6 +143,7 @@ TIMETABLE: tuple[tuple[str, str, Callable[[Parts], int]], ...] = (
     ("ask-channels", "* * * * * */5", ask_channels),
     ("send-refunds", "* * * * * */5", send_refunds),
     ("return-surcharges", "* * * * * */10", return_surcharges),
+    ("pay-subsidies", "* * * * * */10", pay_subsidies),
     ("report-top-ups", "0 1 * * *", report_top_ups),  # 09:00 in Shanghai
     ("fetch-bills", "*/10 2-12 * * *", fetch_bills),  # 10:00 to 20:50 in Shanghai
     ("send-messages", "* * * * * */5", send_messages),

@@ -19,6 +19,7 @@ from backend.operators.models import Role
 from backend.operators.rules import MAY_LOOK as OPERATORS_MAY_LOOK
 from backend.operators.service import OperatorCaller
 from backend.refunds.handling import MAY_LOOK as REFUNDS_MAY_LOOK
+from backend.rulebook import proposals
 
 PATH = "/console"
 COOKIE = "campus_card_console"
@@ -41,6 +42,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "gates": MAY_LOOK,
     "offline-money": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "people": (Role.CARD_CENTRE, Role.AUDITOR),
+    "policies": proposals.MAY_LOOK,
     "roster": (Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL),
     "log": (Role.CARD_CENTRE, Role.AUDITOR),
     "operators": OPERATORS_MAY_LOOK,

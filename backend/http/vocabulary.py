@@ -7,6 +7,48 @@ no example here.  Where a schema means something of its own, `Schema.name` goes 
 from typing import Any
 
 MEANINGS: dict[str, str] = {
+    "SubsidyItemList.items": "In the order of the batch's list.",
+    "SubsidyPreviewRequest.items": "The list, or null where it comes as CSV.",
+    "SubsidyBatchRequest.items": "The list, or null where it comes as CSV.",
+    "SubsidyItemsQuery.after": "The id of the last item that was shown.",
+    "SubsidyReport.rows": "How many rows were read.",
+    "SubsidyReport.total_fen": "What the rows that are right come to, in whole fen.",
+    "SubsidyReport.faults": "What is wrong, row by row.",
+    "SubsidyFault.fault": "Why this row cannot be paid.",
+    "SubsidyFault.row": "Which row: of JSON from 1, of CSV the line of the file.",
+    "csv": "The list as CSV: 学工号 and 金额 (yuan) or `amount_fen`; null where it is `items`.",
+    "due_count": "How many items are still to be paid.",
+    "fund": "Whose money it is (经费来源).",
+    "item_count": "How many holders get something.",
+    "item_id": "Which item of a batch.",
+    "left_out_count": "How many were left out, as the account was closing or closed by then.",
+    "paid_count": "How many items were paid.",
+    "pay_on": "Not before this day; null: as soon as it is approved.",
+    "SubsidyItemReply.settled_at": "When it was paid or left out; null: not yet.",
+    "withdrawal": "How it is taken back; null: it is not.",
+    "withdrawal_id": "Made by the caller before it first asks.",
+    "withdrawn_count": "How many were taken back.",
+    **{
+        f"{schema}.{name}": meaning
+        for schema in ("SubsidyBatchRequest", "SubsidyBatchReply", "SubsidyBatchFull")
+        for name, meaning in (
+            ("name", "What the subsidy is called (补贴名称)."),
+            ("document_number", "The number of the paper that grants it (文号)."),
+            ("total_fen", "What all of it comes to, in whole fen."),
+            ("state", "How far it has come (批次状态)."),
+            ("made_at", "When it was made."),
+            ("paid_at", "When all of it was paid; null: not yet."),
+        )
+        if schema != "SubsidyBatchRequest" or name in ("name", "document_number")
+    },
+    "SubsidyItemReply.state": "What became of it (发放状态).",
+    "SubsidyItemReply.amount_fen": "How much, in whole fen.",
+    "SubsidyItemRequest.amount_fen": "How much, in whole fen.",
+    "SubsidyWithdrawalReply.amount_fen": "What came back, in whole fen; null: not approved yet.",
+    "SubsidyWithdrawalReply.made_at": "When it was asked for.",
+    "SubsidyWithdrawalReply.reason": "Why it is taken back.",
+    "SubsidyWithdrawalRequest.reason": "Why it is taken back.",
+    "SubsidyReasonRequest.reason": "Why it is taken back.",
     "PolicyList.items": "All that hold now, by key.",
     "PolicyHistory.items": "All of them, newest first.",
     "PublicRules.items": "All that hold now, by key.",
@@ -195,7 +237,7 @@ MEANINGS: dict[str, str] = {
     "codes": "In the order in which they are shown.",
     "column": "Which column.",
     "commands": "What the terminal is asked to do.",
-    "batch_id": "Made by the caller before it first sends; a retry gets its report again.",
+    "batch_id": "Made by the caller before it first sends; a retry gets the first answer.",
     "whole": "The feed has everybody of its source: who is missing is named.",
     "RosterReply.conflicts": "Fields that were proven and differ: they are left alone (名册差异).",
     "consent_id": "Made by the phone when the holder has answered.",
@@ -369,7 +411,8 @@ MEANINGS: dict[str, str] = {
         "`refund-requested`, `refund-succeeded`, `refund-returned`, `refund-paid-out`, "
         "`cash-top-up`, `cash-top-up-reversed`, `balance-low`, `surcharge-returned`, "
         "`card-activated`, `card-frozen`, `card-unfrozen`, `card-extended`, `card-voided`, "
-        "`card-found`, `card-replaced`, `replacement-requested`; more may come."
+        "`card-found`, `card-replaced`, `replacement-requested`, "
+        "`subsidy-paid`, `subsidy-withdrawn`; more may come."
     ),
     "EventsReply.items": "Oldest first; facts of the event stand beside the fixed members.",
     "MeReply.delegation_id": (
@@ -687,6 +730,36 @@ MEANINGS: dict[str, str] = {
 
 EXAMPLES: dict[str, Any] = {
     "OperatorList.changes": [],
+    "csv": None,
+    "due_count": 0,
+    "fund": "学生资助经费",
+    "item_count": 118,
+    "left_out_count": 0,
+    "paid_count": 117,
+    "pay_on": None,
+    "withdrawal": None,
+    "withdrawn_count": 1,
+    "SubsidyFault.fault": "twice",
+    **{
+        f"{schema}.{name}": value
+        for schema in ("SubsidyBatchRequest", "SubsidyBatchReply", "SubsidyBatchFull")
+        for name, value in (
+            ("name", "2026年秋季伙食补贴"),
+            ("document_number", "学工〔2026〕18号"),
+            ("total_fen", 1_180_000),
+            ("state", "paid"),
+        )
+        if schema != "SubsidyBatchRequest" or name in ("name", "document_number")
+    },
+    "SubsidyReport.rows": 118,
+    "SubsidyReport.total_fen": 1_180_000,
+    "SubsidyItemReply.state": "paid",
+    "SubsidyItemReply.amount_fen": 10_000,
+    "SubsidyItemRequest.amount_fen": 10_000,
+    "SubsidyWithdrawalReply.amount_fen": 10_000,
+    "SubsidyWithdrawalReply.reason": "重复发放",
+    "SubsidyWithdrawalRequest.reason": "重复发放",
+    "SubsidyReasonRequest.reason": "名单有误",
     "approved_by": "zhao.min",
     "approvers": ["card_centre", "finance", "logistics"],
     "changes": {"charge.surcharge_permille": 80},
@@ -1112,6 +1185,10 @@ WHOLE: dict[str, dict[str, Any]] = {
 }
 """Examples of schemas whose members do not all stand together."""
 FACTS: dict[str, dict[str, Any]] = {
+    "subsidy-batch-decided": {"state": "withdrawn"},
+    "subsidy-list-unreadable": {"fault": "heads"},
+    "subsidy-not-paid": {"state": "left_out"},
+    "subsidy-rows-faulty": {"count": 1, "faults": [{"row": 7, "fault": "twice"}]},
     "policies-disordered": {"key": "top_up.least_fen", "above": "top_up.most_fen"},
     "policy-invalid": {"key": "charge.surcharge_permille", "fault": "range"},
     "policy-moment-taken": {"key": "charge.surcharge_permille"},

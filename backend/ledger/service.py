@@ -1,7 +1,7 @@
 """The ledger's door: the only Python that moves money, through the only SQL that does."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any
@@ -95,6 +95,22 @@ def lock_purse(session: Session, *, holder_id: UUID) -> Account:
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one()
+
+
+def lock_purses(session: Session, *, holder_ids: Collection[UUID]) -> dict[UUID, UUID]:
+    """Lock the main purses of several holders, in one order, and return their subsidy purses."""
+    session.execute(
+        select(Account.id)
+        .where(Account.holder_id.in_(holder_ids), Account.kind == AccountKind.MAIN_PURSE)
+        .order_by(Account.holder_id)
+        .with_for_update()
+    )
+    found = session.execute(
+        select(Account.holder_id, Account.id).where(
+            Account.holder_id.in_(holder_ids), Account.kind == AccountKind.SUBSIDY_PURSE
+        )
+    )
+    return {row.holder_id: row.id for row in found}
 
 
 def purses_of(session: Session, *, holder_id: UUID) -> dict[AccountKind, Account]:

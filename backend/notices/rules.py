@@ -51,6 +51,8 @@ WORDINGS: Final[dict[str, Wording]] = {
     "card-restored": Wording("已解挂", "已解除挂失", "pages/card/index"),
     "arrears-opened": Wording("待补缴", "脱机消费欠费，充值后自动补缴", "pages/topup/index"),
     "surcharge-returned": Wording("已退回", "多收的搭伙费已退回"),
+    "subsidy-paid": Wording("已发放", "补贴已到账"),
+    "subsidy-withdrawn": Wording("已收回", "一笔误发的补贴已收回"),
     "balance-low": Wording("余额不足", "余额不多了，请及时充值", "pages/topup/index"),
 }
 """Every kind of notice that may be sent as a message."""

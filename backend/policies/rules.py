@@ -58,6 +58,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "refund.per_day": 5,  # how often a holder may ask on one accounting day
         "refund.wechat_days": 360,  # WeChat Pay takes back for 365 days
         "restore.step_up_minutes": 5,
+        "subsidy.most_fen": 500_000,  # of one item of a batch
         "top_up.least_fen": 100,
         "top_up.most_fen": 50_000,
         "top_up.most_balance_fen": 200_000,
@@ -226,6 +227,7 @@ CATALOGUE: dict[str, PolicyRule] = {
     "refund.per_day": _count(Unit.TIMES, 1, 100, touches=HOLDERS, public=True),
     "refund.wechat_days": _count(Unit.DAYS, 0, 365, clause="三(十四)", public=True),
     "restore.step_up_minutes": _count(Unit.MINUTES, 1, 60, clause="三(四)", touches=HOLDERS),
+    "subsidy.most_fen": _fen(10_000_000, least=100),
     "top_up.least_fen": _fen(100_000, least=1, clause="三(五)", touches=HOLDERS, public=True),
     "top_up.most_fen": _fen(1_000_000, least=100, clause="三(五)", touches=HOLDERS, public=True),
     "top_up.most_balance_fen": _fen(

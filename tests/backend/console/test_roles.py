@@ -76,6 +76,14 @@ ALLOWED = {
     "POST /console/gates/emergencies": RULES,
     "POST /console/gates/emergencies/<uuid:emergency_id>/end": RULES,
     "GET /console/offline-money": MONEY,
+    "GET /console/policies": MONEY | {Role.LOGISTICS},
+    "GET /console/policies/<key>": MONEY | {Role.LOGISTICS},
+    "POST /console/policies/<key>/proposals/<uuid:proposal_id>": CENTRE
+    | {Role.FINANCE, Role.LOGISTICS},
+    "POST /console/policies/proposals/<uuid:proposal_id>/approval": CENTRE
+    | {Role.FINANCE, Role.LOGISTICS},
+    "POST /console/policies/proposals/<uuid:proposal_id>/withdrawal": CENTRE
+    | {Role.FINANCE, Role.LOGISTICS},
     "GET /console/roster": FEEDS,
     "POST /console/roster/check": FEEDS,
     "POST /console/roster/import": FEEDS,

@@ -18,6 +18,8 @@ from backend.cases import routes as cases
 from backend.cash_desk import routes as cash_desk
 from backend.charges import rerating_routes as surcharge
 from backend.charges import routes as charges
+from backend.closings import leaving_routes as leaving
+from backend.closings import routes as closings
 from backend.console import routes as console
 from backend.console.access import PATH as CONSOLE
 from backend.gates import access_routes as gate_access
@@ -35,6 +37,7 @@ from backend.operation_log import refusals
 from backend.operators import change_routes as operator_changes
 from backend.operators import routes as operators
 from backend.reconciliation import routes as bills
+from backend.refunds import batch_routes as payouts
 from backend.refunds import routes as refunds
 from backend.rulebook import routes as rulebook
 from backend.sealing import Sealer
@@ -89,6 +92,10 @@ BLUEPRINTS = (
     (uploads.staff, API),
     (cases.blueprint, API),
     (refunds.staff, API),
+    (payouts.staff, API),
+    (closings.own, API),
+    (closings.staff, API),
+    (leaving.staff, API),
     (cash_desk.blueprint, API),
     (bills.blueprint, API),
     (inspections.blueprint, API),

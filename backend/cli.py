@@ -378,6 +378,31 @@ def import_roster(
     sys.exit(ROWS_LEFT_OUT if report.faults else 0)
 
 
+@main.command("pass-days")
+@click.argument("first", metavar="FROM", type=click.DateTime(["%Y-%m-%d"]))
+@click.argument("last", metavar="TO", type=click.DateTime(["%Y-%m-%d"]))
+@click.option("--yes", is_flag=True, help="Also where this is no demo.")
+def pass_days(first: "datetime", last: "datetime", yes: bool) -> None:  # noqa: FBT001 - a click flag
+    """Let days pass, both included: do at each midnight in Shanghai what that day brings.
+
+    Cards expire, people leave, accounts close as if it were that day; nothing brings it back.
+    """
+    from backend import app, db, jobs
+
+    if last < first:
+        raise click.UsageError("TO is before FROM")
+    settings = _settings()
+    if settings.demo is None and not yes:
+        raise click.ClickException("this is no demo: with --yes the days pass all the same")
+    db.connect(settings.database_url)
+    parts = app.wire(settings)
+    for number in range((last - first).days + 1):
+        day = (first + timedelta(days=number)).date()
+        done = jobs.pass_day(parts, day)
+        happened = ", ".join(f"{name} {count}" for name, count in done.items() if count)
+        click.echo(f"{day}  {happened or 'nothing'}")
+
+
 @main.command("adopt-preset")
 @click.argument("name")
 @click.option("--document", required=True, help="The number of the paper that decided it (文号).")

@@ -5,13 +5,15 @@ Jobs are idempotent and may be killed at any point: what is due is a row, claime
 
 import logging
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 
 import procrastinate
 
 from backend import clock
 from backend.cards.service import expire_cards
 from backend.charges import rerating
+from backend.closings import departures, graduates
+from backend.closings import service as closings
 from backend.db import transaction
 from backend.holders import category_changes, permissions
 from backend.holders.identity import forget_old_identity_steps
@@ -32,43 +34,42 @@ STALE_MINUTES = 30
 log = logging.getLogger(__name__)
 
 
-def ask_channels(parts: Parts) -> int:
+def ask_channels(parts: Parts, now: datetime) -> int:
     """Ask the channels about top-ups that are due."""
-    return ask_due(channels=parts.channels, sealer=parts.sealer, now=clock.now())
+    return ask_due(channels=parts.channels, sealer=parts.sealer, now=now)
 
 
-def send_refunds(parts: Parts) -> int:
+def send_refunds(parts: Parts, now: datetime) -> int:
     """Send the refunds that are due, and ask the channels how others stand."""
-    return refunds.ask_due(channels=parts.channels, now=clock.now())
+    return refunds.ask_due(channels=parts.channels, now=now)
 
 
-def return_surcharges(_: Parts) -> int:
+def return_surcharges(_: Parts, now: datetime) -> int:
     """Pay back the meal surcharge that approved re-ratings found too much."""
-    return rerating.pay_due(now=clock.now())
+    return rerating.pay_due(now=now)
 
 
-def pay_subsidies(_: Parts) -> int:
+def pay_subsidies(_: Parts, now: datetime) -> int:
     """Pay the subsidies of approved batches whose day has come."""
-    return subsidies.pay_due(now=clock.now())
+    return subsidies.pay_due(now=now)
 
 
-def report_top_ups(_: Parts) -> int:
+def report_top_ups(_: Parts, now: datetime) -> int:
     """Tell the operations, once a day, which top-ups somebody has to look at."""
     with transaction() as session:
-        found = topups.unresolved(session, now=clock.now())
+        found = topups.unresolved(session, now=now)
     if found.frozen or found.overdue:
         log.error("top-ups: %s frozen, %s open too long", found.frozen, found.overdue)
     return found.frozen + found.overdue
 
 
-def fetch_bills(parts: Parts) -> int:
+def fetch_bills(parts: Parts, now: datetime) -> int:
     """Fetch the channels' bills that are due: yesterday's, and those that were missed."""
-    return bills.fetch_due(channels=parts.channels, sealer=parts.sealer, now=clock.now())
+    return bills.fetch_due(channels=parts.channels, sealer=parts.sealer, now=now)
 
 
-def send_messages(parts: Parts) -> int:
+def send_messages(parts: Parts, now: datetime) -> int:
     """Send the messages that are due; those that have become old news are dropped."""
-    now = clock.now()
     with transaction() as session:
         minutes = policies_at(session, now).values.get("notice.stale_minutes", STALE_MINUTES)
     return relay.send_due(
@@ -79,9 +80,8 @@ def send_messages(parts: Parts) -> int:
     )
 
 
-def forget_notices(_: Parts) -> int:
+def forget_notices(_: Parts, now: datetime) -> int:
     """Delete notices and messages that were kept for long enough."""
-    now = clock.now()
     with transaction() as session:
         days = policies_at(session, now).values.get("notice.keep_days")
         if days is None:
@@ -91,55 +91,79 @@ def forget_notices(_: Parts) -> int:
         return notices.forget_old(session, before=before)
 
 
-def expire(_: Parts) -> int:
+def expire(_: Parts, now: datetime) -> int:
     """Expire the cards whose last day is over."""
     with transaction() as session:
-        return expire_cards(session, now=clock.now())
+        return expire_cards(session, now=now)
 
 
-def change_categories(_: Parts) -> int:
+def change_categories(_: Parts, now: datetime) -> int:
     """Make people the kind of holder that was noted for today, and end exceptions that are over."""
-    now = clock.now()
     with transaction() as session:
         changed = category_changes.apply_due(session, now=now)
         policies = policies_at(session, now)
         return changed + permissions.work_out(session, policies=policies, now=now)
 
 
-def forget(_: Parts) -> int:
+def apply_departures(_: Parts, now: datetime) -> int:
+    """Let those leave whose day has come."""
+    with transaction() as session:
+        return departures.apply_due(session, now=now)
+
+
+def close_expired(_: Parts, now: datetime) -> int:
+    """Start to close the temporary accounts whose cards have expired."""
+    with transaction() as session:
+        return closings.close_expired(session, now=now)
+
+
+def advance_closings(parts: Parts, now: datetime) -> int:
+    """Take closings a step further: what has waited, is clear, or has reached its holder."""
+    return closings.advance_due(channels=parts.channels, now=now)
+
+
+def remind_graduates(_: Parts, now: datetime) -> int:
+    """Tell graduates whose accounts are open that the deadline is near."""
+    with transaction() as session:
+        return graduates.remind(session, now=now)
+
+
+def forget(_: Parts, now: datetime) -> int:
     """Forget the identities of bindings that were not finished."""
     with transaction() as session:
-        return forget_old_identity_steps(session, now=clock.now())
+        return forget_old_identity_steps(session, now=now)
 
 
-def rotate_code_keys(parts: Parts) -> int:
+def rotate_code_keys(parts: Parts, now: datetime) -> int:
     """Prepare the next key for card codes; harmless while one waits."""
-    parts.code_keys.rotate(clock.now())
+    parts.code_keys.rotate(now)
     return 1
 
 
-def seal_log(_: Parts) -> int:
+def seal_log(_: Parts, now: datetime) -> int:
     """Seal what the operation log holds by now, all of it: a seal is a transaction of its own."""
     sealed = 0
     while True:
         with transaction() as session:
             seals.read_slowly(session)
-            done = seals.seal(session, now=clock.now())
+            done = seals.seal(session, now=now)
         sealed += done
         if done < seals.ENTRIES_A_SEAL:
             return sealed
 
 
-def keep_log_head(parts: Parts) -> int:
+def keep_log_head(parts: Parts, now: datetime) -> int:
     """Append today's head of the operation log to the file that leaves the database, once a day."""
     if parts.settings.log_heads is None:
         return 0
     with transaction() as session:
         head = seals.head(session)
-    return int(heads.keep(parts.settings.log_heads, head, now=clock.now()))
+    return int(heads.keep(parts.settings.log_heads, head, now=now))
 
 
-TIMETABLE: tuple[tuple[str, str, Callable[[Parts], int]], ...] = (
+Job = Callable[[Parts, datetime], int]
+"""Does what is due at a moment, and returns how much that was."""
+TIMETABLE: tuple[tuple[str, str, Job], ...] = (
     ("ask-channels", "* * * * * */5", ask_channels),
     ("send-refunds", "* * * * * */5", send_refunds),
     ("return-surcharges", "* * * * * */10", return_surcharges),
@@ -147,8 +171,12 @@ TIMETABLE: tuple[tuple[str, str, Callable[[Parts], int]], ...] = (
     ("report-top-ups", "0 1 * * *", report_top_ups),  # 09:00 in Shanghai
     ("fetch-bills", "*/10 2-12 * * *", fetch_bills),  # 10:00 to 20:50 in Shanghai
     ("send-messages", "* * * * * */5", send_messages),
+    ("apply-departures", "* * * * *", apply_departures),
     ("expire-cards", "* * * * *", expire),
     ("change-categories", "*/5 * * * *", change_categories),  # midnight in Shanghai is one of them
+    ("close-expired", "* * * * *", close_expired),
+    ("advance-closings", "* * * * *", advance_closings),
+    ("remind-graduates", "0 1 * * *", remind_graduates),
     ("forget-identity-steps", "*/5 * * * *", forget),
     ("forget-notices", "*/10 * * * *", forget_notices),
     ("seal-log", "* * * * * */10", seal_log),
@@ -156,6 +184,23 @@ TIMETABLE: tuple[tuple[str, str, Callable[[Parts], int]], ...] = (
     ("rotate-code-keys", "0 18 1 * *", rotate_code_keys),  # 02:00 in Shanghai, monthly
 )
 """Name, when (cron in UTC, seconds last where given), and what."""
+BY_THE_DAY = (
+    "change-categories", "apply-departures", "expire-cards", "close-expired",
+    "advance-closings", "remind-graduates", "pay-subsidies",
+    "forget-identity-steps", "forget-notices",
+)  # fmt: skip
+"""What happens because a day has come, in this order.  The others ask somebody outside, or go by
+the real clock as the seals of the operation log do."""
+
+
+def pass_day(parts: Parts, day: date) -> dict[str, int]:
+    """Do what a day brings, one second into it by the school's clock; return how much each did.
+
+    The same day again changes nothing.
+    """
+    at = clock.start_of_day(day) + timedelta(seconds=1)
+    works = {name: work for name, _, work in TIMETABLE}
+    return {name: works[name](parts, at) for name in BY_THE_DAY}
 
 
 def build(connector: procrastinate.BaseConnector, parts: Parts) -> procrastinate.App:
@@ -163,8 +208,8 @@ def build(connector: procrastinate.BaseConnector, parts: Parts) -> procrastinate
     app = procrastinate.App(connector=connector)
     for name, cron, work in TIMETABLE:
 
-        def run(timestamp: int, name: str = name, work: Callable[[Parts], int] = work) -> None:
-            done = work(parts)
+        def run(timestamp: int, name: str = name, work: Job = work) -> None:
+            done = work(parts, clock.now())
             log.debug("job %s of %s: %s", name, timestamp, done)
 
         task = app.task(name=name, queueing_lock=name)(run)

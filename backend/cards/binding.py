@@ -13,9 +13,11 @@ from backend.cards.models import Card, CardKind, CardState
 from backend.cards.rules import CardEvent
 from backend.cards.service import (
     STANDS_AGAINST,
+    AccountClosed,
     CardExpired,
     change_state,
     find_card,
+    is_account_closed,
     open_virtual_card,
 )
 from backend.clock import business_date
@@ -105,11 +107,7 @@ def verify_identity(
     # Two phones at once: one after the other.  The weaker lock lets either's payment step pass,
     # which locks its binding first and then refers to the holder.
     session.refresh(holder, with_for_update={"key_share": True})
-    physical = find_card(session, holder_id=holder.id, kind=CardKind.PHYSICAL)
-    if holder.valid_until < business_date(now):
-        raise CardExpired
-    if physical is not None and (refusal := STANDS_AGAINST.get(physical.state)):
-        raise refusal
+    _must_be_bindable(session, holder, now=now)
     live = session.scalars(
         select(Binding)
         .where(
@@ -157,6 +155,16 @@ def verify_identity(
     return holder, binding
 
 
+def _must_be_bindable(session: Session, holder: Holder, *, now: datetime) -> None:
+    if is_account_closed(session, holder_id=holder.id):
+        raise AccountClosed
+    if holder.valid_until < business_date(now):
+        raise CardExpired
+    physical = find_card(session, holder_id=holder.id, kind=CardKind.PHYSICAL)
+    if physical is not None and (refusal := STANDS_AGAINST.get(physical.state)):
+        raise refusal
+
+
 def activate(
     session: Session, *, caller: HolderCaller, result: RealNameResult, now: datetime
 ) -> Holder:
@@ -168,6 +176,7 @@ def activate(
         PaymentIdentityMismatch: another person's account.
         PaymentIdentityUnavailable: the platform does not say.
         IdentityStepExpired: while the platform was asked, the binding gave way to another.
+        AccountClosed: meanwhile the account was closed.
     """
     if result is RealNameResult.MISMATCH:
         raise PaymentIdentityMismatch
@@ -185,6 +194,8 @@ def activate(
     if binding is None:
         raise IdentityStepExpired
     if binding.state is BindingState.IDENTITY_VERIFIED:
+        if is_account_closed(session, holder_id=binding.holder_id):
+            raise AccountClosed
         binding.state, binding.activated_at = BindingState.ACTIVE, now
         forget_identity_step(session, session_id=caller.session_id)
         card = open_virtual_card(session, holder_id=binding.holder_id, now=now)

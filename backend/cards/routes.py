@@ -44,7 +44,7 @@ from backend.cards.schemas import (
     RosterQuery,
     RosterReply,
 )
-from backend.cards.service import CARD_REFUSALS
+from backend.cards.service import CARD_REFUSALS, AccountClosed
 from backend.db import transaction
 from backend.errors import IdReused, NotFound, ServiceUnavailable
 from backend.holders import identity, login, permissions, roster
@@ -147,6 +147,7 @@ def _binding(holder: Holder, state: str) -> dict[str, Any]:
     IdentityStepExpired,
     PaymentIdentityMismatch,
     PaymentIdentityUnavailable,
+    AccountClosed,
 )
 @blueprint.response(200, BindingReply)
 @logged("holder.bind")

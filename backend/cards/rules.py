@@ -30,6 +30,8 @@ class CardEvent(StrEnum):
     """作废: replaced, exchanged or unbound"""
     START_CLOSING = "start_closing"
     """开始销户"""
+    CANCEL_CLOSING = "cancel_closing"
+    """撤销销户: the card stays stopped until somebody unfreezes it"""
     CLOSE = "close"
     """销户"""
 
@@ -55,6 +57,7 @@ TRANSITIONS: dict[tuple[S, E], S] = {
     (S.LOST, E.START_CLOSING): S.CLOSING,
     (S.FROZEN, E.START_CLOSING): S.CLOSING,
     (S.EXPIRED, E.START_CLOSING): S.CLOSING,
+    (S.CLOSING, E.CANCEL_CLOSING): S.FROZEN,
     (S.CLOSING, E.CLOSE): S.CLOSED,
 }
 """Every legal change, regulation 三(一)–(十四).  What is not here is refused."""

@@ -35,6 +35,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "found-cards": (Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR),
     "top-ups": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "refunds": REFUNDS_MAY_LOOK,
+    "closings": REFUNDS_MAY_LOOK,
     "cash-desk": shifts.MAY_LOOK,
     "bills": (Role.FINANCE, Role.CARD_CENTRE, Role.AUDITOR),
     "reviews": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),

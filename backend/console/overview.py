@@ -6,6 +6,7 @@ from backend import clock
 from backend.cases import service as cases
 from backend.charges import figures
 from backend.clock import business_date, start_of_day
+from backend.closings import graduates
 from backend.console import access
 from backend.db import transaction
 from backend.notices import messages
@@ -34,6 +35,7 @@ def show() -> str:
             unresolved=topups.unresolved(session, now=now),
             messages=messages.figures_by_state(session, since=start_of_day(today)),
             alarms=heartbeats.list_alarms(session, now=now),
+            beyond_deadline=graduates.open_beyond_deadline(session, now=now),
             log_lag=seals.lag(session, now=now),
             reviews=cases.count_open(session, role=access.operator().role)
             if access.may_open("reviews")

@@ -4,8 +4,6 @@ The first line says who took it, when, and which head of the chain stood then; t
 rows there are, so that a file that was cut short shows it.
 """
 
-import csv
-import io
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from uuid import UUID
@@ -17,6 +15,7 @@ from sqlalchemy.orm import Session
 from backend.clock import SHANGHAI
 from backend.db import transaction
 from backend.http import words
+from backend.http.csv_files import BOM, line
 from backend.inspections.service import Names, names_in
 from backend.operation_log import seals
 from backend.operation_log.models import LogChannel, LogEntry
@@ -35,9 +34,6 @@ CHANNELS = {
     LogChannel.BATCH: "批处理",
 }
 ROWS_AT_ONCE = 1_000
-BOM = "\ufeff"
-FORMULA = frozenset("=+-@\t\r＝＋－＠")
-"""What makes a spreadsheet compute a cell instead of showing it."""
 
 
 def lines(
@@ -57,11 +53,11 @@ def lines(
         head = seals.head(session)
         until = seals.sealed_until(session)
     period = "—".join(_moment(at) for at in (wanted.since, wanted.until))
-    yield BOM + _line(
+    yield BOM + line(
         f"校园卡操作台账 · 期间 {period} · 导出人 {taken_by} · 导出时间 {_moment(now)}"
         f" · 导出编号 {reference} · 链头 {head.number} {head.head.hex()}"
     )
-    yield _line(*HEADINGS)
+    yield line(*HEADINGS)
     rows, place = 0, None
     while True:
         with transaction() as session:
@@ -73,7 +69,7 @@ def lines(
         if len(found) < ROWS_AT_ONCE:
             break
         place = found[-1].at, found[-1].id
-    yield _line(f"共 {rows} 行 · 导出编号 {reference}")
+    yield line(f"共 {rows} 行 · 导出编号 {reference}")
 
 
 def _page(
@@ -87,7 +83,7 @@ def _page(
 
 def _row(entry: LogEntry, names: Names, action_words: Mapping[str, str], until: int) -> str:
     done = entry.outcome == DONE
-    return _line(
+    return line(
         _moment(entry.at),
         action_words.get(entry.action, entry.action),
         "成功" if done else words.said("zh-CN", entry.outcome, entry.facts).title,
@@ -105,21 +101,6 @@ def _row(entry: LogEntry, names: Names, action_words: Mapping[str, str], until: 
         _json(entry.facts or None),
         "是" if entry.written_by < until else "否",
     )
-
-
-def _line(*cells: object) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerow(["" if cell is None else harmless(str(cell)) for cell in cells])
-    return text.getvalue()
-
-
-def harmless(text: str) -> str:
-    """Return a cell's text so that no spreadsheet takes it for a formula.
-
-    >>> harmless("=1+1"), harmless("2026"), harmless("＝A1")
-    ("'=1+1", '2026', "'＝A1")
-    """
-    return f"'{text}" if text and (text[0] in FORMULA or text.lstrip()[:1] in FORMULA) else text
 
 
 def _moment(at: datetime | None) -> str:

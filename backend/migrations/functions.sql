@@ -306,6 +306,35 @@ BEGIN
     END IF;
 END $$;
 
+-- A screening (清查) that is filed stays as it is, and so does every item of it.
+CREATE OR REPLACE FUNCTION refuse_filed() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    filed timestamptz;
+BEGIN
+    IF TG_TABLE_NAME = 'screenings' THEN
+        filed := OLD.filed_at;
+    ELSE
+        SELECT filed_at INTO filed FROM screenings WHERE id = OLD.screening_id;
+    END IF;
+    IF filed IS NOT NULL THEN
+        RAISE EXCEPTION 'a filed screening stays as it is' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN CASE TG_OP WHEN 'DELETE' THEN OLD ELSE NEW END;
+END $$;
+
+DO $$
+DECLARE
+    t text;
+BEGIN
+    FOREACH t IN ARRAY ARRAY['screenings', 'screening_items'] LOOP
+        CONTINUE WHEN to_regclass(t) IS NULL;  -- made by a later migration
+        EXECUTE format('DROP TRIGGER IF EXISTS refuse_filed ON %I', t);
+        EXECUTE format('CREATE TRIGGER refuse_filed BEFORE UPDATE OR DELETE ON %I'
+                       ' FOR EACH ROW EXECUTE FUNCTION refuse_filed()', t);
+        EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER refuse_filed', t);
+    END LOOP;
+END $$;
+
 -- Rows that are evidence are appended and never changed, not even by their owner.
 CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

@@ -22,6 +22,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "charge.per_charge_cap_fen": 50_000,
         "charge.per_day_cap_fen": 100_000,
         "charge.surcharge_permille": 100,
+        "closing.deadline_months": 3,  # after graduation
+        "closing.own_request": False,  # whether holders close their account from the phone
+        "closing.remind_days": 14,  # before the deadline
+        "closing.wait_days": 3,  # for tills without network to tell what they took
         "code.issues_per_minute": 12,
         "code.lifetime_seconds": 60,
         "code.pay_default": "signed",
@@ -58,6 +62,10 @@ PRESETS: dict[str, dict[str, Any]] = {
         "refund.per_day": 5,  # how often a holder may ask on one accounting day
         "refund.wechat_days": 360,  # WeChat Pay takes back for 365 days
         "restore.step_up_minutes": 5,
+        "retired.valid_months": 120,
+        "screening.unused_months": 12,
+        "term.autumn_ends_day": 31,  # day of the year in which it ends: 31 January
+        "term.spring_ends_day": 196,  # 15 July
         "subsidy.most_fen": 500_000,  # of one item of a batch
         "top_up.least_fen": 100,
         "top_up.most_fen": 50_000,
@@ -225,6 +233,16 @@ CATALOGUE: dict[str, PolicyRule] = {
     ),
     "refund.least_fen": _fen(100_000, least=1, touches=HOLDERS, public=True),
     "refund.per_day": _count(Unit.TIMES, 1, 100, touches=HOLDERS, public=True),
+    "closing.deadline_months": _count(
+        Unit.MONTHS, 1, 3, clause="三(十)", touches=HOLDERS, public=True
+    ),
+    "closing.own_request": PolicyRule(Unit.SWITCH, clause="三(十四)", touches=HOLDERS, public=True),
+    "closing.remind_days": _count(Unit.DAYS, 0, 90, clause="三(十)"),
+    "closing.wait_days": _count(Unit.DAYS, 0, 90, clause="三(十四)", public=True),
+    "retired.valid_months": _count(Unit.MONTHS, 1, 600, clause="二(六)"),
+    "screening.unused_months": _count(Unit.MONTHS, 1, 120, clause="三(十三)"),
+    "term.autumn_ends_day": _count(Unit.DAYS, 1, 365, clause="三(十三)"),
+    "term.spring_ends_day": _count(Unit.DAYS, 1, 365, clause="三(十三)"),
     "refund.wechat_days": _count(Unit.DAYS, 0, 365, clause="三(十四)", public=True),
     "restore.step_up_minutes": _count(Unit.MINUTES, 1, 60, clause="三(四)", touches=HOLDERS),
     "subsidy.most_fen": _fen(10_000_000, least=100),

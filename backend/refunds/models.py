@@ -180,3 +180,86 @@ class Payout(Base):
     """None while it waits for the second person."""
     checker_id: Mapped[UUID | None] = mapped_column(ForeignKey("operators.id"))
     decided_at: Mapped[datetime | None]
+
+
+class PayoutLineState(StrEnum):
+    """How far a line of the payout list has come."""
+
+    LISTED = "listed"
+    """待打款: in no batch yet"""
+    BATCHED = "batched"
+    """已入批: in a batch that was not refused"""
+    PAID = "paid"
+    """已打款: the bank has sent it"""
+    BOUNCED = "bounced"
+    """已退票: the bank could not, or sent it and got it back; the next line takes its place"""
+    WITHDRAWN = "withdrawn"
+    """已撤出: the channel sent it after all, or it was paid by hand"""
+
+
+class PayoutBatch(Base):
+    """Lines that finance pays together (打款批次).  Who makes a batch does not approve it."""
+
+    __tablename__ = "payout_batches"
+    __table_args__ = (
+        CheckConstraint("approved_by <> made_by", name="two_people"),
+        CheckConstraint(
+            "(approved IS NULL) = (approved_by IS NULL)"
+            " AND (approved IS NULL) = (decided_at IS NULL)",
+            name="decided_whole",
+        ),
+        Index(None, "made_at", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    lines: Mapped[int]
+    total_fen: Mapped[Fen]
+    made_by: Mapped[UUID] = mapped_column(ForeignKey("operators.id"))
+    made_at: Mapped[datetime]
+    approved: Mapped[bool | None]
+    """None while it waits for the second person; the lines of a refused one are listed again."""
+    approved_by: Mapped[UUID | None] = mapped_column(ForeignKey("operators.id"))
+    decided_at: Mapped[datetime | None]
+
+
+class PayoutLine(Base):
+    """One item of the payout list (打款清单): money in `refunds_due` that a bank has to send.
+
+    A try at the bank is a line: what bounces stays as it is, and another line comes after it.
+    """
+
+    __tablename__ = "payout_lines"
+    __table_args__ = (
+        CheckConstraint("amount_fen > 0", name="amount"),
+        CheckConstraint("(state = 'bounced') = (bounce_reason IS NOT NULL)", name="bounced_why"),
+        CheckConstraint(
+            "state <> 'paid' OR bank_reference IS NOT NULL", name="paid_with_reference"
+        ),
+        Index(
+            "uq_payout_lines_refund_id",
+            "refund_id",
+            unique=True,
+            postgresql_where=text("state IN ('listed', 'batched', 'paid')"),
+        ),
+        Index(None, "subject_id"),
+        Index(None, "batch_id"),
+        Index(None, "state", "owed_since", "id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    subject_id: Mapped[UUID]
+    """The closing that it is for."""
+    holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
+    refund_id: Mapped[UUID | None] = mapped_column(ForeignKey("channel_refunds.id"))
+    """The refund that its channel could not send; None for what went to no channel."""
+    follows_id: Mapped[UUID | None] = mapped_column(ForeignKey("payout_lines.id"))
+    """The line that bounced."""
+    amount_fen: Mapped[Fen]
+    state: Mapped[PayoutLineState]
+    batch_id: Mapped[UUID | None] = mapped_column(ForeignKey("payout_batches.id"))
+    bank_reference: Mapped[str | None]
+    bounce_reason: Mapped[str | None]
+    owed_since: Mapped[datetime]
+    """When the first of its lines was listed: how long nobody could be paid."""
+    listed_at: Mapped[datetime]
+    settled_at: Mapped[datetime | None]

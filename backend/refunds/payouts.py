@@ -17,7 +17,7 @@ from backend.operators import limits
 from backend.operators.service import OperatorCaller, SecondPersonNeeded
 from backend.policies.service import policies_at
 from backend.refunds import service
-from backend.refunds.models import ChannelRefund, Payout
+from backend.refunds.models import ChannelRefund, Payout, PayoutLine, PayoutLineState
 from backend.refunds.rules import TRANSITIONS, RefundEvent
 
 
@@ -26,7 +26,7 @@ class PayoutNotPossible(DomainError, code="payout-not-possible", kind=Kind.CONFL
 
 
 class PayoutWaits(DomainError, code="payout-waits", kind=Kind.CONFLICT):
-    """Another payout of this refund waits for the second person, or was made."""
+    """Another payout of this refund waits for the second person or for the bank, or was made."""
 
 
 class PayoutDecided(DomainError, code="payout-decided", kind=Kind.CONFLICT):
@@ -64,6 +64,8 @@ def make(
         return earlier, False
     _must_be_possible(refund)
     if any(payout.approved is not False for payout in payouts_of(session, refund_id=refund_id)):
+        raise PayoutWaits
+    if _is_batched(session, refund_id=refund_id):
         raise PayoutWaits
     limits.lock_day(session, maker)
     policies, key = policies_at(session, now), "operator.payout_day_fen"
@@ -122,11 +124,21 @@ def decide(
         raise SecondPersonNeeded
     payout.approved, payout.checker_id, payout.decided_at = approve, checker.operator_id, now
     if approve:
-        _must_be_possible(refund)
-        _pay(session, refund, now=now)
+        pay(session, refund, now=now)
     action = "refund.payout_approve" if approve else "refund.payout_refuse"
     _log(session, refund, action, payout, checker, now=now)
     return payout, True
+
+
+def _is_batched(session: Session, *, refund_id: UUID) -> bool:
+    return (
+        session.scalar(
+            select(PayoutLine.id).where(
+                PayoutLine.refund_id == refund_id, PayoutLine.state == PayoutLineState.BATCHED
+            )
+        )
+        is not None
+    )
 
 
 def _made_fen(session: Session, maker: OperatorCaller, *, now: datetime) -> int:
@@ -148,7 +160,13 @@ def _must_be_possible(refund: ChannelRefund) -> None:
         raise PayoutNotPossible(state=refund.state.value)
 
 
-def _pay(session: Session, refund: ChannelRefund, *, now: datetime) -> None:
+def pay(session: Session, refund: ChannelRefund, *, now: datetime) -> None:
+    """Let a locked refund end by the bank: out of `refunds_due`, and its holder is told.
+
+    Raises:
+        PayoutNotPossible: the channel has sent or closed it, or somebody has paid it.
+    """
+    _must_be_possible(refund)
     refund.state = TRANSITIONS[refund.state, RefundEvent.PAID_OUT]
     refund.settled_at, refund.next_try_at = now, None
     due = ledger.school_account(session, AccountKind.REFUNDS_DUE)

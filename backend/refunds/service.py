@@ -1,7 +1,8 @@
 """Refunds (退款): storing what is owed, and `settle`, the only place that ends one by the channel's
 word.
 
-The account `refunds_due` holds exactly what has not ended: `difference` is zero.  Lock order: the
+The account `refunds_due` holds exactly what has not ended, here and on the payout list (打款清单):
+`difference` is zero.  Lock order: the
 refund, then the holder's main purse, then the payment's row.
 """
 
@@ -26,7 +27,14 @@ from backend.notices import service as notices
 from backend.operation_log import service as operation_log
 from backend.operation_log.models import LogChannel
 from backend.operation_log.service import Actor
-from backend.refunds.models import ChannelRefund, RefundedPayment, RefundState, StrangeRefund
+from backend.refunds.models import (
+    ChannelRefund,
+    PayoutLine,
+    PayoutLineState,
+    RefundedPayment,
+    RefundState,
+    StrangeRefund,
+)
 from backend.refunds.rules import (
     OPEN,
     PACE,
@@ -431,7 +439,12 @@ def difference(session: Session) -> Fen:
     unsettled = select(func.coalesce(func.sum(ChannelRefund.amount_fen), 0)).where(
         ChannelRefund.state.in_(UNSETTLED)
     )
-    return Fen(int(session.scalar(held) or 0) - int(session.scalar(unsettled) or 0))
+    listed = select(func.coalesce(func.sum(PayoutLine.amount_fen), 0)).where(
+        PayoutLine.refund_id.is_(None),  # what stands for a refund is counted there
+        PayoutLine.state.in_((PayoutLineState.LISTED, PayoutLineState.BATCHED)),
+    )
+    due_fen = sum(int(session.scalar(query) or 0) for query in (unsettled, listed))
+    return Fen(int(session.scalar(held) or 0) - due_fen)
 
 
 def of_subjects(

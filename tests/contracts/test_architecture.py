@@ -16,6 +16,7 @@ from sqlalchemy import create_engine, text
 
 from backend.cards import rules as cards
 from backend.cash_desk import rules as cash_desk
+from backend.closings import rules as closings
 from backend.db import Base
 from backend.migrations import configuration, upgrade
 from backend.policies.rules import PRESETS
@@ -162,7 +163,13 @@ def picture(table: Mapping[tuple[StrEnum, StrEnum], StrEnum]) -> str:
 class TestDocuments:
     @pytest.mark.parametrize(
         "table",
-        [cards.TRANSITIONS, topups.TRANSITIONS, refunds.TRANSITIONS, cash_desk.TRANSITIONS],
+        [
+            cards.TRANSITIONS,
+            topups.TRANSITIONS,
+            refunds.TRANSITIONS,
+            cash_desk.TRANSITIONS,
+            closings.TRANSITIONS,
+        ],
     )
     def test_the_readme_draws_the_tables(
         self, table: Mapping[tuple[StrEnum, StrEnum], StrEnum]

@@ -13,20 +13,20 @@ from backend.holders.rules import masked_name
 
 EVENTS = (
     "activate", "report_lost", "restore", "freeze", "unfreeze", "expire", "extend", "void",
-    "start_closing", "close",
+    "start_closing", "cancel_closing", "close",
 )  # fmt: skip
 NO = None
 TABLE: dict[str, tuple[str | None, ...]] = {
     # from        activate  report   restore   freeze    unfreeze  expire     extend    void
-    #             start_closing, close
-    "pending": ("active", NO, NO, NO, NO, NO, NO, "void", "closing", NO),
-    "active": ("active", "lost", NO, "frozen", NO, "expired", NO, "void", "closing", NO),
-    "lost": (NO, "lost", "active", NO, NO, "expired", NO, "void", "closing", NO),
-    "frozen": (NO, NO, NO, "frozen", "active", "expired", NO, NO, "closing", NO),
-    "expired": (NO, NO, NO, NO, NO, "expired", "active", "void", "closing", NO),
-    "closing": (NO, NO, NO, NO, NO, NO, NO, NO, "closing", "closed"),
-    "closed": (NO, NO, NO, NO, NO, NO, NO, NO, NO, "closed"),
-    "void": (NO, NO, NO, NO, NO, NO, NO, "void", NO, NO),
+    #             start_closing, cancel_closing, close
+    "pending": ("active", NO, NO, NO, NO, NO, NO, "void", "closing", NO, NO),
+    "active": ("active", "lost", NO, "frozen", NO, "expired", NO, "void", "closing", NO, NO),
+    "lost": (NO, "lost", "active", NO, NO, "expired", NO, "void", "closing", NO, NO),
+    "frozen": (NO, NO, NO, "frozen", "active", "expired", NO, NO, "closing", NO, NO),
+    "expired": (NO, NO, NO, NO, NO, "expired", "active", "void", "closing", NO, NO),
+    "closing": (NO, NO, NO, NO, NO, NO, NO, NO, "closing", "frozen", "closed"),
+    "closed": (NO, NO, NO, NO, NO, NO, NO, NO, NO, NO, "closed"),
+    "void": (NO, NO, NO, NO, NO, NO, NO, "void", NO, NO, NO),
 }
 CELLS = [
     (state, event, after)

@@ -1,0 +1,257 @@
+"""Departures (离校、离职): told ahead by those who answer for people, applied on their day."""
+
+from collections.abc import Collection, Sequence
+from datetime import date, datetime
+from uuid import UUID
+
+from sqlalchemy import Select, select, text
+from sqlalchemy.orm import Session
+
+from backend.clock import business_date
+from backend.closings import service
+from backend.closings.models import Departure, DepartureKind, Leaver, LeaverState
+from backend.closings.rules import CLOSES_AS, KINDS, MAY_FILE, TEMPORARY
+from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.holders.models import Holder
+from backend.ids import content_hash, new_id
+from backend.operation_log import service as operation_log
+from backend.operators.service import OperatorCaller
+
+AT_ONCE = 200
+"""How many leavers one run of the job applies."""
+
+
+class HoldersUnknown(DomainError, code="holders-unknown", kind=Kind.INVALID):
+    """Some numbers belong to nobody.  Fact: `count`."""
+
+
+class DepartureNotPossible(DomainError, code="departure-not-possible", kind=Kind.CONFLICT):
+    """Somebody cannot leave so, or not by the caller's word.  Facts: `kind`, `category`."""
+
+
+class DepartureScheduled(DomainError, code="departure-scheduled", kind=Kind.CONFLICT):
+    """Another departure of somebody on the list waits for its day."""
+
+
+class DepartureApplied(DomainError, code="departure-applied", kind=Kind.CONFLICT):
+    """Its day has come: it cannot be withdrawn."""
+
+
+def file(
+    session: Session,
+    *,
+    departure_id: UUID,
+    holder_numbers: Collection[str],
+    kind: DepartureKind,
+    effective_on: date,
+    document: str,
+    operator: OperatorCaller,
+    now: datetime,
+) -> tuple[Departure, bool]:
+    """Note who leaves on a day, all or nobody; say whether this call was first.
+
+    Locks the departure's id.
+
+    Raises:
+        IdReused: `departure_id` came before with other content, or from somebody else.
+        HoldersUnknown: some numbers belong to nobody.
+        DepartureNotPossible: somebody's category does not leave so, or is not the caller's.
+        DepartureScheduled: another departure of somebody waits.
+    """
+    numbers = sorted(set(holder_numbers))
+    session.execute(text("SELECT lock_id(:id)"), {"id": departure_id})
+    content = content_hash(numbers, kind.value, effective_on.isoformat(), document)
+    earlier = session.get(Departure, departure_id)
+    if earlier is not None:
+        if (earlier.content_hash, earlier.filed_by) != (content, operator.operator_id):
+            raise IdReused
+        return earlier, False
+    holders = holders_named(session, numbers)
+    for holder in holders:
+        if holder.category not in KINDS[kind] or holder.category not in MAY_FILE[operator.role]:
+            raise DepartureNotPossible(kind=kind.value, category=holder.category.value)
+    if session.scalars(_scheduled([holder.id for holder in holders])).first():
+        raise DepartureScheduled
+    departure = Departure(
+        id=departure_id,
+        kind=kind,
+        effective_on=effective_on,
+        document=document,
+        filed_by=operator.operator_id,
+        filed_at=now,
+        content_hash=content,
+    )
+    session.add(departure)
+    session.flush()
+    session.add_all(
+        Leaver(
+            id=new_id(),
+            departure_id=departure_id,
+            holder_id=holder.id,
+            state=LeaverState.SCHEDULED,
+        )
+        for holder in holders
+    )
+    session.flush()
+    _log(session, departure, "departure.file", operator, people=len(holders), now=now)
+    return departure, True
+
+
+def _scheduled(holder_ids: Collection[UUID]) -> Select[UUID]:
+    return select(Leaver.id).where(
+        Leaver.holder_id.in_(holder_ids), Leaver.state == LeaverState.SCHEDULED
+    )
+
+
+def holders_named(session: Session, numbers: Sequence[str]) -> Sequence[Holder]:
+    """Return the holders with these numbers, locked: one departure of one person at a time.
+
+    Raises:
+        HoldersUnknown: some belong to nobody.
+    """
+    found = session.scalars(
+        select(Holder)
+        .where(Holder.holder_number.in_(numbers))
+        .order_by(Holder.id)
+        .with_for_update(key_share=True)
+    ).all()
+    if len(found) != len(set(numbers)):
+        raise HoldersUnknown(count=len(set(numbers)) - len(found))
+    return found
+
+
+def withdraw(
+    session: Session, *, departure_id: UUID, operator: OperatorCaller, now: datetime
+) -> Departure:
+    """Take a departure back before its day.  The same again changes nothing.
+
+    Raises:
+        NotFound: there is none, or it is not the caller's to tell of.
+        DepartureApplied: somebody has left by it.
+    """
+    departure = find(session, departure_id=departure_id)
+    leavers = session.scalars(
+        select(Leaver).where(Leaver.departure_id == departure_id).with_for_update()
+    ).all()
+    for leaver in leavers:
+        if session.get_one(Holder, leaver.holder_id).category not in MAY_FILE[operator.role]:
+            raise NotFound
+        if leaver.state is LeaverState.APPLIED:
+            raise DepartureApplied
+    if any(leaver.state is LeaverState.SCHEDULED for leaver in leavers):
+        _log(session, departure, "departure.withdraw", operator, people=len(leavers), now=now)
+    for leaver in leavers:
+        leaver.state = LeaverState.WITHDRAWN
+    return departure
+
+
+def apply_due(session: Session, *, now: datetime) -> int:
+    """Let those leave whose day has come: from this instant on no card of theirs works.
+
+    Graduates' cards expire with their last day, and their accounts are closed in a batch; who
+    retired with a new card, or is closed already, is left as they are.  A few at once; return how
+    many.
+    """
+    due = session.execute(
+        select(Leaver, Departure)
+        .join(Departure, Departure.id == Leaver.departure_id)
+        .where(
+            Leaver.state == LeaverState.SCHEDULED,
+            Departure.effective_on <= business_date(now),
+        )
+        .order_by(Departure.effective_on, Leaver.id)
+        .limit(AT_ONCE)
+        .with_for_update(of=Leaver, skip_locked=True)
+    ).all()
+    for leaver, departure in due:
+        leaver.state, leaver.applied_at = LeaverState.APPLIED, now
+        holder = session.get_one(Holder, leaver.holder_id)
+        if departure.kind is DepartureKind.GRADUATION:
+            _end_validity(session, holder, departure, now=now)
+        elif not _is_switched(holder, departure):
+            leaver.closing_id = _close(session, holder, departure, now=now)
+    return len(due)
+
+
+def _is_switched(holder: Holder, departure: Departure) -> bool:
+    """Say whether a retiree has the temporary card by now (退休换卡)."""
+    return departure.kind is DepartureKind.RETIREMENT and holder.category in TEMPORARY
+
+
+def _end_validity(session: Session, holder: Holder, departure: Departure, *, now: datetime) -> None:
+    """Let the day before be the last one, where the card would go on for longer.
+
+    The job that expires cards does the rest, in the same minute.
+    """
+    last = date.fromordinal(departure.effective_on.toordinal() - 1)
+    if holder.valid_until <= last:
+        return
+    before, holder.valid_until = holder.valid_until, last
+    operation_log.record(
+        session,
+        actor=operation_log.SYSTEM,
+        action="departure.end_validity",
+        holder_id=holder.id,
+        subject_id=departure.id,
+        now=now,
+        before={"valid_until": before.isoformat()},
+        after={"valid_until": last.isoformat()},
+        documents=[departure.document],
+    )
+
+
+def _close(session: Session, holder: Holder, departure: Departure, *, now: datetime) -> UUID:
+    live = service.live_closing(session, holder_id=holder.id)
+    if live is not None:
+        return live.id
+    closing, _ = service.start(
+        session,
+        closing_id=new_id(),
+        holder_id=holder.id,
+        kind=CLOSES_AS[departure.kind],
+        document=departure.document,
+        actor=operation_log.SYSTEM,
+        now=now,
+    )
+    return closing.id
+
+
+def _log(
+    session: Session,
+    departure: Departure,
+    action: str,
+    operator: OperatorCaller,
+    *,
+    people: int,
+    now: datetime,
+) -> None:
+    operation_log.record(
+        session,
+        actor=operator.actor,
+        action=action,
+        subject_id=departure.id,
+        now=now,
+        documents=[departure.document],
+        kind=departure.kind.value,
+        effective_on=departure.effective_on.isoformat(),
+        people=people,
+    )
+
+
+def find(session: Session, *, departure_id: UUID) -> Departure:
+    """Return a departure.
+
+    Raises:
+        NotFound: there is none.
+    """
+    departure = session.get(Departure, departure_id)
+    if departure is None:
+        raise NotFound
+    return departure
+
+
+def leavers_of(session: Session, *, departure_id: UUID) -> Sequence[Leaver]:
+    """Return the people of a departure."""
+    return session.scalars(
+        select(Leaver).where(Leaver.departure_id == departure_id).order_by(Leaver.id)
+    ).all()

@@ -1,0 +1,275 @@
+"""HTTP for closings: at the counter, and at the phone where the school allows it."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from flask_smorest import Blueprint
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend import clock
+from backend.closings import service
+from backend.closings.models import Closing, ClosingKind, ClosingState
+from backend.closings.rules import CheckName, ClosingNotPossible
+from backend.closings.schemas import (
+    ClosingFull,
+    ClosingList,
+    ClosingReply,
+    ClosingRequest,
+    ClosingsQuery,
+    OwnClosingReply,
+    WaiverRequest,
+)
+from backend.closings.service import AlreadyClosing, CheckNotWaivable
+from backend.db import transaction
+from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.holders import login, viewing
+from backend.holders.login import HolderCaller, NotBound
+from backend.holders.models import Holder
+from backend.holders.rules import masked_name
+from backend.http.auth import Unauthenticated, caller, guard
+from backend.http.paging import CursorUnknown, page, place_of
+from backend.http.problems import raises
+from backend.ledger import service as ledger
+from backend.operation_log.refusals import about, logged
+from backend.operators import service as operators
+from backend.operators.models import Role
+from backend.operators.service import OperatorCaller, RoleNotAllowed
+from backend.policies.service import policies_at
+from backend.refunds import batches
+from backend.refunds import service as refunds
+
+MAY_LOOK = (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR)
+MAY_CLOSE = (Role.CARD_CENTRE,)
+
+own = guard(
+    Blueprint("closings", __name__, url_prefix="/me", description="Closing the account (销户)"),
+    "holder",
+    login.authenticate,
+)
+staff = guard(
+    Blueprint(
+        "staff-closings",
+        __name__,
+        url_prefix="/staff/closings",
+        description="Staff: closing accounts (销户)",
+    ),
+    "operator",
+    operators.authenticate,
+)
+
+
+class OwnClosingOff(DomainError, code="own-closing-off", kind=Kind.CONFLICT):
+    """The school closes accounts at the counter alone."""
+
+
+@own.route("/closing", methods=["GET"])
+@raises(own, Unauthenticated, NotBound, NotFound)
+@own.response(200, OwnClosingReply)
+def read_own_closing() -> dict[str, Any]:
+    """Show how far the closing of the own account is, and what goes back where."""
+    who: HolderCaller = caller()
+    with transaction() as session:
+        closing = service.live_closing(session, holder_id=who.holder_id)
+        if closing is None:
+            raise NotFound
+        return _own(session, closing)
+
+
+@own.route("/closings/<uuid:closing_id>", methods=["PUT"])
+@raises(own, Unauthenticated, NotBound, NotFound, IdReused, OwnClosingOff, AlreadyClosing)
+@own.alt_response(201, schema=OwnClosingReply, description="Started now.")
+@own.response(200, OwnClosingReply)
+@logged("closing.start", subject="closing_id")
+def request_closing(closing_id: UUID) -> Any:
+    """Ask to close the own account, where the school allows it: from now on no card works."""
+    who: HolderCaller = caller()
+    now = clock.now()
+    with transaction() as session:
+        earlier = session.get(Closing, closing_id)
+        if earlier is not None and earlier.holder_id != who.holder_id:
+            raise NotFound
+        if earlier is None and not policies_at(session, now)["closing.own_request"]:
+            raise OwnClosingOff
+        closing, first = service.start(
+            session,
+            closing_id=closing_id,
+            holder_id=who.holder_id,
+            kind=ClosingKind.OWN_REQUEST,
+            document=None,
+            actor=who.actor,
+            now=now,
+        )
+        return _own(session, closing), 201 if first else 200
+
+
+@staff.route("", methods=["GET"])
+@staff.arguments(ClosingsQuery, location="query")
+@raises(staff, Unauthenticated, RoleNotAllowed, CursorUnknown)
+@staff.response(200, ClosingList)
+def list_closings(query: dict[str, Any]) -> dict[str, Any]:
+    """List closings, newest first: all that go on, unless a state is asked for."""
+    _may_look()
+    states = [ClosingState(query["state"])] if "state" in query else service.GOING_ON
+    with transaction() as session:
+        found = page(
+            service.list_closings(
+                session,
+                states=states,
+                before=place_of(query.get("cursor")),
+                limit=query["limit"] + 1,
+            ),
+            limit=query["limit"],
+            at="started_at",
+        )
+        return found | {"items": told(session, found["items"])}
+
+
+@staff.route("/<uuid:closing_id>", methods=["GET"])
+@raises(staff, Unauthenticated, RoleNotAllowed, NotFound)
+@staff.response(200, ClosingFull)
+def read_closing(closing_id: UUID) -> dict[str, Any]:
+    """Show one closing: what stands against it, and where the money goes."""
+    _may_look()
+    with transaction() as session:
+        return full(session, service.find(session, closing_id=closing_id))
+
+
+@staff.route("/<uuid:closing_id>", methods=["PUT"])
+@staff.arguments(ClosingRequest)
+@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, IdReused, AlreadyClosing)
+@staff.alt_response(201, schema=ClosingFull, description="Started now.")
+@staff.response(200, ClosingFull)
+@logged("closing.start", subject="closing_id")
+def start_closing(body: dict[str, Any], closing_id: UUID) -> Any:
+    """Start to close an account: from now on no card works.
+
+    The purses are emptied once nothing stands against it.
+    """
+    who = _may_close()
+    with transaction() as session:
+        holder_id = session.scalar(
+            select(Holder.id).where(Holder.holder_number == body["holder_number"])
+        )
+        if holder_id is None:
+            raise NotFound
+        about(holder_id=holder_id)
+        closing, first = service.start(
+            session,
+            closing_id=closing_id,
+            holder_id=holder_id,
+            kind=ClosingKind(body["kind"]),
+            document=body["document"],
+            actor=who.actor,
+            now=clock.now(),
+        )
+        session.flush()
+        return full(session, closing), 201 if first else 200
+
+
+@staff.route("/<uuid:closing_id>/waivers", methods=["POST"])
+@staff.arguments(WaiverRequest)
+@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, CheckNotWaivable, ClosingNotPossible)
+@staff.response(200, ClosingFull)
+@logged("closing.waive", subject="closing_id")
+def waive_check(body: dict[str, Any], closing_id: UUID) -> dict[str, Any]:
+    """Let arrears, or the waiting for tills, stand against a closing no more; the debt stays."""
+    who = _may_close()
+    with transaction() as session:
+        closing = service.waive(
+            session,
+            closing_id=closing_id,
+            check=CheckName(body["check"]),
+            reason=body["reason"],
+            actor=who.actor,
+            now=clock.now(),
+        )
+        return full(session, closing)
+
+
+@staff.route("/<uuid:closing_id>/cancellation", methods=["POST"])
+@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, ClosingNotPossible)
+@staff.response(200, ClosingReply)
+@logged("closing.cancel", subject="closing_id")
+def cancel_closing(closing_id: UUID) -> dict[str, Any]:
+    """Undo a closing that was a mistake, before money moves; its cards are frozen then."""
+    who = _may_close()
+    with transaction() as session:
+        closing = service.cancel(session, closing_id=closing_id, actor=who.actor, now=clock.now())
+        return told(session, [closing])[0]
+
+
+def _may_look() -> None:
+    who: OperatorCaller = caller()
+    who.must_be(*MAY_LOOK)
+
+
+def _may_close() -> OperatorCaller:
+    who: OperatorCaller = caller()
+    who.must_be(*MAY_CLOSE)
+    return who
+
+
+def told(session: Session, closings: Sequence[Closing]) -> list[dict[str, Any]]:
+    """Return closings as they are answered."""
+    holders = viewing.holders_by_id(session, [closing.holder_id for closing in closings])
+    same = (
+        "id", "kind", "document", "state", "started_at", "wait_until", "standing", "paid_fen",
+        "withdrawn_fen", "settled_at", "closed_at",
+    )  # fmt: skip
+    return [
+        {name: getattr(closing, name) for name in same}
+        | {
+            "holder_number": holders[closing.holder_id].holder_number,
+            "name_masked": masked_name(holders[closing.holder_id].name),
+        }
+        for closing in closings
+    ]
+
+
+def full(session: Session, closing: Closing) -> dict[str, Any]:
+    """Return one closing with its checks and where its money goes."""
+    waived = service.waived_of(closing)
+    return told(session, [closing])[0] | {
+        "checks": [
+            {
+                "check": check.name,
+                "stands": check.stands,
+                "waived": check.name in waived,
+                "facts": check.facts,
+            }
+            for check in service.checks(session, closing=closing, now=clock.now())
+        ],
+        "parts": parts_of(session, closing),
+        "balance_fen": ledger.balance_of(session, holder_id=closing.holder_id),
+    }
+
+
+def parts_of(session: Session, closing: Closing) -> list[dict[str, Any]]:
+    """Return where the money goes: each refund at a channel, and each line of the payout list.
+
+    A line stands for the refund that its channel could not send.
+    """
+    sent = refunds.of_subjects(session, [closing.id])[closing.id]
+    lines = batches.lines_of_subjects(session, [closing.id])[closing.id]
+    listed = {line.refund_id for line in lines if line.state is not batches.WITHDRAWN}
+    return [
+        {"channel": refund.channel, "amount_fen": refund.amount_fen, "state": refund.state}
+        for refund in sent
+        if refund.id not in listed
+    ] + [
+        {"channel": None, "amount_fen": line.amount_fen, "state": line.state}
+        for line in lines
+        if line.state is not batches.WITHDRAWN
+    ]
+
+
+def _own(session: Session, closing: Closing) -> dict[str, Any]:
+    same = (
+        "id", "kind", "state", "started_at", "wait_until", "closed_at", "paid_fen", "withdrawn_fen",
+    )  # fmt: skip
+    return {name: getattr(closing, name) for name in same} | {
+        "balance_fen": ledger.balance_of(session, holder_id=closing.holder_id),
+        "parts": parts_of(session, closing),
+    }

@@ -1,0 +1,224 @@
+"""Shapes on the wire: closings."""
+
+from datetime import date
+from typing import Any
+
+import marshmallow as ma
+
+from backend.closings.models import (
+    ClosingKind,
+    ClosingState,
+    DepartureKind,
+    Exemption,
+    Finding,
+    LeaverState,
+    ScreeningOutcome,
+)
+from backend.closings.rules import CheckName
+from backend.http.fields import Moment, Text, Word
+from backend.http.paging import PageQuery
+from backend.refunds.models import PayoutLineState, RefundState
+
+MOST_DOCUMENT = 100
+MOST_REASON = 200
+MOST_NUMBER = 32
+MOST_PEOPLE = 500
+EARLIEST, LATEST = date(2000, 1, 1), date(2100, 1, 1)
+NUMBER = ma.validate.Length(1, MOST_NUMBER)
+DOCUMENT = ma.validate.Length(1, MOST_DOCUMENT)
+
+
+class Day(ma.fields.Date):
+    """A day by the school's clock, within a hundred years."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(validate=ma.validate.Range(EARLIEST, LATEST), **options)
+
+
+class ClosingsQuery(PageQuery):
+    state = Word(ClosingState)
+
+
+class ClosingRequest(ma.Schema):
+    holder_number = Text(required=True, validate=NUMBER)
+    kind = Word(ClosingKind, required=True)
+    document = Text(load_default=None, allow_none=True, validate=DOCUMENT)
+
+
+class WaiverRequest(ma.Schema):
+    check = Word(CheckName, required=True)
+    reason = Text(required=True, validate=ma.validate.Length(1, MOST_REASON))
+
+
+class CheckReply(ma.Schema):
+    check = Word(CheckName, required=True)
+    stands = ma.fields.Boolean(required=True)
+    waived = ma.fields.Boolean(required=True)
+    facts = ma.fields.Dict(required=True)
+
+
+class ClosingPartReply(ma.Schema):
+    """Where a part of the money goes: a channel, or a bank."""
+
+    channel = ma.fields.String(required=True, allow_none=True)
+    amount_fen = ma.fields.Integer(required=True)
+    state = Word([*RefundState, *PayoutLineState], required=True)
+
+
+class OwnClosingReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    kind = Word(ClosingKind, required=True)
+    state = Word(ClosingState, required=True)
+    started_at = Moment(required=True)
+    wait_until = Moment(required=True)
+    closed_at = Moment(required=True, allow_none=True)
+    balance_fen = ma.fields.Integer(required=True)
+    paid_fen = ma.fields.Integer(required=True)
+    withdrawn_fen = ma.fields.Integer(required=True)
+    parts = ma.fields.List(ma.fields.Nested(ClosingPartReply), required=True)
+
+
+class ClosingReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    holder_number = ma.fields.String(required=True)
+    name_masked = ma.fields.String(required=True)
+    kind = Word(ClosingKind, required=True)
+    document = ma.fields.String(required=True, allow_none=True)
+    state = Word(ClosingState, required=True)
+    started_at = Moment(required=True)
+    wait_until = Moment(required=True)
+    standing = ma.fields.List(Word(CheckName), required=True)
+    paid_fen = ma.fields.Integer(required=True)
+    withdrawn_fen = ma.fields.Integer(required=True)
+    settled_at = Moment(required=True, allow_none=True)
+    closed_at = Moment(required=True, allow_none=True)
+
+
+class ClosingFull(ClosingReply):
+    checks = ma.fields.List(ma.fields.Nested(CheckReply), required=True)
+    parts = ma.fields.List(ma.fields.Nested(ClosingPartReply), required=True)
+    balance_fen = ma.fields.Integer(required=True)
+
+
+class ClosingList(ma.Schema):
+    items = ma.fields.List(ma.fields.Nested(ClosingReply), required=True)
+    next_cursor = ma.fields.String(required=True, allow_none=True)
+
+
+class DepartureRequest(ma.Schema):
+    holder_numbers = ma.fields.List(
+        Text(validate=NUMBER), required=True, validate=ma.validate.Length(1, MOST_PEOPLE)
+    )
+    kind = Word(DepartureKind, required=True)
+    effective_on = Day(required=True)
+    document = Text(required=True, validate=DOCUMENT)
+
+
+class LeaverReply(ma.Schema):
+    holder_number = ma.fields.String(required=True)
+    name_masked = ma.fields.String(required=True)
+    state = Word(LeaverState, required=True)
+    applied_at = Moment(required=True, allow_none=True)
+    closing_id = ma.fields.UUID(required=True, allow_none=True)
+
+
+class DepartureReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    kind = Word(DepartureKind, required=True)
+    effective_on = ma.fields.Date(required=True)
+    document = ma.fields.String(required=True)
+    filed_at = Moment(required=True)
+    items = ma.fields.List(ma.fields.Nested(LeaverReply), required=True)
+
+
+class RetirementRequest(ma.Schema):
+    holder_number = Text(required=True, validate=NUMBER)
+    document = Text(required=True, validate=DOCUMENT)
+
+
+class RetirementReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    holder_number = ma.fields.String(required=True)
+    valid_until = ma.fields.Date(required=True)
+    document = ma.fields.String(required=True)
+    made_at = Moment(required=True)
+
+
+class ClosingBatchRequest(ma.Schema):
+    graduated_on = Day(required=True)
+    holder_numbers = ma.fields.List(
+        Text(validate=NUMBER),
+        load_default=None,
+        allow_none=True,
+        validate=ma.validate.Length(1, MOST_PEOPLE),
+    )
+    document = Text(required=True, validate=DOCUMENT)
+
+
+class ClosingBatchReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    graduated_on = ma.fields.Date(required=True)
+    deadline = ma.fields.Date(required=True)
+    document = ma.fields.String(required=True)
+    made_at = Moment(required=True)
+    run_at = Moment(required=True, allow_none=True)
+
+
+class ClosingBatchRun(ClosingBatchReply):
+    left = ma.fields.Integer(required=True)
+
+
+class GraduateReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    holder_number = ma.fields.String(required=True)
+    name_masked = ma.fields.String(required=True)
+    exemption = Word(Exemption, required=True, allow_none=True)
+    reason = ma.fields.String(required=True, allow_none=True)
+    closing_id = ma.fields.UUID(required=True, allow_none=True)
+    closing_state = Word(ClosingState, required=True, allow_none=True)
+    balance_fen = ma.fields.Integer(required=True)
+    standing = ma.fields.List(Word(CheckName), required=True)
+
+
+class ClosingBatchPreview(ClosingBatchReply):
+    items = ma.fields.List(ma.fields.Nested(GraduateReply), required=True)
+    open = ma.fields.Integer(required=True)
+
+
+class ExemptionRequest(ma.Schema):
+    exemption = Word(Exemption, required=True, allow_none=True)
+    reason = Text(required=True, allow_none=True, validate=ma.validate.Length(1, MOST_REASON))
+
+    @ma.validates_schema
+    def both_or_none(self, data: dict[str, Any], **_: Any) -> None:
+        """An exemption has a reason; none has none."""
+        if (data["exemption"] is None) != (data["reason"] is None):
+            raise ma.ValidationError("A reason belongs to an exemption.", "reason")
+
+
+class ScreeningRequest(ma.Schema):
+    term = Text(required=True, validate=ma.validate.Length(1, MOST_NUMBER))
+
+
+class ScreeningItemReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    holder_number = ma.fields.String(required=True)
+    name_masked = ma.fields.String(required=True)
+    finding = Word(Finding, required=True)
+    facts = ma.fields.Dict(required=True)
+    outcome = Word(ScreeningOutcome, required=True, allow_none=True)
+    reason = ma.fields.String(required=True, allow_none=True)
+    decided_at = Moment(required=True, allow_none=True)
+
+
+class ScreeningReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    term = ma.fields.String(required=True)
+    made_at = Moment(required=True)
+    filed_at = Moment(required=True, allow_none=True)
+    items = ma.fields.List(ma.fields.Nested(ScreeningItemReply), required=True)
+
+
+class OutcomeRequest(ma.Schema):
+    outcome = Word(ScreeningOutcome, required=True)
+    reason = Text(required=True, validate=ma.validate.Length(1, MOST_REASON))

@@ -1,0 +1,348 @@
+"""Screenings (清查): all accounts looked through after a term, each finding with an outcome.
+
+三(十三).  A filed screening is immutable: the trigger `refuse_filed` sees to it.
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import and_, func, or_, select, text
+from sqlalchemy.orm import Session, aliased
+
+from backend.arrears.models import Arrears
+from backend.cards.models import Card, CardState
+from backend.cards.service import GONE
+from backend.clock import business_date, start_of_day
+from backend.closings.models import (
+    Closing,
+    ClosingState,
+    Finding,
+    Screening,
+    ScreeningItem,
+    ScreeningOutcome,
+)
+from backend.closings.rules import months_after
+from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.holders.models import Holder
+from backend.holders.rules import masked_name
+from backend.ids import new_id
+from backend.ledger.models import Account, Transfer
+from backend.operation_log import service as operation_log
+from backend.operators.service import OperatorCaller
+from backend.policies.service import Policies, policies_at
+
+POLICIES = ("screening.unused_months", "term.autumn_ends_day", "term.spring_ends_day")
+TERM = re.compile(r"([0-9]{4})-([0-9]{4})-([12])")
+HEADINGS = ("学工号", "姓名", "类别", "清查情况", "处理结果", "说明", "处理时间")
+FINDINGS = {
+    Finding.EXPIRED: "已过期未处理",
+    Finding.UNUSED: "长期未使用",
+    Finding.CLOSED_WITH_BALANCE: "已销户有余额",
+    Finding.ARREARS: "欠费",
+    Finding.DUPLICATE: "疑似一人多户",
+}
+OUTCOMES = {
+    ScreeningOutcome.CLOSE: "销户",
+    ScreeningOutcome.EXTEND: "延期",
+    ScreeningOutcome.CONTACT: "联系本人",
+    ScreeningOutcome.KEEP: "保留",
+}
+
+
+class TermUnknown(DomainError, code="term-unknown", kind=Kind.INVALID):
+    """It is no name of a term, such as 2026-2027-1, or the term has not ended."""
+
+
+class ScreeningFiled(DomainError, code="screening-filed", kind=Kind.CONFLICT):
+    """It is filed: nothing of it changes any more."""
+
+
+class ScreeningOpen(DomainError, code="screening-open", kind=Kind.CONFLICT):
+    """Some findings have no outcome yet.  Fact: `count`."""
+
+
+def make(
+    session: Session, *, screening_id: UUID, term: str, operator: OperatorCaller, now: datetime
+) -> tuple[Screening, bool]:
+    """Look through all accounts after a term; say whether this call was first.
+
+    Raises:
+        IdReused: `screening_id` came before for another term, or from somebody else.
+        TermUnknown: it is no name of a term, or the term is not over.
+    """
+    session.execute(text("SELECT lock_id(:id)"), {"id": screening_id})
+    earlier = session.get(Screening, screening_id)
+    if earlier is not None:
+        if (earlier.term, earlier.made_by) != (term, operator.operator_id):
+            raise IdReused
+        return earlier, False
+    policies = policies_at(session, now)
+    ended = last_day(term, policies)
+    if ended is None or ended >= business_date(now):
+        raise TermUnknown
+    screening = Screening(
+        id=screening_id,
+        term=term,
+        made_by=operator.operator_id,
+        made_at=now,
+        policy_ids=[str(id_) for id_ in policies.used(*POLICIES)],
+    )
+    session.add(screening)
+    session.flush()
+    found = _look(session, unused_months=policies["screening.unused_months"], now=now)
+    session.add_all(
+        ScreeningItem(
+            id=new_id(),
+            screening_id=screening_id,
+            holder_id=holder_id,
+            finding=finding,
+            facts=facts,
+        )
+        for finding, holder_id, facts in found
+    )
+    operation_log.record(
+        session,
+        actor=operator.actor,
+        action="screening.make",
+        subject_id=screening_id,
+        now=now,
+        policy_ids=policies.used(*POLICIES),
+        term=term,
+        findings=len(found),
+    )
+    session.flush()
+    return screening, True
+
+
+def last_day(term: str, policies: Policies) -> date | None:
+    """Return the last day of a term by its name, such as 2026-2027-1, None where it is no name.
+
+    The term calendar (学期) is a policy: 1 is the autumn term, which ends in the second year.
+    """
+    said = TERM.fullmatch(term)
+    if said is None or int(said[2]) != int(said[1]) + 1 or not int(said[1]):
+        return None
+    number = policies["term.autumn_ends_day" if said[3] == "1" else "term.spring_ends_day"]
+    return date(int(said[2]), 1, 1) + timedelta(days=number - 1)
+
+
+def _look(
+    session: Session, *, unused_months: int, now: datetime
+) -> list[tuple[Finding, UUID, dict[str, Any]]]:
+    today = business_date(now)
+    live = (
+        select(Card.id)
+        .where(Card.holder_id == Holder.id, Card.state.not_in((*GONE, CardState.CLOSING)))
+        .exists()
+    )
+    expired = select(Holder.id, Holder.valid_until).where(Holder.valid_until < today, live)
+    since = start_of_day(months_after(today, -unused_months))
+    moved = (
+        select(Transfer.id)
+        .join(Account, Account.id.in_((Transfer.debit_account_id, Transfer.credit_account_id)))
+        .where(Account.holder_id == Holder.id, Transfer.posted_at >= since)
+        .exists()
+    )
+    older = (
+        select(Card.id)
+        .where(Card.holder_id == Holder.id, Card.state == CardState.ACTIVE, Card.created_at < since)
+        .exists()
+    )
+    unused = select(Holder.id).where(Holder.valid_until >= today, older, ~moved)
+    closed = (
+        select(Closing.holder_id, func.sum(Account.balance_fen))
+        .join(Account, Account.holder_id == Closing.holder_id)
+        .where(Closing.state == ClosingState.CLOSED)
+        .group_by(Closing.holder_id)
+        .having(func.sum(Account.balance_fen) > 0)
+    )
+    owing = (
+        select(Arrears.holder_id, func.sum(Arrears.amount_fen - Arrears.paid_fen))
+        .where(Arrears.settled_at.is_(None))
+        .group_by(Arrears.holder_id)
+    )
+    other = aliased(Holder)
+    twins = (
+        select(other.id)
+        .where(
+            other.id != Holder.id,
+            or_(
+                other.document_index == Holder.document_index,
+                and_(other.name == Holder.name, other.unit == Holder.unit),
+            ),
+            other.valid_until >= today,
+        )
+        .exists()
+    )
+    duplicate = select(Holder.id).where(Holder.valid_until >= today, live, twins)
+    return [
+        *(
+            (Finding.EXPIRED, id_, {"valid_until": last.isoformat()})
+            for id_, last in session.execute(expired)
+        ),
+        *((Finding.UNUSED, id_, {}) for id_ in session.scalars(unused)),
+        *(
+            (Finding.CLOSED_WITH_BALANCE, id_, {"balance_fen": int(fen or 0)})
+            for id_, fen in session.execute(closed)
+        ),
+        *((Finding.ARREARS, id_, {"arrears_fen": int(fen)}) for id_, fen in session.execute(owing)),
+        *((Finding.DUPLICATE, id_, {}) for id_ in session.scalars(duplicate)),
+    ]
+
+
+def decide(
+    session: Session,
+    *,
+    screening_id: UUID,
+    item_id: UUID,
+    outcome: ScreeningOutcome,
+    reason: str,
+    operator: OperatorCaller,
+    now: datetime,
+) -> ScreeningItem:
+    """Give a finding its outcome, or another one before it is filed.  The same changes nothing.
+
+    Raises:
+        NotFound: there is no such item of this screening.
+        ScreeningFiled: nothing of it changes any more.
+    """
+    screening = _lock(session, screening_id)
+    item = session.get(ScreeningItem, item_id)
+    if item is None or item.screening_id != screening_id:
+        raise NotFound
+    if (item.outcome, item.reason) == (outcome, reason):
+        return item
+    if screening.filed_at is not None:
+        raise ScreeningFiled
+    before = item.outcome
+    item.outcome, item.reason = outcome, reason
+    item.decided_by, item.decided_at = operator.operator_id, now
+    operation_log.record(
+        session,
+        actor=operator.actor,
+        action="screening.decide",
+        holder_id=item.holder_id,
+        subject_id=screening_id,
+        now=now,
+        before=before and {"outcome": before.value},
+        after={"outcome": outcome.value},
+        finding=item.finding.value,
+        reason=reason,
+    )
+    return item
+
+
+def file(
+    session: Session, *, screening_id: UUID, operator: OperatorCaller, now: datetime
+) -> Screening:
+    """File a screening (归档): nothing of it changes any more.  The same again changes nothing.
+
+    Raises:
+        NotFound: there is no such screening.
+        ScreeningOpen: some findings have no outcome yet.
+    """
+    screening = _lock(session, screening_id)
+    if screening.filed_at is not None:
+        return screening
+    left = session.scalar(
+        select(func.count())
+        .select_from(ScreeningItem)
+        .where(ScreeningItem.screening_id == screening_id, ScreeningItem.outcome.is_(None))
+    )
+    if left:
+        raise ScreeningOpen(count=left)
+    screening.filed_at, screening.filed_by = now, operator.operator_id
+    operation_log.record(
+        session,
+        actor=operator.actor,
+        action="screening.file",
+        subject_id=screening_id,
+        now=now,
+        term=screening.term,
+    )
+    session.flush()
+    return screening
+
+
+def _lock(session: Session, screening_id: UUID) -> Screening:
+    find(session, screening_id=screening_id)
+    return session.get_one(Screening, screening_id, with_for_update=True, populate_existing=True)
+
+
+def find(session: Session, *, screening_id: UUID) -> Screening:
+    """Return a screening.
+
+    Raises:
+        NotFound: there is none.
+    """
+    screening = session.get(Screening, screening_id)
+    if screening is None:
+        raise NotFound
+    return screening
+
+
+def items_of(session: Session, *, screening_id: UUID) -> Sequence[ScreeningItem]:
+    """Return what a screening found."""
+    return session.scalars(
+        select(ScreeningItem)
+        .where(ScreeningItem.screening_id == screening_id)
+        .order_by(ScreeningItem.id)
+    ).all()
+
+
+def list_screenings(session: Session, *, limit: int) -> Sequence[Screening]:
+    """Return screenings, newest first."""
+    return session.scalars(
+        select(Screening).order_by(Screening.made_at.desc(), Screening.id).limit(limit)
+    ).all()
+
+
+def export(
+    session: Session,
+    *,
+    screening_id: UUID,
+    operator: OperatorCaller,
+    reference: str,
+    now: datetime,
+) -> list[tuple[object, ...]]:
+    """Return a screening as rows, headings first; note that it was taken.
+
+    The caller commits before the first row is handed out.
+
+    Raises:
+        NotFound: there is no such screening.
+    """
+    screening = find(session, screening_id=screening_id)
+    items = items_of(session, screening_id=screening_id)
+    operation_log.record(
+        session,
+        actor=operator.actor,
+        action="screening.export",
+        subject_id=screening_id,
+        now=now,
+        reference=reference,
+        term=screening.term,
+        findings=len(items),
+    )
+    holders = {
+        holder.id: holder
+        for holder in session.scalars(
+            select(Holder).where(Holder.id.in_({item.holder_id for item in items}))
+        )
+    }
+    return [HEADINGS, *(_row(item, holders[item.holder_id]) for item in items)]
+
+
+def _row(item: ScreeningItem, holder: Holder) -> tuple[object, ...]:
+    return (
+        holder.holder_number,
+        masked_name(holder.name),
+        holder.category.value,
+        FINDINGS[item.finding],
+        OUTCOMES[item.outcome] if item.outcome else None,
+        item.reason,
+        item.decided_at and business_date(item.decided_at),
+    )

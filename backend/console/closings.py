@@ -1,0 +1,140 @@
+"""Closings (销户): what goes on, one of them with its checks, and the payout list."""
+
+from uuid import UUID
+
+from flask import Blueprint, abort, redirect, render_template, request, url_for
+from sqlalchemy import select
+from werkzeug.wrappers import Response
+
+from backend import clock
+from backend.closings import service
+from backend.closings.models import ClosingKind, ClosingState
+from backend.closings.routes import MAY_CLOSE, full, told
+from backend.closings.rules import WAIVABLE, CheckName
+from backend.closings.schemas import MOST_DOCUMENT, MOST_NUMBER, MOST_REASON
+from backend.console import access
+from backend.db import transaction
+from backend.errors import NotFound
+from backend.holders.models import Holder
+from backend.http.paging import page, place_of
+from backend.ids import new_id
+from backend.operation_log.refusals import logged
+from backend.operators.service import OperatorCaller
+from backend.refunds import batches
+from backend.refunds.batch_routes import lines_told
+
+MOST = 50
+MOST_LINES = 100
+
+blueprint = Blueprint("closings", __name__, url_prefix="/closings")
+
+
+@blueprint.get("")
+def show() -> str:
+    """List closings, those that go on unless a state is asked for, and what is to be paid."""
+    said = request.args.get("state", "")
+    wanted = next((state for state in ClosingState if state == said), None)
+    with transaction() as session:
+        found = page(
+            service.list_closings(
+                session,
+                states=[wanted] if wanted else service.GOING_ON,
+                before=place_of(request.args.get("cursor")),
+                limit=MOST + 1,
+            ),
+            limit=MOST,
+            at="started_at",
+        )
+        return render_template(
+            "console/closings.html",
+            wanted=wanted,
+            states=list(ClosingState),
+            closings=told(session, found["items"]),
+            next_cursor=found["next_cursor"],
+            lines=lines_told(session, batches.list_open(session, limit=MOST_LINES)),
+            kinds=list(ClosingKind),
+            may_close=access.operator().role in MAY_CLOSE,
+            new_closing_id=new_id(),
+            most_number=MOST_NUMBER,
+            most_document=MOST_DOCUMENT,
+        )
+
+
+@blueprint.get("/<uuid:closing_id>")
+def look(closing_id: UUID) -> str:
+    """Show one closing: what stands against it, and where the money goes."""
+    with transaction() as session:
+        closing = full(session, service.find(session, closing_id=closing_id))
+    return render_template(
+        "console/closing.html",
+        closing=closing,
+        may_close=access.operator().role in MAY_CLOSE,
+        may_cancel=closing["state"] in (ClosingState.STARTED, ClosingState.SETTLING),
+        waivable=WAIVABLE,
+        most_reason=MOST_REASON,
+    )
+
+
+@blueprint.post("/<uuid:closing_id>")
+@logged("closing.start", subject="closing_id")
+def start(closing_id: UUID) -> Response:
+    """Start to close an account.  The page made the id, so a form sent twice is one closing."""
+    who, number = _may_close(), request.form.get("holder_number", "").strip()
+    document = request.form.get("document", "").strip()
+    kind = next((kind for kind in ClosingKind if kind == request.form.get("kind")), None)
+    if kind is None or not document.isprintable() or len(document) > MOST_DOCUMENT:
+        abort(422)
+    with transaction() as session:
+        holder_id = session.scalar(select(Holder.id).where(Holder.holder_number == number))
+        if holder_id is None:
+            raise NotFound
+        service.start(
+            session,
+            closing_id=closing_id,
+            holder_id=holder_id,
+            kind=kind,
+            document=document or None,
+            actor=who.actor,
+            now=clock.now(),
+        )
+    return _back(closing_id)
+
+
+@blueprint.post("/<uuid:closing_id>/waivers")
+@logged("closing.waive", subject="closing_id")
+def waive(closing_id: UUID) -> Response:
+    """Let a check pass, with a reason."""
+    who, reason = _may_close(), request.form.get("reason", "").strip()
+    check = next((name for name in CheckName if name == request.form.get("check")), None)
+    if check is None or not reason.isprintable() or not 0 < len(reason) <= MOST_REASON:
+        abort(422)
+    with transaction() as session:
+        service.waive(
+            session,
+            closing_id=closing_id,
+            check=check,
+            reason=reason,
+            actor=who.actor,
+            now=clock.now(),
+        )
+    return _back(closing_id)
+
+
+@blueprint.post("/<uuid:closing_id>/cancellation")
+@logged("closing.cancel", subject="closing_id")
+def cancel(closing_id: UUID) -> Response:
+    """Undo a closing that was a mistake."""
+    who = _may_close()
+    with transaction() as session:
+        service.cancel(session, closing_id=closing_id, actor=who.actor, now=clock.now())
+    return _back(closing_id)
+
+
+def _may_close() -> OperatorCaller:
+    who = access.operator()
+    who.must_be(*MAY_CLOSE)
+    return who
+
+
+def _back(closing_id: UUID) -> Response:
+    return redirect(url_for("console.closings.look", closing_id=closing_id), 303)

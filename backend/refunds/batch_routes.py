@@ -1,0 +1,235 @@
+"""HTTP for staff: the payout list (打款清单), its batches, what bounced."""
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from flask import Response
+from flask_smorest import Blueprint
+from sqlalchemy.orm import Session
+
+from backend import clock
+from backend.db import transaction
+from backend.errors import IdReused, NotFound
+from backend.holders import viewing
+from backend.holders.rules import masked_name
+from backend.http import csv_files
+from backend.http.auth import Unauthenticated, caller, guard
+from backend.http.paging import CursorUnknown, PageQuery, page, place_of
+from backend.http.problems import raises
+from backend.ids import new_reference
+from backend.operation_log.refusals import logged
+from backend.operators import service as operators
+from backend.operators.service import OperatorCaller, RoleNotAllowed, SecondPersonNeeded
+from backend.refunds import batches
+from backend.refunds.batch_schemas import (
+    BatchDecisionRequest,
+    LineBouncedRequest,
+    LinePaidRequest,
+    PayoutBatchFull,
+    PayoutBatchList,
+    PayoutLineList,
+    PayoutLineReply,
+)
+from backend.refunds.batches import BatchNotApproved, NothingToPay, PayoutLineEnded
+from backend.refunds.handling import MAY_ACT, MAY_LOOK
+from backend.refunds.models import PayoutBatch, PayoutLine
+from backend.refunds.payouts import PayoutDecided, PayoutNotPossible
+
+MOST_OPEN = 500
+
+staff = guard(
+    Blueprint(
+        "staff-payouts",
+        __name__,
+        url_prefix="/staff",
+        description="Staff: paying out by bank (打款)",
+    ),
+    "operator",
+    operators.authenticate,
+)
+
+
+@staff.route("/payout-lines", methods=["GET"])
+@raises(staff, Unauthenticated, RoleNotAllowed)
+@staff.response(200, PayoutLineList)
+def list_payout_lines() -> dict[str, Any]:
+    """List what nobody has got yet (打款清单), the longest owed first, at most 500."""
+    _may_look()
+    with transaction() as session:
+        return {"items": lines_told(session, batches.list_open(session, limit=MOST_OPEN))}
+
+
+@staff.route("/payout-lines/<uuid:line_id>/payment", methods=["PUT"])
+@staff.arguments(LinePaidRequest)
+@raises(
+    staff,
+    Unauthenticated,
+    RoleNotAllowed,
+    NotFound,
+    IdReused,
+    PayoutLineEnded,
+    BatchNotApproved,
+    PayoutNotPossible,
+)
+@staff.response(200, PayoutLineReply)
+@logged("payout_line.pay", subject="line_id")
+def note_line_paid(body: dict[str, Any], line_id: UUID) -> dict[str, Any]:
+    """Note that the bank has sent a line of an approved batch."""
+    who = _may_act()
+    with transaction() as session:
+        line = batches.note_paid(
+            session,
+            line_id=line_id,
+            bank_reference=body["bank_reference"],
+            operator=who,
+            now=clock.now(),
+        )
+        return lines_told(session, [line])[0]
+
+
+@staff.route("/payout-lines/<uuid:line_id>/bounce", methods=["PUT"])
+@staff.arguments(LineBouncedRequest)
+@raises(
+    staff,
+    Unauthenticated,
+    RoleNotAllowed,
+    NotFound,
+    IdReused,
+    PayoutLineEnded,
+    BatchNotApproved,
+)
+@staff.response(200, PayoutLineReply)
+@logged("payout_line.bounce", subject="line_id")
+def note_line_bounced(body: dict[str, Any], line_id: UUID) -> dict[str, Any]:
+    """Note that a line did not reach its holder; its amount is on the list again."""
+    who = _may_act()
+    with transaction() as session:
+        line = batches.note_bounced(
+            session, line_id=line_id, reason=body["reason"], operator=who, now=clock.now()
+        )
+        return lines_told(session, [line])[0]
+
+
+@staff.route("/payout-batches", methods=["GET"])
+@staff.arguments(PageQuery, location="query")
+@raises(staff, Unauthenticated, RoleNotAllowed, CursorUnknown)
+@staff.response(200, PayoutBatchList)
+def list_payout_batches(query: dict[str, Any]) -> dict[str, Any]:
+    """List batches, newest first."""
+    _may_look()
+    with transaction() as session:
+        found = page(
+            batches.list_batches(
+                session, before=place_of(query.get("cursor")), limit=query["limit"] + 1
+            ),
+            limit=query["limit"],
+            at="made_at",
+        )
+        return found | {"items": _batches(session, found["items"])}
+
+
+@staff.route("/payout-batches/<uuid:batch_id>", methods=["GET"])
+@raises(staff, Unauthenticated, RoleNotAllowed, NotFound)
+@staff.response(200, PayoutBatchFull)
+def read_payout_batch(batch_id: UUID) -> dict[str, Any]:
+    """Show one batch with its lines."""
+    _may_look()
+    with transaction() as session:
+        return _full(session, batches.find(session, batch_id=batch_id))
+
+
+@staff.route("/payout-batches/<uuid:batch_id>", methods=["PUT"])
+@raises(staff, Unauthenticated, RoleNotAllowed, IdReused, NothingToPay)
+@staff.alt_response(201, schema=PayoutBatchFull, description="Made now.")
+@staff.response(200, PayoutBatchFull)
+@logged("payout_batch.make", subject="batch_id")
+def make_payout_batch(batch_id: UUID) -> Any:
+    """Put what is listed into a batch, at most 500 lines; somebody else of finance approves it."""
+    who = _may_act()
+    with transaction() as session:
+        batch, first = batches.make(session, batch_id=batch_id, maker=who, now=clock.now())
+        session.flush()
+        return _full(session, batch), 201 if first else 200
+
+
+@staff.route("/payout-batches/<uuid:batch_id>/decision", methods=["POST"])
+@staff.arguments(BatchDecisionRequest)
+@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, PayoutDecided, SecondPersonNeeded)
+@staff.response(200, PayoutBatchFull)
+@logged("payout_batch.decide", subject="batch_id")
+def decide_payout_batch(body: dict[str, Any], batch_id: UUID) -> dict[str, Any]:
+    """Approve or refuse a batch that somebody else made; the same again changes nothing."""
+    who = _may_act()
+    with transaction() as session:
+        batch, _ = batches.decide(
+            session, batch_id=batch_id, approve=body["approve"], checker=who, now=clock.now()
+        )
+        session.flush()
+        return _full(session, batch)
+
+
+@staff.route("/payout-batches/<uuid:batch_id>/exports", methods=["POST"])
+@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, BatchNotApproved)
+@staff.response(200, {"type": "string", "format": "binary"}, content_type="text/csv")
+@logged("payout_batch.export", subject="batch_id")
+def export_payout_batch(batch_id: UUID) -> Response:
+    """Take an approved batch as CSV for the bank's form; that it was taken is logged before."""
+    who = _may_act()
+    with transaction() as session:
+        rows = batches.export(
+            session, batch_id=batch_id, operator=who, reference=new_reference(), now=clock.now()
+        )
+    return Response(
+        csv_files.whole(rows),
+        content_type="text/csv",
+        headers={"Content-Disposition": "attachment; filename=payout-batch.csv"},
+    )
+
+
+def _may_look() -> None:
+    who: OperatorCaller = caller()
+    who.must_be(*MAY_LOOK)
+
+
+def _may_act() -> OperatorCaller:
+    who: OperatorCaller = caller()
+    who.must_be(*MAY_ACT)
+    return who
+
+
+def lines_told(session: Session, lines: Sequence[PayoutLine]) -> list[dict[str, Any]]:
+    """Return lines as they are answered."""
+    holders = viewing.holders_by_id(session, [line.holder_id for line in lines])
+    same = (
+        "id", "amount_fen", "state", "batch_id", "bank_reference", "bounce_reason", "owed_since",
+        "settled_at",
+    )  # fmt: skip
+    return [
+        {name: getattr(line, name) for name in same}
+        | {
+            "closing_id": line.subject_id,
+            "holder_number": holders[line.holder_id].holder_number,
+            "name_masked": masked_name(holders[line.holder_id].name),
+        }
+        for line in lines
+    ]
+
+
+def _batches(session: Session, made: Sequence[PayoutBatch]) -> list[dict[str, Any]]:
+    people = {batch.made_by for batch in made} | {b.approved_by for b in made if b.approved_by}
+    names = operators.usernames(session, people)
+    same = ("id", "lines", "total_fen", "made_at", "approved", "decided_at")
+    return [
+        {name: getattr(batch, name) for name in same}
+        | {
+            "maker": names.get(batch.made_by, ""),
+            "checker": batch.approved_by and names.get(batch.approved_by, ""),
+        }
+        for batch in made
+    ]
+
+
+def _full(session: Session, batch: PayoutBatch) -> dict[str, Any]:
+    lines = batches.lines_of(session, batch_id=batch.id)
+    return _batches(session, [batch])[0] | {"items": lines_told(session, lines)}

@@ -1,0 +1,59 @@
+"""Shapes on the wire: the payout list and its batches."""
+
+import marshmallow as ma
+
+from backend.http.fields import Flag, Moment, Text, Word
+from backend.refunds.models import PayoutLineState
+from backend.refunds.schemas import MOST_BANK_REFERENCE
+
+MOST_REASON = 200
+
+
+class BatchDecisionRequest(ma.Schema):
+    approve = Flag(required=True)
+
+
+class LinePaidRequest(ma.Schema):
+    bank_reference = Text(required=True, validate=ma.validate.Length(1, MOST_BANK_REFERENCE))
+
+
+class LineBouncedRequest(ma.Schema):
+    reason = Text(required=True, validate=ma.validate.Length(1, MOST_REASON))
+
+
+class PayoutLineReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    closing_id = ma.fields.UUID(required=True)
+    holder_number = ma.fields.String(required=True)
+    name_masked = ma.fields.String(required=True)
+    amount_fen = ma.fields.Integer(required=True)
+    state = Word(PayoutLineState, required=True)
+    batch_id = ma.fields.UUID(required=True, allow_none=True)
+    bank_reference = ma.fields.String(required=True, allow_none=True)
+    bounce_reason = ma.fields.String(required=True, allow_none=True)
+    owed_since = Moment(required=True)
+    settled_at = Moment(required=True, allow_none=True)
+
+
+class PayoutLineList(ma.Schema):
+    items = ma.fields.List(ma.fields.Nested(PayoutLineReply), required=True)
+
+
+class PayoutBatchReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    lines = ma.fields.Integer(required=True)
+    total_fen = ma.fields.Integer(required=True)
+    maker = ma.fields.String(required=True)
+    made_at = Moment(required=True)
+    approved = ma.fields.Boolean(required=True, allow_none=True)
+    checker = ma.fields.String(required=True, allow_none=True)
+    decided_at = Moment(required=True, allow_none=True)
+
+
+class PayoutBatchFull(PayoutBatchReply):
+    items = ma.fields.List(ma.fields.Nested(PayoutLineReply), required=True)
+
+
+class PayoutBatchList(ma.Schema):
+    items = ma.fields.List(ma.fields.Nested(PayoutBatchReply), required=True)
+    next_cursor = ma.fields.String(required=True, allow_none=True)

@@ -31,10 +31,10 @@ def descendants(pid: int) -> dict[int, str]:
     return found
 
 
-def answers(demo: Demo) -> bool:
-    """Say whether the server takes requests."""
+def answers(demo: Demo, url: str = "base_url") -> bool:
+    """Say whether the server takes requests, or the sandbox at `sandbox_url`."""
     try:
-        return ask("GET", f"{demo.said['base_url']}/healthz").status == 200
+        return ask("GET", f"{demo.said[url]}/healthz").status == 200
     except requests.ConnectionError:
         return False
 
@@ -113,7 +113,7 @@ class TestKilledPart:
             day, before = Day(demo, "20240102"), parts(demo, words)
             os.kill(before[0], signal.SIGKILL)
             assert eventually(lambda w=words, b=before: set(parts(demo, w)) - set(b) != set())
-            assert eventually(lambda: answers(demo)), name
+            assert eventually(lambda: answers(demo) and answers(demo, "sandbox_url")), name
             assert eventually(
                 lambda n=name: any(f"{n} has ended by itself" in w for w in demo.words)
             )

@@ -34,13 +34,13 @@ lint: .venv/.stamp ## Check style, types and the direction of imports
 	$(BIN)/lint-imports
 
 late: .venv/.stamp ## Upload 10,000 offline decisions over lines that break, and print what became of them
-	@LATE_ITEMS=10000 $(BIN)/pytest -q -s tests/faults -k recorded_once $(ARGS)
+	@LATE_ITEMS=$${LATE_ITEMS:-10000} $(BIN)/pytest -q -s tests/faults -k recorded_once $(ARGS)
 
 roster: .venv/.stamp ## Import a roster of 20,000 people, one row in a hundred broken, twice over
 	@ROSTER_ROWS=20000 $(BIN)/pytest -q -s tests/backend/holders/test_roster.py -k again_changes_nothing $(ARGS)
 
 money: .venv/.stamp ## Do 1,000 top-ups and 200 refunds with every fault on, programs killed, and print the books
-	@MONEY_TOP_UPS=1000 $(BIN)/pytest -q -s tests/faults/test_money.py $(ARGS)
+	@MONEY_TOP_UPS=$${MONEY_TOP_UPS:-1000} $(BIN)/pytest -q -s tests/faults/test_money.py $(ARGS)
 
 openapi: .venv/.stamp ## Write openapi/ anew from the code
 	$(BIN)/campus-card openapi

@@ -67,15 +67,7 @@ def work() -> None:
     db.connect(settings.database_url)
     url = settings.database_url.replace("+psycopg", "")
     connector = procrastinate.PsycopgConnector(conninfo=url)
-    application = jobs.build(connector, app.wire(settings))
-
-    async def go() -> None:
-        async with application.open_async():
-            await application.run_worker_async(
-                concurrency=2, delete_jobs="successful", shutdown_graceful_timeout=2
-            )
-
-    asyncio.run(go())
+    asyncio.run(jobs.work(jobs.build(connector, app.wire(settings))))
 
 
 @main.command("prove-ledger")

@@ -1,13 +1,19 @@
 """The timetable: what runs by itself, and when.
 
 Jobs are idempotent and may be killed at any point: what is due is a row, claimed for a while.
+A worker that stood still for long, or lost the database, begins anew.
 """
 
+import asyncio
 import logging
+import signal
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date, datetime, timedelta
 
 import procrastinate
+from procrastinate.exceptions import ConnectorException, UniqueViolation
+from procrastinate.jobs import Status
 
 from backend import clock
 from backend.cards.service import expire_cards
@@ -30,6 +36,13 @@ from backend.topups.asking import ask_due
 
 STALE_MINUTES = 30
 """Where no policy says otherwise."""
+STALLED_SECONDS = 30
+"""A worker that was not heard of for so long is dead: three heartbeats."""
+SWEEP = ("sweep-jobs", "* * * * * */10")
+PAUSE_SECONDS = (1, 2, 5, 10, 30)
+"""Before a worker begins anew, the first time and the next ones."""
+STEADY_SECONDS = 60
+"""A worker that ran for so long begins anew as the first time."""
 
 log = logging.getLogger(__name__)
 
@@ -163,7 +176,8 @@ def keep_log_head(parts: Parts, now: datetime) -> int:
 
 Job = Callable[[Parts, datetime], int]
 """Does what is due at a moment, and returns how much that was."""
-TIMETABLE: tuple[tuple[str, str, Job], ...] = (
+Timetable = tuple[tuple[str, str, Job], ...]
+TIMETABLE: Timetable = (
     ("ask-channels", "* * * * * */5", ask_channels),
     ("send-refunds", "* * * * * */5", send_refunds),
     ("return-surcharges", "* * * * * */10", return_surcharges),
@@ -203,10 +217,12 @@ def pass_day(parts: Parts, day: date) -> dict[str, int]:
     return {name: works[name](parts, at) for name in BY_THE_DAY}
 
 
-def build(connector: procrastinate.BaseConnector, parts: Parts) -> procrastinate.App:
-    """Return the job application with the whole timetable on it."""
+def build(
+    connector: procrastinate.BaseConnector, parts: Parts, timetable: Timetable = TIMETABLE
+) -> procrastinate.App:
+    """Return the job application with the whole timetable on it, and the sweep of dead jobs."""
     app = procrastinate.App(connector=connector)
-    for name, cron, work in TIMETABLE:
+    for name, cron, work in timetable:
 
         def run(timestamp: int, name: str = name, work: Job = work) -> None:
             done = work(parts, clock.now())
@@ -214,4 +230,75 @@ def build(connector: procrastinate.BaseConnector, parts: Parts) -> procrastinate
 
         task = app.task(name=name, queueing_lock=name)(run)
         app.periodic(cron=cron)(task)
+
+    async def sweep_jobs(timestamp: int) -> None:
+        log.debug("job %s of %s: %s", SWEEP[0], timestamp, await sweep(app))
+
+    name, cron = SWEEP
+    app.periodic(cron=cron)(app.task(name=name, queueing_lock=name)(sweep_jobs))
     return app
+
+
+async def sweep(app: procrastinate.App) -> int:
+    """Have the jobs of dead workers done again; return how many there were.
+
+    Such a job keeps none of its successors waiting: only two that *wait* exclude each other.  So
+    where a successor waits already, that one does the work, and the dead one is forgotten.
+    """
+    stalled = await app.job_manager.get_stalled_jobs(seconds_since_heartbeat=STALLED_SECONDS)
+    found = 0
+    for job in stalled:
+        assert job.id is not None  # noqa: S101 - it comes from the database
+        with suppress(ConnectorException):  # its worker woke up, or another sweep was first
+            try:
+                await app.job_manager.retry_job(job)
+            except UniqueViolation:
+                await app.job_manager.finish_job_by_id_async(
+                    job_id=job.id, status=Status.ABORTED, delete_job=True
+                )
+            log.warning("job %s of a dead worker is done again", job.task_name)
+            found += 1
+    return found
+
+
+async def work(app: procrastinate.App) -> None:
+    """Do the jobs until SIGINT or SIGTERM.
+
+    Whatever else ends the worker ends one turn of it: it stood still for so long that others took
+    it for dead (SIGSTOP, a paused machine), or the database went away.
+    """
+    loop, turns = asyncio.get_running_loop(), 0
+    stop = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(name, stop.set)
+    while not stop.is_set():
+        began = loop.time()
+        turn = asyncio.create_task(_turn(app))
+        asked = asyncio.create_task(stop.wait())
+        await asyncio.wait((turn, asked), return_when=asyncio.FIRST_COMPLETED)
+        if stop.is_set():
+            turn.cancel()
+        with suppress(asyncio.CancelledError):
+            try:
+                await turn
+            except ConnectorException as error:
+                log.warning("the worker lost its place: %s", error.__cause__ or error)
+        turns = 0 if loop.time() - began > STEADY_SECONDS else turns
+        if not stop.is_set():
+            pause = PAUSE_SECONDS[min(turns, len(PAUSE_SECONDS) - 1)]
+            log.warning("the worker begins anew in %s s", pause)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), pause)
+        asked.cancel()
+        turns += 1
+
+
+async def _turn(app: procrastinate.App) -> None:
+    async with app.open_async():
+        await app.run_worker_async(
+            concurrency=2,
+            delete_jobs="successful",
+            shutdown_graceful_timeout=2,
+            stalled_worker_timeout=STALLED_SECONDS,
+            install_signal_handlers=False,
+        )

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from backend import app, db
+from backend.demo.sandbox import tell_history
 from backend.demo.seed import Demo, describe, is_seeded, seed
 from backend.migrations import create_app_role, upgrade
 from backend.settings import Settings
@@ -39,6 +40,7 @@ def found(environment: dict[str, str], addresses: dict[str, str], now: datetime)
     if not seeded:
         seed(app.wire(settings), demo, sandbox_url=addresses["sandbox_url"], now=now)
     with db.transaction() as session:
+        tell_history(session, sandbox_url=addresses["sandbox_url"], base_url=addresses["base_url"])
         said = describe(session, demo, addresses=addresses)
     engine.dispose()
     return said

@@ -11,18 +11,17 @@ import os
 import secrets
 import signal
 import socket
-import subprocess
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 from urllib.error import URLError
 from urllib.request import urlopen
 
 from backend import clock
+from backend.demo.part import Part, PartFailed
 from backend.embedded import EmbeddedPostgres, EmbeddedServerError, EmbeddedValkey
-from backend.embedded.process import die_with_launcher
 from backend.settings import OF_PAYMENTS
 
 ROOT = Path(__file__).parents[2]
@@ -48,7 +47,6 @@ SHARED = (
 OWNER = "CAMPUS_CARD_OWNER_DATABASE_URL"
 """Whose the tables are: for the founding and for `campus-card migrate`, never for what serves."""
 PATIENCE_SECONDS = 60
-STOP_SECONDS = 5
 LAST_PORT = 65_535
 
 
@@ -68,6 +66,8 @@ def run() -> int:
         return 0
     except EmbeddedServerError as error:
         print(error, file=sys.stderr)
+    except PartFailed as failed:
+        print(f"The demo stops: see var/{failed}.log.", file=sys.stderr)
     return 1
 
 
@@ -120,9 +120,10 @@ def _serve(stack: ExitStack) -> None:
         f"Ctrl-C stops it; the data stays.",
         flush=True,
     )
-    while all(part.poll() is None for part in (sandbox, web, worker)):
+    while True:
+        for part in (sandbox, web, worker):
+            part.keep_up(time.monotonic())
         time.sleep(0.2)
-    print("A part of the demo has ended by itself; its log is in var/.", file=sys.stderr)
 
 
 def _fingerprint(environment: dict[str, str]) -> str:
@@ -277,38 +278,23 @@ def _sandbox(sandbox_url: str) -> list[str]:
     ]  # fmt: skip
 
 
-def _start(
-    stack: ExitStack, name: str, command: list[str], environment: dict[str, str]
-) -> subprocess.Popen[bytes]:
-    """Start a part of its own; its log goes to `var/`, and it ends when the demo does."""
-    log = stack.enter_context((VAR / f"{name}.log").open("ab"))
-    part = subprocess.Popen(
+def _start(stack: ExitStack, name: str, command: list[str], environment: dict[str, str]) -> Part:
+    """Start a part; it is stopped when the demo ends."""
+    part = Part(
+        name,
         command,
-        env={name: value for name, value in environment.items() if name != OWNER},
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=log,
-        start_new_session=True,  # Ctrl-C reaches the launcher, which stops the parts in order
-        preexec_fn=die_with_launcher(signal.SIGTERM),  # noqa: PLW1509 - one thread, only a prctl
+        environment={key: value for key, value in environment.items() if key != OWNER},
+        home=ROOT,
+        log=VAR / f"{name}.log",
+        now=time.monotonic(),
     )
-    stack.callback(_stop, part)
+    stack.callback(part.stop)
     return part
 
 
-def _stop(child: subprocess.Popen[bytes]) -> None:
-    """Stop a part and all it left behind: a killed server does not take its workers along."""
-    child.terminate()
-    with suppress(subprocess.TimeoutExpired):
-        child.wait(STOP_SECONDS)
-    with suppress(ProcessLookupError):
-        os.killpg(child.pid, signal.SIGKILL)
-    child.wait()
-
-
-def _await(url: str, child: subprocess.Popen[bytes]) -> None:
+def _await(url: str, part: Part) -> None:
     end = time.monotonic() + PATIENCE_SECONDS
-    while time.monotonic() < end and child.poll() is None:
+    while time.monotonic() < end and part.process.poll() is None:
         try:
             with urlopen(url, timeout=2):  # noqa: S310 - loopback
                 return

@@ -14,9 +14,7 @@ from datetime import date, datetime, timedelta
 from itertools import groupby
 from random import Random
 from typing import Any
-from urllib.request import Request, urlopen
 
-from flask import json
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -27,7 +25,7 @@ from backend.cards.service import expire_cards, find_card, open_accounts
 from backend.charges import service as charges
 from backend.clock import business_date
 from backend.db import transaction
-from backend.demo import cash_desk
+from backend.demo import cash_desk, sandbox
 from backend.demo.people import (
     ACCESS,
     MERCHANTS,
@@ -64,6 +62,8 @@ from payments import RealNameResult, Trade, TradeState
 DAYS = 30
 TERMS = "2026-01"
 SUBSIDY_FEN = Fen(3_000)
+TRADE_NUMBERS = {"wechat": "42", "alipay": "20"}
+"""How the numbers of payments begin; each platform's have 28 digits."""
 MEALS = (300, 450, 600, 850, 1200, 1550)
 
 
@@ -90,7 +90,7 @@ def seed(parts: Parts, demo: Demo, *, sandbox_url: str, now: datetime) -> None:
     with transaction() as session:
         _found(session, parts, demo, now=began)
     for person in PEOPLE:
-        _register_account(person, sandbox_url)
+        sandbox.tell_account(person, sandbox_url=sandbox_url)
         if person.bound:
             _bind(person, parts, now=began)
     _live(began, now)
@@ -192,23 +192,6 @@ def _roster(now: datetime) -> bytes:
             ]
         )
     return text.getvalue().encode()
-
-
-def _register_account(person: Person, sandbox_url: str) -> None:
-    """Tell the sandbox whose account this is: its real name."""
-    body = {
-        "platform": person.platform,
-        "login_code": login_code(person),
-        "name": person.name,
-        "document_number": document_number(person),
-    }
-    asked = Request(  # noqa: S310 - the sandbox of our own launcher, on loopback
-        f"{sandbox_url}/control/accounts",
-        data=json.dumps(body).encode(),
-        headers={"Content-Type": "application/json"},
-    )
-    with urlopen(asked, timeout=10):  # noqa: S310
-        pass
 
 
 def _bind(person: Person, parts: Parts, *, now: datetime) -> None:
@@ -380,7 +363,7 @@ def _bringing_in(
                 state=TradeState.PAID,
                 amount_fen=amount_fen,
                 currency="CNY",
-                trade_no=f"demo-{top_up.out_trade_no}",
+                trade_no=f"{TRADE_NUMBERS[person.platform]}{top_up.id.int % 10**26:026d}",
                 merchant_id="",
                 app_id="",
                 paid_at=moment,

@@ -1,4 +1,4 @@
-"""Controls of bills: what really happened on a day, and what its bill is to tell instead."""
+"""Controls of past days: what really happened on one, and what its bill is to tell instead."""
 
 from dataclasses import asdict
 from datetime import UTC, date, datetime
@@ -8,11 +8,16 @@ from flask import Blueprint, request
 
 from payments.sandbox import bills
 from payments.sandbox.bills import Difference, DifferenceKind
+from payments.sandbox.control import require_text
+from payments.sandbox.notices import host_of
 from payments.sandbox.problems import Problem
-from payments.sandbox.state import utc_text
+from payments.sandbox.state import Order, OrderState, utc_text
 from payments.sandbox.world import World
 
 _CHANNELS = ("wechat", "alipay")
+_KINDS = {"wechat": "jsapi", "alipay": "create"}
+_TEXTS = ("out_trade_no", "trade_no", "description", "notify_url", "login_code")
+_OF_A_PAYMENT = {"channel", "amount_fen", "paid_at", *_TEXTS}
 
 _Answer = dict[str, Any]
 
@@ -48,7 +53,57 @@ def blueprint(world: World) -> Blueprint:
             raise Problem(404, "order-unknown", "the channel has no paid order of that number")
         return {"channel": channel, "out_trade_no": number, "paid_at": utc_text(paid_at)}
 
+    @routes.post("/history")
+    def history() -> _Answer:
+        """Remember payments that the merchant says were made here, all of them or none."""
+        given = _object("orders").get("orders")
+        if not isinstance(given, list):
+            raise Problem(422, "orders-wrong", "orders is a list of objects")
+        wanted = [_past_order(world, each) for each in given]
+        with world.state.together():
+            return {"added": sum(_remember(world, order) for order in wanted)}
+
     return routes
+
+
+def _past_order(world: World, given: object) -> Order:
+    """Read a payment as the order that it was, made and paid in one moment."""
+    if not isinstance(given, dict) or set(given) != _OF_A_PAYMENT:
+        raise Problem(422, "orders-wrong", f"an order has {', '.join(sorted(_OF_A_PAYMENT))}")
+    for name in _TEXTS:
+        require_text(name, given[name])
+    channel, amount_fen = _channel(given["channel"]), given["amount_fen"]
+    if not isinstance(amount_fen, int) or amount_fen is True or amount_fen < 1:
+        raise Problem(422, "field-wrong", "amount_fen is a whole number of fen from 1")
+    if not host_of(given["notify_url"]):
+        raise Problem(422, "field-wrong", "notify_url is an address")
+    at, kind = utc_text(_moment("paid_at", given["paid_at"])), _KINDS[channel]
+    reference = world.state.derive(channel, kind, given["out_trade_no"])
+    return Order(
+        channel=channel,
+        out_trade_no=given["out_trade_no"],
+        kind=kind,
+        fingerprint="",  # nobody ordered it here: no request is a repetition
+        amount_fen=amount_fen,
+        description=given["description"],
+        notify_url=given["notify_url"],
+        reference=given["trade_no"] if channel == "alipay" else f"wx{reference[:34]}",
+        trade_no=given["trade_no"],
+        payer=world.state.log_in(channel, given["login_code"]),
+        created_at=at,
+        expires_at=at,
+        state=OrderState.PAID,
+        paid_at=at,
+    )
+
+
+def _remember(world: World, order: Order) -> bool:
+    """Store a payment unless it is known; tell whether this call did it."""
+    fresh = world.state.order(order.channel, order.out_trade_no) is None
+    stored = world.state.open_order(order)
+    if (stored.trade_no, stored.amount_fen) != (order.trade_no, order.amount_fen):
+        raise Problem(409, "order-other", "one of these numbers is another payment's")
+    return fresh
 
 
 def tell(world: World, channel: str, day: date) -> _Answer:

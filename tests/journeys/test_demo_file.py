@@ -3,9 +3,10 @@
 import stat
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
 
 import pytest
-from journeys.outsider import Demo, ask
+from journeys.outsider import Demo, ask, eventually
 
 pytestmark = pytest.mark.xdist_group("demo")
 
@@ -110,3 +111,16 @@ class TestSeededMonth:
             for item in demo.holder("20240102").get(f"/me/statement?month={month}")["items"]
         ]
         assert max(moments) > now - timedelta(days=4)
+
+    def test_was_paid_at_the_platforms_so_it_can_go_back(self, demo: Demo):
+        person = next(
+            one
+            for one in demo.said["holders"]
+            if (one["platform"], one["category"], one["note"]) == ("alipay", "student", "")
+        )
+        phone, refund = demo.holder(person["holder_number"]), f"/me/refunds/{uuid4()}"
+        seeded = phone.get("/me/refundable")["parts"][0]
+        answer = phone.ask("PUT", refund, {"amount_fen": min(seeded["amount_fen"], 100)})
+        assert answer.status in (201, 202), answer
+        assert eventually(lambda: phone.get(refund)["state"] not in ("due", "sending")), answer
+        assert {part["state"] for part in phone.get(refund)["parts"]} <= {"processing", "succeeded"}

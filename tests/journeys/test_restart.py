@@ -17,6 +17,8 @@ pytestmark = [
 ]
 
 MEAL_FEN = 450
+PARTS = {"web": "backend.asgi", "worker": "backend.cli work", "sandbox": "payments.sandbox"}
+"""What the launcher calls its parts, and words of their command lines."""
 
 
 def descendants(pid: int) -> dict[int, str]:
@@ -29,10 +31,10 @@ def descendants(pid: int) -> dict[int, str]:
     return found
 
 
-def answers(demo: Demo) -> bool:
-    """Say whether the server takes requests."""
+def answers(demo: Demo, url: str = "base_url") -> bool:
+    """Say whether the server takes requests, or the sandbox at `sandbox_url`."""
     try:
-        return ask("GET", f"{demo.said['base_url']}/healthz").status == 200
+        return ask("GET", f"{demo.said[url]}/healthz").status == 200
     except requests.ConnectionError:
         return False
 
@@ -106,16 +108,27 @@ class TestKilledPart:
         assert demo.running
         day.assert_is_found_again()
 
-    def test_the_launcher_says_so_and_ends_when_a_server_dies(self, demo: Demo):
-        for words in ("backend.asgi", "backend.cli work", "payments.sandbox"):
-            day, processes = Day(demo, "20240102"), descendants(demo.process.pid)
-            os.kill(parts(demo, words)[0], signal.SIGKILL)
-            assert demo.wait() == 1, words
-            assert "ended by itself" in demo.words[-1]
-            assert eventually(lambda gone=processes: all(ended(pid) for pid in gone)), words
-            demo.start()
+    def test_a_server_is_started_again_and_the_launcher_says_so(self, demo: Demo):
+        for name, words in PARTS.items():
+            day, before = Day(demo, "20240102"), parts(demo, words)
+            os.kill(before[0], signal.SIGKILL)
+            assert eventually(lambda w=words, b=before: set(parts(demo, w)) - set(b) != set())
+            assert eventually(lambda: answers(demo) and answers(demo, "sandbox_url")), name
+            assert eventually(
+                lambda n=name: any(f"{n} has ended by itself" in w for w in demo.words)
+            )
+            assert all(ended(pid) for pid in before), name
+            assert demo.running
             day.assert_is_found_again()
+        assert "started again" in (demo.home / "var" / "worker.log").read_text()
         day.assert_goes_on()
+
+    def test_a_web_server_that_gives_up_its_workers_is_started_again(self, demo: Demo):
+        for _ in range(2):  # close together: its supervisor takes it for a crash loop, and leaves
+            os.kill(parts(demo, "backend.asgi")[-1], signal.SIGKILL)
+            assert eventually(lambda: answers(demo))
+        assert demo.running
+        assert eventually(lambda: len(parts(demo, "backend.asgi")) > 1)
 
 
 class TestKilledLauncher:

@@ -6,6 +6,7 @@ import threading
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from uuid import uuid4
 
 import pytest
 import requests
@@ -19,6 +20,8 @@ from payments import (
     BillRowKind,
     ChannelUnknown,
     RefundOrder,
+    RefundState,
+    TradeState,
     WeChatPayChannel,
 )
 from payments._bill_download import since_midnight_after
@@ -433,3 +436,71 @@ class TestDownload:
         sandbox.faults(bad_signature=True)
         with pytest.raises(ChannelUnknown):
             channel.fetch_bill(day)
+
+
+class TestHistory:
+    """Payments that the merchant says were made here long ago."""
+
+    @pytest.fixture
+    def past(self, channel, day):
+        number = uuid4().hex
+        return {
+            "channel": channel.name,
+            "out_trade_no": number,
+            "trade_no": f"42{int(number, 16) % 10**26:026d}",
+            "amount_fen": 1990,
+            "description": "校园卡充值",
+            "notify_url": "http://127.0.0.1:9/callbacks",
+            "login_code": "of-the-past",
+            "paid_at": at(day, 12).isoformat(),
+        }
+
+    def test_are_queried_billed_and_refunded_like_any_other(self, sandbox, channel, day, past):
+        assert control(sandbox, "history", orders=[past])["added"] == 1
+        trade = channel.query(past["out_trade_no"])
+        assert (trade.state, trade.amount_fen) == (TradeState.PAID, 1990)
+        assert trade.trade_no == past["trade_no"]
+        assert trade.paid_at == at(day, 12)
+        (row,) = fetch(channel, day).rows
+        assert (row.out_trade_no, row.trade_no) == (past["out_trade_no"], past["trade_no"])
+        assert row.amount_fen == 1990
+        refund = channel.refund(
+            RefundOrder(
+                out_refund_no=past["out_trade_no"][::-1],
+                out_trade_no=past["out_trade_no"],
+                trade_no=past["trade_no"],
+                paid_fen=1990,
+                amount_fen=500,
+                reason="退款",
+            )
+        )
+        assert refund.state in (RefundState.PROCESSING, RefundState.SUCCEEDED)
+
+    def test_are_remembered_once(self, sandbox, channel, day, past):
+        assert control(sandbox, "history", orders=[past, past])["added"] == 1
+        assert control(sandbox, "history", orders=[past])["added"] == 0
+        assert len(fetch(channel, day).rows) == 1
+
+    def test_are_taken_all_or_none(self, sandbox, channel, past):
+        control(sandbox, "history", orders=[past])
+        other = {**past, "out_trade_no": uuid4().hex, "trade_no": "other"}
+        control(sandbox, "history", 409, orders=[other, {**past, "amount_fen": 1991}])
+        assert channel.query(other["out_trade_no"]).state is TradeState.UNKNOWN
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            {"channel": "visa"},
+            {"amount_fen": 0},
+            {"amount_fen": True},
+            {"amount_fen": "1990"},
+            {"paid_at": "2026-01-01T00:00"},
+            {"notify_url": "nowhere"},
+            {"trade_no": ""},
+            {"more": 1},
+        ],
+    )
+    def test_are_refused_when_they_could_not_be(self, sandbox, channel, past, wrong):
+        control(sandbox, "history", 422, orders=[{**past, **wrong}])
+        control(sandbox, "history", 422, orders=past)
+        assert channel.query(past["out_trade_no"]).state is TradeState.UNKNOWN

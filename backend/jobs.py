@@ -10,12 +10,14 @@ from datetime import timedelta
 import procrastinate
 
 from backend import clock
+from backend.applications import ending, opening
 from backend.cards.service import expire_cards
 from backend.charges import rerating
 from backend.db import transaction
 from backend.holders import category_changes, permissions
 from backend.holders.identity import forget_old_identity_steps
 from backend.http.parts import Parts
+from backend.issues import exchanges
 from backend.notices import messages, relay
 from backend.notices import service as notices
 from backend.operation_log import heads, seals
@@ -106,6 +108,21 @@ def forget(_: Parts) -> int:
         return forget_old_identity_steps(session, now=clock.now())
 
 
+def propose_exchanges(_: Parts) -> int:
+    """Propose the exchange of new-student cards (换卡) for the classes that are due."""
+    return exchanges.propose_due(now=clock.now())
+
+
+def begin_temporary_cards(_: Parts) -> int:
+    """Make temporary cards active that were opened ahead and begin today."""
+    return opening.begin_due(now=clock.now())
+
+
+def remind_of_ends(_: Parts) -> int:
+    """Remind holders and sponsors of temporary cards that end soon."""
+    return ending.remind_due(now=clock.now())
+
+
 def rotate_code_keys(parts: Parts) -> int:
     """Prepare the next key for card codes; harmless while one waits."""
     parts.code_keys.rotate(clock.now())
@@ -142,6 +159,9 @@ TIMETABLE: tuple[tuple[str, str, Callable[[Parts], int]], ...] = (
     ("send-messages", "* * * * * */5", send_messages),
     ("expire-cards", "* * * * *", expire),
     ("change-categories", "*/5 * * * *", change_categories),  # midnight in Shanghai is one of them
+    ("propose-exchanges", "5 16 * * *", propose_exchanges),  # 00:05 in Shanghai
+    ("begin-temporary-cards", "0 16 * * *", begin_temporary_cards),  # 00:00 in Shanghai
+    ("remind-of-ends", "0 1 * * *", remind_of_ends),  # 09:00 in Shanghai
     ("forget-identity-steps", "*/5 * * * *", forget),
     ("forget-notices", "*/10 * * * *", forget_notices),
     ("seal-log", "* * * * * */10", seal_log),

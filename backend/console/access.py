@@ -14,6 +14,7 @@ from backend.db import transaction
 from backend.gates.access import MAY_LOOK
 from backend.http.auth import MAX_TOKEN_LENGTH
 from backend.http.parts import parts
+from backend.issues.service import MAY_LOOK as ISSUES_MAY_LOOK
 from backend.operators import service as operators
 from backend.operators.models import Role
 from backend.operators.rules import MAY_LOOK as OPERATORS_MAY_LOOK
@@ -41,6 +42,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "gates": MAY_LOOK,
     "offline-money": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "roster": (Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL),
+    "issues": ISSUES_MAY_LOOK,
     "log": (Role.CARD_CENTRE, Role.AUDITOR),
     "operators": OPERATORS_MAY_LOOK,
     "confirmation": EVERYBODY,

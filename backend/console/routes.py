@@ -20,6 +20,7 @@ from backend.console import (
     found_cards,
     gates,
     holders,
+    issues,
     language,
     log,
     offline_money,
@@ -59,6 +60,7 @@ ROOMS = (
     "gates",
     "offline-money",
     "roster",
+    "issues",
     "log",
     "operators",
 )
@@ -86,6 +88,7 @@ for page in (
     gates,
     offline_money,
     roster,
+    issues,
     log,
     operators,
     confirmation,

@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from backend import db, stage
+from backend.applications import routes as applications
 from backend.bundles import routes as bundles
 from backend.cards import counter_routes as counter
 from backend.cards import delegation_routes as delegations
@@ -32,6 +33,7 @@ from backend.http.parts import Parts
 from backend.http.problems import PROBLEM_JSON, ProblemApi
 from backend.http.rates import Rates
 from backend.inspections import routes as inspections
+from backend.issues import routes as issues
 from backend.notices.rules import WORDINGS, faults_of
 from backend.operation_log import refusals
 from backend.operators import change_routes as operator_changes
@@ -98,6 +100,8 @@ BLUEPRINTS = (
     (leaving.staff, API),
     (cash_desk.blueprint, API),
     (bills.blueprint, API),
+    (issues.blueprint, API),
+    (applications.blueprint, API),
     (inspections.blueprint, API),
     (rulebook.public, API),
     (rulebook.staff, API),

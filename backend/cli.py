@@ -325,7 +325,7 @@ def import_roster(
     from sqlalchemy import text
 
     from backend import app, clock, db
-    from backend.cards.service import open_accounts
+    from backend.cards.service import open_accounts_to_issue
     from backend.holders.models import RosterSource
     from backend.holders.roster import RosterUnreadable
     from backend.holders.roster import import_roster as read_roster
@@ -347,7 +347,7 @@ def import_roster(
                 actor=SYSTEM,
                 now=clock.now(),
                 dry_run=dry_run,
-                open_accounts=open_accounts,
+                open_accounts=open_accounts_to_issue,
             )
     except RosterUnreadable as error:
         raise click.ClickException(f"{file.name}: {error.facts['fault']}") from error

@@ -16,6 +16,7 @@ from procrastinate.exceptions import ConnectorException, UniqueViolation
 from procrastinate.jobs import Status
 
 from backend import clock
+from backend.applications import ending, opening
 from backend.cards.service import expire_cards
 from backend.charges import rerating
 from backend.closings import departures, graduates
@@ -24,6 +25,7 @@ from backend.db import transaction
 from backend.holders import category_changes, permissions
 from backend.holders.identity import forget_old_identity_steps
 from backend.http.parts import Parts
+from backend.issues import exchanges
 from backend.notices import messages, relay
 from backend.notices import service as notices
 from backend.operation_log import heads, seals
@@ -147,6 +149,21 @@ def forget(_: Parts, now: datetime) -> int:
         return forget_old_identity_steps(session, now=now)
 
 
+def propose_exchanges(_: Parts, now: datetime) -> int:
+    """Propose the exchange of new-student cards (换卡) for the classes that are due."""
+    return exchanges.propose_due(now=now)
+
+
+def begin_temporary_cards(_: Parts, now: datetime) -> int:
+    """Make temporary cards active that were opened ahead and begin today."""
+    return opening.begin_due(now=now)
+
+
+def remind_of_ends(_: Parts, now: datetime) -> int:
+    """Remind holders and sponsors of temporary cards that end soon."""
+    return ending.remind_due(now=now)
+
+
 def rotate_code_keys(parts: Parts, now: datetime) -> int:
     """Prepare the next key for card codes; harmless while one waits."""
     parts.code_keys.rotate(now)
@@ -191,6 +208,9 @@ TIMETABLE: Timetable = (
     ("close-expired", "* * * * *", close_expired),
     ("advance-closings", "* * * * *", advance_closings),
     ("remind-graduates", "0 1 * * *", remind_graduates),
+    ("propose-exchanges", "5 * * * *", propose_exchanges),
+    ("begin-temporary-cards", "* * * * *", begin_temporary_cards),
+    ("remind-of-ends", "0 1 * * *", remind_of_ends),  # 09:00 in Shanghai
     ("forget-identity-steps", "*/5 * * * *", forget),
     ("forget-notices", "*/10 * * * *", forget_notices),
     ("seal-log", "* * * * * */10", seal_log),
@@ -199,8 +219,8 @@ TIMETABLE: Timetable = (
 )
 """Name, when (cron in UTC, seconds last where given), and what."""
 BY_THE_DAY = (
-    "change-categories", "apply-departures", "expire-cards", "close-expired",
-    "advance-closings", "remind-graduates", "pay-subsidies",
+    "change-categories", "begin-temporary-cards", "propose-exchanges", "apply-departures",
+    "expire-cards", "close-expired", "advance-closings", "remind-graduates", "remind-of-ends", "pay-subsidies",
     "forget-identity-steps", "forget-notices",
 )  # fmt: skip
 """What happens because a day has come, in this order.  The others ask somebody outside, or go by

@@ -14,7 +14,7 @@ from backend import clock
 from backend.cards import binding
 from backend.cards.codes import PresentedCode
 from backend.cards.models import Card, CardKind
-from backend.cards.service import find_card, open_account
+from backend.cards.service import find_card, open_accounts, open_accounts_to_issue
 from backend.clock import business_date
 from backend.db import transaction
 from backend.holders import login
@@ -78,8 +78,9 @@ def make_person(
     unit: str = "软件2401班",
     pays_surcharge: bool = False,
     valid_days: int = 365,
+    issued: bool = True,
 ) -> Person:
-    """Put somebody on the roster, with purses and a physical card."""
+    """Put somebody on the roster, with purses and a physical card; in hand unless not `issued`."""
     document, number, now = make_document(), secrets.token_hex(5), clock.now()
     holder = Holder(
         id=new_id(),
@@ -99,7 +100,8 @@ def make_person(
     with transaction() as session:
         session.add(holder)
         session.flush()
-        open_account(session, holder.id, actor=SYSTEM, now=now)
+        opening = open_accounts if issued else open_accounts_to_issue
+        opening(session, [holder.id], actor=SYSTEM, now=now)
     return Person(holder.id, number, name, document)
 
 

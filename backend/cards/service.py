@@ -59,14 +59,35 @@ CARD_REFUSALS = (CardLost, CardFrozen, CardExpired, AccountClosed)
 
 
 def open_account(session: Session, holder_id: UUID, *, actor: Actor, now: datetime) -> None:
-    """Open purses and the first physical card of a new holder (开户), regulation 三(二)."""
-    open_accounts(session, [holder_id], actor=actor, now=now)
+    """Open purses and the first physical card of a new holder (开户), who holds it in hand."""
+    _open_accounts(session, [holder_id], CardState.ACTIVE, actor=actor, now=now)
 
 
 def open_accounts(
     session: Session, holder_ids: Sequence[UUID], *, actor: Actor, now: datetime
 ) -> None:
     """Open purses and the first physical card of new holders: `open_account` for many."""
+    _open_accounts(session, holder_ids, CardState.ACTIVE, actor=actor, now=now)
+
+
+def open_accounts_to_issue(
+    session: Session, holder_ids: Sequence[UUID], *, actor: Actor, now: datetime
+) -> None:
+    """Open purses and first physical cards that wait to be handed out (待发), regulation 三(二).
+
+    The virtual card can be bound all the same, from the first day on: 二(五).
+    """
+    _open_accounts(session, holder_ids, CardState.PENDING, actor=actor, now=now)
+
+
+def _open_accounts(
+    session: Session,
+    holder_ids: Sequence[UUID],
+    state: CardState,
+    *,
+    actor: Actor,
+    now: datetime,
+) -> None:
     numbers = _new_numbers(session, len(holder_ids))
     for holder_id, number in zip(holder_ids, numbers, strict=True):
         ledger.open_purses(session, holder_id=holder_id)
@@ -74,7 +95,7 @@ def open_accounts(
             id=new_id(),
             holder_id=holder_id,
             kind=CardKind.PHYSICAL,
-            state=CardState.ACTIVE,
+            state=state,
             alias=None,
             number=number,
             created_at=now,
@@ -104,6 +125,24 @@ def _new_numbers(session: Session, count: int) -> list[str]:
 def draw_number() -> str:
     """Return a number for a physical card."""
     return "".join(secrets.choice("0123456789") for _ in range(CARD_NUMBER_DIGITS))
+
+
+def open_physical_card(
+    session: Session, *, holder_id: UUID, state: CardState, now: datetime
+) -> Card:
+    """Give a holder another physical card, with a number nobody had.  Any earlier one is gone."""
+    card = Card(
+        id=new_id(),
+        holder_id=holder_id,
+        kind=CardKind.PHYSICAL,
+        state=state,
+        alias=None,
+        number=_new_numbers(session, 1)[0],
+        created_at=now,
+    )
+    session.add(card)
+    session.flush()
+    return card
 
 
 def find_card(session: Session, *, holder_id: UUID, kind: CardKind) -> Card | None:

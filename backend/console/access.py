@@ -14,6 +14,7 @@ from backend.db import transaction
 from backend.gates.access import MAY_LOOK
 from backend.http.auth import MAX_TOKEN_LENGTH
 from backend.http.parts import parts
+from backend.issues.service import MAY_LOOK as ISSUES_MAY_LOOK
 from backend.operators import service as operators
 from backend.operators.models import Role
 from backend.operators.rules import MAY_LOOK as OPERATORS_MAY_LOOK
@@ -45,6 +46,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "people": (Role.CARD_CENTRE, Role.AUDITOR),
     "policies": proposals.MAY_LOOK,
     "roster": (Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL),
+    "issues": ISSUES_MAY_LOOK,
     "log": (Role.CARD_CENTRE, Role.AUDITOR),
     "operators": OPERATORS_MAY_LOOK,
     "confirmation": EVERYBODY,

@@ -11,7 +11,7 @@ from uuid import UUID
 from flask import Blueprint, Response, abort, render_template, request
 
 from backend import clock
-from backend.cards.service import open_accounts
+from backend.cards.service import open_accounts_to_issue
 from backend.console import access, language
 from backend.db import transaction
 from backend.holders import roster
@@ -89,7 +89,7 @@ def _run(content: bytes, *, dry_run: bool, batch_id: UUID | None = None) -> Rost
             actor=who.actor,
             now=clock.now(),
             dry_run=dry_run,
-            open_accounts=open_accounts,
+            open_accounts=open_accounts_to_issue,
         )
 
 

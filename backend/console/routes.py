@@ -21,6 +21,7 @@ from backend.console import (
     found_cards,
     gates,
     holders,
+    issues,
     language,
     log,
     offline_money,
@@ -65,6 +66,7 @@ ROOMS = (
     "people",
     "policies",
     "roster",
+    "issues",
     "log",
     "operators",
 )
@@ -95,6 +97,7 @@ for page in (
     people,
     policies,
     roster,
+    issues,
     log,
     operators,
     confirmation,

@@ -14,6 +14,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "standard": {
         "card.replacement_fee_fen": 2_000,
         "card.replacement_fee_temporary_fen": 2_000,
+        "application.paid_categories": ["temporary_outsider"],  # whose card costs the card fee
+        "application.remind_days": 14,
         "card.restore_channels": ["counter", "kiosk", "mini_program"],
         "cash.difference_fen": 1_000,
         "cash.least_fen": 100,
@@ -30,6 +32,8 @@ PRESETS: dict[str, dict[str, Any]] = {
         "code.lifetime_seconds": 60,
         "code.pay_default": "signed",
         "code.refresh_seconds": 30,
+        "exchange.grace_days": 14,
+        "exchange.months": 3,
         "notice.charge_from_fen": 3_000,
         "notice.keep_days": 180,
         "notice.low_balance_fen": 2_000,
@@ -154,6 +158,13 @@ def _count(unit: Unit, least: int, most: int, **more: Any) -> PolicyRule:
 
 HOLDERS, TILLS = Touches.HOLDERS, Touches.TILLS
 CATALOGUE: dict[str, PolicyRule] = {
+    "application.paid_categories": PolicyRule(
+        Unit.SOME_OF,
+        choices=("temporary_outsider", "temporary_retired", "temporary_trainee"),
+        clause="三(三)",
+        public=True,
+    ),
+    "application.remind_days": _count(Unit.DAYS, 1, 90, clause="三(三)"),
     "card.replacement_fee_fen": _fen(100_000, clause="三(四)", touches=HOLDERS, public=True),
     "card.replacement_fee_temporary_fen": _fen(
         100_000, clause="三(四)", touches=HOLDERS, public=True
@@ -187,6 +198,8 @@ CATALOGUE: dict[str, PolicyRule] = {
         Unit.ONE_OF, choices=("short", "signed"), clause="五(三)", touches=HOLDERS
     ),
     "code.refresh_seconds": _count(Unit.SECONDS, 5, 300, touches=HOLDERS),
+    "exchange.grace_days": _count(Unit.DAYS, 0, 180, clause="三(二)"),
+    "exchange.months": _count(Unit.MONTHS, 1, 12, clause="三(二)", public=True),
     "notice.charge_from_fen": _fen(1_000_000, touches=HOLDERS, public=True),
     "notice.keep_days": _count(Unit.DAYS, 30, 3_650, touches=HOLDERS, public=True),
     "notice.low_balance_fen": _fen(100_000, touches=HOLDERS, public=True),

@@ -1,0 +1,474 @@
+"""Issue batches (发卡批次): listing whose cards wait, handing them out, noting who did not come."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from backend.cards.models import Card, CardKind, CardState
+from backend.cards.rules import CardEvent, TransitionNotPossible, next_state
+from backend.cards.service import change_state, find_card
+from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.holders.models import Holder
+from backend.issues import exchanges
+from backend.issues.models import (
+    BatchKind,
+    DeferralReason,
+    IssueBatch,
+    IssueDecision,
+    IssueItem,
+    Outcome,
+    Signature,
+)
+from backend.issues.rules import MOST_ITEMS, is_closed
+from backend.notices import service as notices
+from backend.operation_log import service as operation_log
+from backend.operators.models import Role
+from backend.operators.service import OperatorCaller
+
+ISSUERS = (Role.CARD_CENTRE,)
+MAY_LOOK = (Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL, Role.AUDITOR)
+
+
+class NothingToIssue(DomainError, code="nothing-to-issue", kind=Kind.CONFLICT):
+    """Nobody of this unit has a card that waits, or all of them are in another batch."""
+
+
+class ItemDecided(DomainError, code="item-decided", kind=Kind.CONFLICT):
+    """The card was handed out or made void before.  Fact: `outcome`."""
+
+
+class OutcomeNotPossible(DomainError, code="outcome-not-possible", kind=Kind.CONFLICT):
+    """In an exchange nobody is absent for good: their card is in use.  Fact: `outcome`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One person of a batch as a class list shows them."""
+
+    item: IssueItem
+    holder: Holder
+    card: Card | None
+    """The physical card that they have by now."""
+    decision: IssueDecision | None
+    """The newest one."""
+    batch_unit: str
+
+    @property
+    def moved(self) -> bool:
+        """Whether the person is in another class by now (转班); the card stays on this list."""
+        return self.batch_unit != self.holder.unit
+
+
+def make_batch(
+    session: Session,
+    *,
+    batch_id: UUID,
+    unit: str,
+    note: str | None,
+    operator: OperatorCaller,
+    now: datetime,
+) -> tuple[IssueBatch, bool]:
+    """List everybody of a class or department whose card waits; say whether this call was first.
+
+    At most `MOST_ITEMS` people by number; whoever waits in another batch stays there, also after a
+    change of class.
+
+    Raises:
+        IdReused: the id came before with other content.
+        NothingToIssue: nobody waits.
+    """
+    earlier = session.get(IssueBatch, batch_id)
+    if earlier is not None:
+        if (earlier.kind, earlier.unit, earlier.note) != (BatchKind.FIRST, unit, note):
+            raise IdReused
+        return earlier, False
+    waiting = (
+        select(Holder.id)
+        .join(Card, Card.holder_id == Holder.id)
+        .where(
+            Holder.unit == unit,
+            Card.kind == CardKind.PHYSICAL,
+            Card.state == CardState.PENDING,
+            Holder.id.not_in(listed(BatchKind.FIRST)),
+        )
+        .order_by(Holder.holder_number)
+        .limit(MOST_ITEMS)
+    )
+    holders = session.scalars(waiting).all()
+    if not holders:
+        raise NothingToIssue
+    batch = IssueBatch(
+        id=batch_id,
+        kind=BatchKind.FIRST,
+        unit=unit,
+        note=note,
+        due_on=None,
+        policy_ids=[],
+        made_by=operator.operator_id,
+        made_at=now,
+        closed_at=None,
+    )
+    session.add(batch)
+    session.flush()
+    session.add_all(
+        IssueItem(
+            batch_id=batch.id, holder_id=holder_id, kind=BatchKind.FIRST, due_on=None, outcome=None
+        )
+        for holder_id in holders
+    )
+    operation_log.record(
+        session,
+        actor=operator.actor,
+        action="issue_batch.make",
+        subject_id=batch.id,
+        now=now,
+        unit=unit,
+        people=len(holders),
+    )
+    session.flush()
+    return batch, True
+
+
+def listed(kind: BatchKind) -> Any:
+    """Return whom a batch of a kind has on its list without an end, as a subquery."""
+    return select(IssueItem.holder_id).where(
+        IssueItem.kind == kind,
+        IssueItem.outcome.is_(None) | (IssueItem.outcome == Outcome.DEFERRED),
+    )
+
+
+def find_batch(session: Session, *, batch_id: UUID) -> IssueBatch:
+    """Return a batch.
+
+    Raises:
+        NotFound: there is none.
+    """
+    batch = session.get(IssueBatch, batch_id)
+    if batch is None:
+        raise NotFound
+    return batch
+
+
+def list_batches(
+    session: Session,
+    *,
+    kind: BatchKind | None,
+    closed: bool | None,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> Sequence[IssueBatch]:
+    """Return batches, newest first."""
+    query = select(IssueBatch)
+    if kind is not None:
+        query = query.where(IssueBatch.kind == kind)
+    if closed is not None:
+        at = IssueBatch.closed_at
+        query = query.where(at.is_not(None) if closed else at.is_(None))
+    if before is not None:
+        query = query.where(
+            (IssueBatch.made_at < before[0])
+            | ((IssueBatch.made_at == before[0]) & (IssueBatch.id < before[1]))
+        )
+    return session.scalars(
+        query.order_by(IssueBatch.made_at.desc(), IssueBatch.id.desc()).limit(limit)
+    ).all()
+
+
+def items_of(session: Session, batch: IssueBatch) -> list[Item]:
+    """Return the class list of a batch, by holder number."""
+    rows = session.execute(
+        select(IssueItem, Holder)
+        .join(Holder, Holder.id == IssueItem.holder_id)
+        .where(IssueItem.batch_id == batch.id)
+        .order_by(Holder.holder_number)
+    ).all()
+    decisions = {
+        decision.holder_id: decision
+        for decision in session.scalars(
+            select(IssueDecision)
+            .where(IssueDecision.batch_id == batch.id)
+            .order_by(IssueDecision.decided_at)
+        )
+    }
+    cards = {
+        card.holder_id: card
+        for card in session.scalars(
+            select(Card)
+            .where(
+                Card.holder_id.in_([row.Holder.id for row in rows]), Card.kind == CardKind.PHYSICAL
+            )
+            .order_by(Card.created_at)
+        )
+    }
+    return [
+        Item(
+            row.IssueItem,
+            row.Holder,
+            cards.get(row.Holder.id),
+            decisions.get(row.Holder.id),
+            batch.unit,
+        )
+        for row in rows
+    ]
+
+
+def outcomes_of(session: Session, batch_ids: Sequence[UUID]) -> dict[UUID, list[Outcome | None]]:
+    """Return the outcomes of some batches' items."""
+    found: dict[UUID, list[Outcome | None]] = {id_: [] for id_ in batch_ids}
+    for row in session.execute(
+        select(IssueItem.batch_id, IssueItem.outcome).where(IssueItem.batch_id.in_(batch_ids))
+    ):
+        found[row.batch_id].append(row.outcome)
+    return found
+
+
+def hand_out(
+    session: Session,
+    *,
+    receipt_id: UUID,
+    batch_id: UUID,
+    holder_id: UUID,
+    signed_by: str,
+    signature: Signature,
+    documents: Sequence[str],
+    operator: OperatorCaller,
+    now: datetime,
+) -> tuple[IssueDecision, bool]:
+    """Hand a card out against a signature (签收); say whether this call was the first.
+
+    A first card becomes active; in an exchange the new-student card is void and a student card
+    active in its place.  A retry gets the first answer.  Locks the batch, then the card.
+
+    Raises:
+        NotFound: no such batch, or the holder is not on its list.
+        IdReused: the id came before with other content.
+        ItemDecided: the card was handed out by another receipt, or made void.
+        CardLost, CardFrozen, CardExpired, AccountClosed: an exchange, and the card's state.
+        TransitionNotPossible: the card that waited is pending no more.
+    """
+    content = (batch_id, holder_id, Outcome.HANDED_OUT, signature, signed_by, list(documents))
+    batch, item, earlier = _lock(session, batch_id, holder_id, receipt_id)
+    if earlier is not None:
+        said = (
+            earlier.batch_id,
+            earlier.holder_id,
+            earlier.outcome,
+            earlier.signature,
+            earlier.signed_by,
+            earlier.documents,
+        )
+        return _same(earlier, same=said == content), False
+    _refuse_decided(item)
+    if batch.kind is BatchKind.FIRST:
+        card, replaced = _activate(session, holder_id, documents, operator, now), None
+    else:
+        card, replaced = exchanges.exchange(
+            session,
+            batch=batch,
+            holder_id=holder_id,
+            documents=documents,
+            operator=operator,
+            now=now,
+        )
+    decision = _decide(
+        session,
+        batch,
+        item,
+        IssueDecision(
+            id=receipt_id,
+            batch_id=batch_id,
+            holder_id=holder_id,
+            outcome=Outcome.HANDED_OUT,
+            signature=signature,
+            signed_by=signed_by,
+            documents=list(documents),
+            reason=None,
+            note=None,
+            card_id=card.id,
+            replaced_card_id=replaced,
+            decided_by=operator.operator_id,
+            decided_at=now,
+        ),
+        now=now,
+    )
+    notices.tell(
+        session,
+        holder_id=holder_id,
+        kind="card-issued" if batch.kind is BatchKind.FIRST else "card-exchanged",
+        now=now,
+    )
+    operation_log.record(
+        session,
+        actor=operator.actor,
+        action="issue_batch.hand_out",
+        holder_id=holder_id,
+        card_id=card.id,
+        subject_id=receipt_id,
+        now=now,
+        after=Outcome.HANDED_OUT.value,
+        documents=documents,
+        policy_ids=[UUID(id_) for id_ in batch.policy_ids],
+        batch_id=str(batch_id),
+        signature=signature.value,
+        fee_fen=0,
+    )
+    return decision, True
+
+
+def _activate(
+    session: Session,
+    holder_id: UUID,
+    documents: Sequence[str],
+    operator: OperatorCaller,
+    now: datetime,
+) -> Card:
+    card = _pending_card(session, holder_id, CardEvent.ACTIVATE)
+    change_state(
+        session,
+        card=card,
+        event=CardEvent.ACTIVATE,
+        actor=operator.actor,
+        now=now,
+        documents=documents,
+    )
+    return card
+
+
+def _pending_card(session: Session, holder_id: UUID, event: CardEvent) -> Card:
+    card = find_card(session, holder_id=holder_id, kind=CardKind.PHYSICAL)
+    if card is None:
+        raise TransitionNotPossible(state=CardState.VOID.value, event=event.value)
+    if card.state is not CardState.PENDING:
+        raise TransitionNotPossible(state=card.state.value, event=event.value)
+    return card
+
+
+def decide(
+    session: Session,
+    *,
+    decision_id: UUID,
+    batch_id: UUID,
+    holder_id: UUID,
+    outcome: Outcome,
+    reason: DeferralReason | None,
+    note: str | None,
+    operator: OperatorCaller,
+    now: datetime,
+) -> tuple[IssueDecision, bool]:
+    """Note that somebody never came, or gets the card later; say whether this call was first.
+
+    Not collected (未报到): the card is void and never was active; a virtual card that is in use is
+    frozen until somebody looks into it.  Deferred: the card still waits.  Locks as `hand_out` does.
+
+    Raises:
+        NotFound: no such batch, or the holder is not on its list.
+        IdReused: the id came before with other content.
+        ItemDecided: the card was handed out or made void.
+        OutcomeNotPossible: an exchange, and not collected.
+        TransitionNotPossible: the card that waited is pending no more.
+    """
+    batch, item, earlier = _lock(session, batch_id, holder_id, decision_id)
+    if earlier is not None:
+        said = (earlier.batch_id, earlier.holder_id, earlier.outcome, earlier.reason, earlier.note)
+        same = said == (batch_id, holder_id, outcome, reason, note)
+        return _same(earlier, same=same), False
+    _refuse_decided(item)
+    if outcome is Outcome.NOT_COLLECTED:
+        if batch.kind is BatchKind.EXCHANGE:
+            raise OutcomeNotPossible(outcome=outcome.value)
+        card = _pending_card(session, holder_id, CardEvent.VOID)
+        change_state(session, card=card, event=CardEvent.VOID, actor=operator.actor, now=now)
+        _freeze_virtual_card(session, holder_id=holder_id, operator=operator, now=now)
+    else:
+        found = find_card(session, holder_id=holder_id, kind=CardKind.PHYSICAL)
+        if found is None:
+            raise TransitionNotPossible(state=CardState.VOID.value, event=CardEvent.ACTIVATE.value)
+        card = found
+    before = item.outcome
+    decision = _decide(
+        session,
+        batch,
+        item,
+        IssueDecision(
+            id=decision_id,
+            batch_id=batch_id,
+            holder_id=holder_id,
+            outcome=outcome,
+            signature=None,
+            signed_by=None,
+            documents=[],
+            reason=reason,
+            note=note,
+            card_id=card.id,
+            replaced_card_id=None,
+            decided_by=operator.operator_id,
+            decided_at=now,
+        ),
+        now=now,
+    )
+    operation_log.record(
+        session,
+        actor=operator.actor,
+        action="issue_batch.decide",
+        holder_id=holder_id,
+        card_id=card.id,
+        subject_id=decision_id,
+        now=now,
+        before=before.value if before else None,
+        after=outcome.value,
+        batch_id=str(batch_id),
+        reason=reason.value if reason else None,
+    )
+    return decision, True
+
+
+def _freeze_virtual_card(
+    session: Session, *, holder_id: UUID, operator: OperatorCaller, now: datetime
+) -> None:
+    card = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
+    if card is None:
+        return
+    try:
+        next_state(card.state, CardEvent.FREEZE)
+    except TransitionNotPossible:
+        return  # stopped otherwise
+    change_state(session, card=card, event=CardEvent.FREEZE, actor=operator.actor, now=now)
+
+
+def _lock(
+    session: Session, batch_id: UUID, holder_id: UUID, decision_id: UUID
+) -> tuple[IssueBatch, IssueItem, IssueDecision | None]:
+    """Let one decision of a batch happen at a time; return what was decided under this id."""
+    batch = session.get(IssueBatch, batch_id, with_for_update=True, populate_existing=True)
+    item = session.get(IssueItem, (batch_id, holder_id), populate_existing=True)
+    if batch is None or item is None:
+        raise NotFound
+    return batch, item, session.get(IssueDecision, decision_id)
+
+
+def _same(earlier: IssueDecision, *, same: bool) -> IssueDecision:
+    if not same:
+        raise IdReused
+    return earlier
+
+
+def _refuse_decided(item: IssueItem) -> None:
+    if item.outcome not in (None, Outcome.DEFERRED):
+        raise ItemDecided(outcome=item.outcome.value)
+
+
+def _decide(
+    session: Session, batch: IssueBatch, item: IssueItem, decision: IssueDecision, *, now: datetime
+) -> IssueDecision:
+    session.add(decision)
+    item.outcome = decision.outcome
+    session.flush()
+    if batch.closed_at is None and is_closed(outcomes_of(session, [batch.id])[batch.id]):
+        batch.closed_at = now
+        session.flush()
+    return decision

@@ -1,0 +1,160 @@
+"""Applications over HTTP."""
+
+from dataclasses import asdict
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from applicants import Case, today
+from factories import make_document, sign_in
+from flask import Flask
+from sqlalchemy import select
+
+from backend.db import transaction
+from backend.http.parts import Parts
+from backend.ids import new_id
+from backend.operation_log.models import LogEntry
+from backend.operators.models import Role
+
+ROOT = "/api/v1/staff/applications"
+
+
+class Desk:
+    """Somebody of the staff, and an application on paper."""
+
+    def __init__(self, app: Flask, parts: Parts, case: Case) -> None:
+        self.client, self.case = app.test_client(), case
+        self.headers = sign_in(parts, Role.CARD_CENTRE)
+        self.path = f"{ROOT}/{case.id}"
+        wanted = asdict(case.wanted)
+        self.content: dict[str, Any] = wanted | {
+            "valid_from": wanted["valid_from"].isoformat(),
+            "valid_until": wanted["valid_until"].isoformat(),
+        }
+
+    def put(self, path: str, content: Any = None, headers: Any = None) -> Any:
+        return self.client.put(f"{self.path}{path}", json=content, headers=headers or self.headers)
+
+    def approve(self) -> None:
+        for kind in ("unit", "leader"):
+            answer = self.put(f"/approvals/{new_id()}", approval(kind))
+            assert answer.status_code == 201, answer.json
+
+
+def approval(kind: str) -> dict[str, str]:
+    """Return an approval of today."""
+    return {
+        "kind": kind, "approver": "陈院长", "document": "附件1", "decided_on": today().isoformat()
+    }  # fmt: skip
+
+
+@pytest.fixture
+def desk(app: Flask, parts: Parts, case: Case) -> Desk:
+    """A desk."""
+    return Desk(app, parts, case)
+
+
+class TestLife:
+    def test_from_the_application_to_the_early_end(self, desk: Desk, parts: Parts) -> None:
+        made = desk.put("", desk.content)
+        assert made.status_code == 201, made.json
+        assert (made.json["state"], made.json["people"][0]["name_masked"]) == ("waiting", "马**")
+        early = desk.put(f"/openings/{new_id()}", {"receipt_number": desk.case.receipt})
+        assert (early.status_code, early.json["code"], early.json["missing"]) == (
+            409, "application-not-approved", ["unit", "leader"]
+        )  # fmt: skip
+        desk.approve()
+        opening = f"/openings/{new_id()}"
+        unpaid = desk.put(opening, {})
+        assert unpaid.json["code"] == "receipt-needed"
+        opened = desk.put(opening, {"receipt_number": desk.case.receipt})
+        assert (opened.status_code, opened.json["opened_count"]) == (201, 1), opened.json
+        again = desk.put(opening, {"receipt_number": desk.case.receipt})
+        assert (again.status_code, again.json) == (200, opened.json)
+        until = (desk.case.wanted.valid_until + timedelta(days=30)).isoformat()
+        extension = {
+            "oa_number": f"{desk.content['oa_number']}-2",
+            "valid_until": until,
+            "approvals": [approval("unit"), approval("leader")],
+        }
+        extended = desk.put(f"/extensions/{new_id()}", extension)
+        assert (extended.status_code, extended.json["valid_until"]) == (201, until), extended.json
+        person = opened.json["people"][0]
+        leaving = {
+            "holder_id": person["holder_id"], "last_on": today().isoformat(), "reason": "合同终止"
+        }  # fmt: skip
+        left = desk.put(f"/early-leavings/{new_id()}", leaving, sign_in(parts, Role.LOGISTICS))
+        assert left.status_code == 201, left.json
+        stands = desk.client.get(desk.path, headers=desk.headers).json
+        assert (stands["state"], stands["valid_until"]) == ("opened", until)
+        assert stands["people"][0]["left_on"] == today().isoformat()
+        assert len(stands["approvals"]) == 2
+        retried = desk.put("", desk.content)
+        assert (retried.status_code, retried.json) == (200, made.json)
+
+    def test_ends_with_the_withdrawal(self, desk: Desk) -> None:
+        desk.put("", desk.content)
+        assert [desk.put("/withdrawal").status_code for _ in range(2)] == [201, 200]
+        refused = desk.put(f"/openings/{new_id()}", {"receipt_number": desk.case.receipt})
+        assert refused.json["code"] == "application-withdrawn"
+        listed = desk.client.get(f"{ROOT}?state=withdrawn&limit=1", headers=desk.headers).json
+        assert listed["items"][0]["id"] == str(desk.case.id)
+
+
+class TestRefusals:
+    @pytest.mark.parametrize("role", [role for role in Role if role is not Role.CARD_CENTRE])
+    def test_are_what_other_roles_get(self, desk: Desk, parts: Parts, role: Role) -> None:
+        other = sign_in(parts, role)
+        for path, content in (
+            ("", desk.content),
+            (f"/approvals/{new_id()}", approval("unit")),
+            ("/withdrawal", None),
+            (f"/openings/{new_id()}", {}),
+        ):
+            assert desk.put(path, content, other).json["code"] == "role-not-allowed"
+
+    def test_name_the_row_and_never_the_number(self, desk: Desk) -> None:
+        wrong = "110105194912310021"
+        person = desk.content["people"][0] | {"document_number": wrong}
+        refused = desk.put("", desk.content | {"people": [person]})
+        assert (refused.status_code, refused.json["code"]) == (422, "documents-not-valid")
+        assert refused.json["positions"] == [1]
+        assert wrong not in refused.text
+
+    def test_are_on_record(self, desk: Desk) -> None:
+        desk.put("", desk.content)
+        desk.put(f"/openings/{new_id()}", {})
+        with transaction() as session:
+            outcomes = session.scalars(
+                select(LogEntry.outcome)
+                .where(LogEntry.subject_id == desk.case.id)
+                .order_by(LogEntry.at)
+            ).all()
+        assert outcomes == ["done", "application-not-approved"]
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"category": "student"},
+            {"permissions": []},
+            {"permissions": ["fly"]},
+            {"people": []},
+            {"people": [{"name": "马", "unit": "x", "document_number": make_document()}]},
+            {"people": [{"name": "马\u202e", "unit": "x"}]},
+            {"valid_until": "2026-13-01"},
+        ],
+    )
+    def test_are_for_what_does_not_fit(self, desk: Desk, change: dict[str, Any]) -> None:
+        answer = desk.put("", desk.content | change)
+        assert (answer.status_code, answer.json["code"]) == (422, "validation-failed")
+
+    def test_are_for_an_extension_with_half_the_approvals(self, desk: Desk) -> None:
+        answer = desk.put(
+            f"/extensions/{new_id()}",
+            {
+                "oa_number": "x",
+                "valid_until": today().isoformat(),
+                "approvals": [approval("unit"), approval("unit")],
+            },
+        )
+        assert (answer.status_code, answer.json["code"]) == (422, "validation-failed")

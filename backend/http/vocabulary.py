@@ -1258,7 +1258,10 @@ FACTS: dict[str, dict[str, Any]] = {
     "shift-unfinished": {"shift_id": "0199c1f0-7f3e-7d21-a5b6-c7d8e9f00112"},
     "channel-not-allowed": {"channels": ["counter", "kiosk"]},
     "bill-day-not-over": {"day": "2026-09-01"},
+    "bill-day-too-old": {"day": "2000-01-01"},
     "bill-not-ready": {"answer": "not-ready"},
+    "bill-damaged": {"answer": "hash"},
+    "bill-empty": {"answer": "empty-though-paid"},
     "bill-refused": {
         "fault": "sum",
         "fault_line": 120,

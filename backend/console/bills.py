@@ -109,7 +109,9 @@ def upload() -> AnyResponse:
     who.must_be(*MAY_IMPORT)
     channel, day = _wanted()
     sent = request.files.get("file")
-    content = sent.read() if sent else b""
+    if sent is None:
+        abort(422)
+    content = sent.read()
     try:
         imported = routes.upload(channel, day, content, operator=who)
     except (BillEmpty, ChannelOff, DayNotOver) as error:

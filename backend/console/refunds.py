@@ -9,6 +9,7 @@ from backend import clock
 from backend.console import access
 from backend.db import transaction
 from backend.holders import viewing
+from backend.http.fields import is_visible
 from backend.http.paging import page, place_of
 from backend.http.parts import parts
 from backend.ids import new_id
@@ -115,7 +116,9 @@ def give_up(refund_id: UUID) -> Response:
 def make_payout(refund_id: UUID, payout_id: UUID) -> Response:
     """Note a payment by hand.  The page made the id, so a form sent twice is one payout."""
     who, reference = _may_act(), request.form.get("bank_reference", "").strip()
-    if not reference.isprintable() or not 0 < len(reference) <= MOST_BANK_REFERENCE:
+    if not is_visible(reference) or not reference.isprintable():
+        abort(422)
+    if len(reference) > MOST_BANK_REFERENCE:
         abort(422)
     with transaction() as session:
         payouts.make(

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from unicodedata import category
 
 import marshmallow as ma
 
@@ -95,6 +96,31 @@ class Line(Text):
 
     def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
         return super()._deserialize(*args, **kwargs).strip()
+
+
+_NOTHING_TO_SEE = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and signs by their kind, blank by their looks: fillers, and braille without dots."""
+_BLANK_KINDS = ("Z", "Cf", "Cc", "Cs")
+
+
+def is_visible(text: str) -> bool:
+    """Say whether a text holds anything that a reader sees: blanks of any script are nothing."""
+    return any(
+        letter not in _NOTHING_TO_SEE and not category(letter).startswith(_BLANK_KINDS)
+        for letter in text
+    )
+
+
+def _must_be_visible(text: str) -> None:
+    if not is_visible(text):
+        raise ma.ValidationError("Nothing is in it that a reader sees.")
+
+
+class Reason(Line):
+    """Words that are the control (事由): something visible, without the spaces around it."""
+
+    def __init__(self, most: int, **options: Any) -> None:
+        super().__init__(validate=[ma.validate.Length(1, most), _must_be_visible], **options)
 
 
 class Raw(ma.fields.String):

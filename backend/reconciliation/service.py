@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from backend.clock import business_date, start_of_day
 from backend.errors import DomainError, Kind, NotFound
-from backend.ids import new_id
+from backend.ids import is_own_number, new_id
 from backend.money import Fen
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
@@ -55,7 +55,6 @@ MAY_LOOK = (Role.FINANCE, Role.CARD_CENTRE, Role.AUDITOR)
 MAY_IMPORT = (Role.FINANCE,)
 LEASE = timedelta(minutes=5)
 BATCH = 1000
-HEX_DIGITS = 32
 SEALED_FOR = "bill-file"
 
 
@@ -351,11 +350,7 @@ def _matches(session: Session, channel: str, rows: Sequence[_Row]) -> list[LineM
 
 def _ids(numbers: Iterable[str | None]) -> set[UUID]:
     """Return the ids among some numbers, of which others' may be of any shape."""
-    return {UUID(hex=number) for number in numbers if number and _is_ours(number)}
-
-
-def _is_ours(number: str) -> bool:
-    return len(number) == HEX_DIGITS and set(number) <= set("0123456789abcdef")
+    return {UUID(hex=number) for number in numbers if number and is_own_number(number)}
 
 
 def _orders(session: Session, channel: str, ids: Collection[UUID]) -> Mapping[str, OurOrder]:

@@ -17,7 +17,7 @@ from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders import permissions
 from backend.holders.limits import LimitExceeded
 from backend.holders.models import Holder, Permission
-from backend.ids import new_id
+from backend.ids import is_own_number, new_id
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
@@ -395,11 +395,9 @@ def _settled_elsewhere(session: Session, top_up: TopUp, *, channel: str, trade_n
 
 
 def _find_order(session: Session, *, out_trade_no: str) -> TopUp | None:
-    try:
-        top_up_id = UUID(hex=out_trade_no)
-    except ValueError:
+    if not is_own_number(out_trade_no):
         return None
-    return session.get(TopUp, top_up_id, with_for_update=True, populate_existing=True)
+    return session.get(TopUp, UUID(hex=out_trade_no), with_for_update=True, populate_existing=True)
 
 
 def _log(

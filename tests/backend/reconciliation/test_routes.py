@@ -223,7 +223,9 @@ class TestConsole:
         said = {"channel": past.channel.name, "day": past.day.isoformat()}
         answer = self.post(browser, "fetch", **said)
         assert answer.status_code == 409
-        assert "账单还没有生成" in answer.text
+        assert "账单是空的" in answer.text
+        answer = self.post(browser, "upload", **said, file=(io.BytesIO(b""), "bill"))
+        assert (answer.status_code, "账单是空的" in answer.text) == (409, True)
         assert self.post(browser, "fetch", **(said | {"day": "2999-01-01"})).status_code == 422
 
 

@@ -247,7 +247,9 @@ class TestSettle:
     def test_knows_an_order_by_its_number(self, holder: Bound, order: Order) -> None:
         top_up = order(holder)
         unknown = NoticeOutcome.UNKNOWN_ORDER
-        for number in ("", "x", "0" * 32, top_up.out_trade_no[:-1], "é" * 32):
+        own = top_up.out_trade_no
+        other_spellings = (str(top_up.id), own.upper(), f"{{urn:uuid:{own}}}", f"{{{own}}}")
+        for number in ("", "x", "0" * 32, own[:-1], "é" * 32, *other_spellings):
             assert settle(trade_of(top_up, out_trade_no=number)) is unknown
         assert balances(holder.id) == (0, 0)
 

@@ -24,6 +24,7 @@ from backend.refunds.models import RefundState
 from backend.refunds.routes import MOST_HISTORY, MOST_STRANGE
 from backend.refunds.rules import UNSETTLED
 from backend.refunds.schemas import MOST_BANK_REFERENCE
+from backend.topups.models import StrayPayment
 
 MOST = 50
 
@@ -81,6 +82,8 @@ def look(refund_id: UUID) -> str:
             names=operators.usernames(session, people),
             entries=entries,
             actors=operators.names_in_log(session, entries),
+            stray=session.get(StrayPayment, refund.subject_id),
+            may_give_up=refund.to_purse or refund.state is not RefundState.ABNORMAL,
             may_act=who.role in handling.MAY_ACT,
             goes_on=refund.state in UNSETTLED,
             may_pay_out=refund.state is RefundState.ABNORMAL and waits is None,

@@ -26,6 +26,15 @@ class WholeField(ma.fields.Integer):
         return super()._validated(value)
 
 
+class Digits(ma.fields.Integer):
+    """A whole number in a query: the digits 0 to 9, which Python reads in other scripts too."""
+
+    def _validated(self, value: Any) -> Any:
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,9}", value):
+            raise self.make_error("invalid")
+        return super()._validated(value)
+
+
 class FenField(WholeField):
     """Whole fen (分)."""
 

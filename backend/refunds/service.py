@@ -232,6 +232,8 @@ def _apply(
 ) -> RefundOutcome:
     if event is RefundEvent.CLOSED and not refund.to_purse:
         event = RefundEvent.ABNORMAL
+    if via != "notice" and refund.state not in OPEN:
+        refund.tries += 1  # it was asked about all the same
     after = TRANSITIONS.get((refund.state, event))
     if after is None:
         _rest(refund, now=now)

@@ -12,6 +12,8 @@ from payments.sandbox.problems import Problem
 from payments.sandbox.state import utc_text
 from payments.sandbox.world import World
 
+_YEARS = range(2000, 3000)
+"""Others have midnights that no calendar holds in every zone."""
 _CHANNELS = ("wechat", "alipay")
 
 _Answer = dict[str, Any]
@@ -107,7 +109,10 @@ def read_day(given: object) -> date:
         Problem: 422 `day-wrong`.
     """
     try:
-        return date.fromisoformat(str(given))
+        day = date.fromisoformat(str(given))
+        if day.year not in _YEARS:
+            raise ValueError(given)
+        return day
     except ValueError:
         raise Problem(422, "day-wrong", "day is written YYYY-MM-DD") from None
 

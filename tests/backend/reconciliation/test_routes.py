@@ -151,6 +151,12 @@ class TestApi:
         for wrong in ({"channel": "visa"}, {"day": "soon"}, {"more": "x"}):
             assert desk.fetch(**wrong)[0] == 422
 
+    @pytest.mark.parametrize("query", ["limit=1&limit=2", "limit=١", "limit=+1", "limit=1.0"])
+    def test_takes_a_limit_once_and_in_plain_digits(self, desk: Desk, query: str) -> None:
+        answer = desk.client.get(f"{BILLS}?{query}", headers=desk.headers)
+        assert (answer.status_code, answer.get_json()["code"]) == (422, "validation-failed")
+        assert "limit" in answer.get_json()["errors"]
+
     def test_is_for_those_who_may(self, client: FlaskClient, past: Past) -> None:
         finance = Desk(client, past)
         bill = finance.fetch()[1]

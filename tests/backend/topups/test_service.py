@@ -14,7 +14,7 @@ from backend.cards.models import Card, CardState
 from backend.cards.service import AccountClosed, CardExpired
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
-from backend.holders.limits import LimitExceeded
+from backend.holders.limits import BelowLeast, LimitExceeded
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.ledger import service as ledger
@@ -109,7 +109,8 @@ class TestOrder:
     def test_is_within_the_schools_limits(
         self, holder: Bound, order: Order, amount_fen: int, limit: str, limit_fen: int
     ) -> None:
-        with pytest.raises(LimitExceeded) as refused:
+        refusal = BelowLeast if amount_fen < limit_fen else LimitExceeded
+        with pytest.raises(refusal) as refused:
             order(holder, amount_fen)
         assert refused.value.facts == {"limit": limit, "limit_fen": limit_fen}
         order(holder, limit_fen)

@@ -120,16 +120,21 @@ def is_visible(text: str) -> bool:
     )
 
 
-def _must_be_visible(text: str) -> None:
-    if not is_visible(text):
-        raise ma.ValidationError("Nothing is in it that a reader sees.")
-
-
 class Reason(Line):
     """Words that are the control (事由): something visible, without the spaces around it."""
 
+    default_error_messages = {  # noqa: RUF012 - theirs
+        "blank": "Nothing is in it that a reader sees."
+    }
+
     def __init__(self, most: int, **options: Any) -> None:
-        super().__init__(validate=[ma.validate.Length(1, most), _must_be_visible], **options)
+        super().__init__(validate=ma.validate.Length(1, most), **options)
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(*args, **kwargs)
+        if text and not is_visible(text):
+            raise self.make_error("blank")
+        return text
 
 
 class Raw(ma.fields.String):

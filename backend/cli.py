@@ -158,8 +158,11 @@ def read_bill(file: Path, name: str, day: datetime) -> None:
     channel = app.wire(_settings()).channels.get(name)
     if channel is None:
         raise click.ClickException(f"the school does not use {name}")
+    content = file.read_bytes()
+    if not content:
+        raise click.ClickException(f"no bill of {name} on {day:%Y-%m-%d}: the file is empty")
     try:
-        bill = channel.read_bill(file.read_bytes(), day.date())
+        bill = channel.read_bill(content, day.date())
     except BillMalformed as malformed:
         raise click.ClickException(f"no bill of {name} on {day:%Y-%m-%d}: {malformed}") from None
     for row in bill.rows:

@@ -1,6 +1,7 @@
 """Names for things: time-ordered ids, and short references that people can read out."""
 
 import hashlib
+import re
 import secrets
 import time
 from uuid import UUID
@@ -15,6 +16,17 @@ def new_id() -> UUID:
     value = (value & ~(0xF << 76)) | (0x7 << 76)
     value = (value & ~(0x3 << 62)) | (0x2 << 62)
     return UUID(int=value)
+
+
+_OWN_NUMBER = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+def is_own_number(text: str) -> bool:
+    """Say whether a number is written as we write an id to a channel: 32 lower-case hex digits.
+
+    `UUID` would read capitals, dashes and `{urn:uuid:…}` too.
+    """
+    return _OWN_NUMBER.fullmatch(text) is not None
 
 
 def new_reference() -> str:

@@ -18,6 +18,22 @@ def handle(value: object) -> str:
     return value
 
 
+LONGEST_TRADE_NO = 64
+"""Alipay's numbers of payments have up to 64 characters, WeChat's up to 32."""
+
+
+def trade_number(value: object, *, longest: int = LONGEST_TRADE_NO) -> str:
+    """Return a platform's number of a payment.
+
+    Raises:
+        ValueError: anything else, or longer than the platform writes any.
+    """
+    number = handle(value)
+    if len(number) > longest:
+        raise ValueError("not a number of a payment")
+    return number
+
+
 def in_utc(moment: datetime) -> datetime:
     """Return an aware time in UTC.
 

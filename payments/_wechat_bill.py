@@ -4,6 +4,10 @@ UTF-8 with a byte order mark, perhaps gzipped.  One line of column names; one li
 field with a backtick before it and nothing quoted, so the separator is a comma and a backtick; one
 line of names of totals; one line of totals.  Amounts in yuan.
 
+A merchant number can be bound to several app ids: rows of others are in its bill, add up to its
+totals, and are read as they are.  No order of ours has their numbers, so they stand there as those
+of unknown orders.
+
 Source: WeChat Pay, bill download, format of the trade bill.
 """
 
@@ -91,6 +95,8 @@ def parse(content: bytes, *, day: date, merchant_id: str) -> Bill:
         text = gunzip(content).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BillMalformed("encoding") from None
+    if "\0" in text:
+        raise BillMalformed("encoding")
     lines = lines_of(text)
     layout = _layout(lines[0] if lines else "")
     rows: list[BillRow] = []

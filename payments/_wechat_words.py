@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from payments._plain import handle, in_utc
+from payments._plain import handle, in_utc, trade_number
 from payments.channel import Refund, RefundState, Trade, TradeState
 
 STATES: Final = {
@@ -24,6 +24,9 @@ REFUND_STATES: Final = {
 }
 
 
+_LONGEST_TRANSACTION_ID: Final = 32
+
+
 def read_trade(data: dict[str, Any]) -> Trade:
     """Read WeChat's transaction, out of an answer or a notice.
 
@@ -40,7 +43,7 @@ def read_trade(data: dict[str, Any]) -> Trade:
         state=state,
         amount_fen=None if amount is None else fen(amount["total"]),
         currency="CNY" if amount is None else amount.get("currency", "CNY"),
-        trade_no=text(data, "transaction_id") if data.get("transaction_id") else None,
+        trade_no=transaction_id(data) if data.get("transaction_id") else None,
         merchant_id=text(data, "mchid"),
         app_id=text(data, "appid"),
         paid_at=moment(data.get("success_time")),
@@ -82,6 +85,15 @@ def moment(rfc3339: str | None) -> datetime | None:
         ValueError: anything else.
     """
     return in_utc(datetime.fromisoformat(rfc3339)) if rfc3339 else None
+
+
+def transaction_id(data: Mapping[str, Any]) -> str:
+    """Return WeChat's number of a payment.
+
+    Raises:
+        ValueError: it is missing, or none.
+    """
+    return trade_number(data.get("transaction_id"), longest=_LONGEST_TRANSACTION_ID)
 
 
 def text(data: Mapping[str, Any], name: str) -> str:

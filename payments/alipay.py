@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlsplit, urlunsplit
 from payments import _alipay_bill
 from payments._alipay_gateway import AlipayGateway, AlipayRefused
 from payments._bill_download import download, require_finished, since_midnight_after
-from payments._plain import handle, in_utc
+from payments._plain import handle, in_utc, trade_number
 from payments._refund import asked, believed_no, check, untold
 from payments._yuan import fen_from_yuan, yuan_from_fen
 from payments._zone import SHANGHAI
@@ -205,7 +205,7 @@ class AlipayChannel:
                 refund_no=None,
                 refunded_at=_refund_moment(answer.get("gmt_refund_pay")),
             )
-            return check(refund, order, trade_no=handle(answer["trade_no"]))
+            return check(refund, order, trade_no=trade_number(answer["trade_no"]))
         except (KeyError, TypeError, ValueError):
             raise ChannelUnknown("content") from None
 
@@ -269,7 +269,7 @@ class AlipayChannel:
             )
             if fen_from_yuan(answer["refund_fee"]) < order.amount_fen:
                 raise ValueError("less went back than was ordered")
-            return check(refund, order, trade_no=handle(answer["trade_no"]))
+            return check(refund, order, trade_no=trade_number(answer["trade_no"]))
         except (KeyError, TypeError, ValueError):
             raise ChannelUnknown("content") from None
 
@@ -348,7 +348,7 @@ class AlipayChannel:
             state=state,
             amount_fen=fen_from_yuan(data["total_amount"]),
             currency="CNY",
-            trade_no=handle(data["trade_no"]),
+            trade_no=trade_number(data["trade_no"]),
             merchant_id=data.get("seller_id", self._config.seller_id),
             app_id=data.get("app_id", self._config.app_id),
             paid_at=_moment(paid_at) if paid_at else None,

@@ -21,7 +21,7 @@ from payments._refund import believed_no, check, untold
 from payments._sdk import WeChatPay, WeChatPayType, aes_decrypt, build_authorization
 from payments._unpack import gunzip
 from payments._wechat_keys import opens_what_it_seals, read_keys
-from payments._wechat_words import fen, read_refund, read_trade, text
+from payments._wechat_words import fen, read_refund, read_trade, text, transaction_id
 from payments._zone import SHANGHAI
 from payments.bill import Bill, BillMalformed
 from payments.channel import (
@@ -377,7 +377,7 @@ class WeChatPayChannel:
             state=TradeState.REFUNDED,
             amount_fen=fen(resource["amount"]["total"]),
             currency="CNY",
-            trade_no=text(resource, "transaction_id"),
+            trade_no=transaction_id(resource),
             merchant_id=text(resource, "mchid"),
             app_id=self._config.app_id,
             paid_at=None,
@@ -401,7 +401,7 @@ class WeChatPayChannel:
 def _told_refund(answer: dict[str, Any], order: RefundOrder) -> Refund:
     try:
         refund = read_refund(answer, "status")
-        return check(refund, order, trade_no=text(answer, "transaction_id"))
+        return check(refund, order, trade_no=transaction_id(answer))
     except (AttributeError, KeyError, TypeError, ValueError):
         raise ChannelUnknown("content") from None
 

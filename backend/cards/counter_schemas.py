@@ -8,7 +8,7 @@ from backend.cards.models import CardKind, CardState, ReplacementState
 from backend.cards.replacement import ASKED_FOR, CAUSES, QUALITY
 from backend.cards.rules import COUNTER_EVENTS, DOCUMENTS, CardEvent
 from backend.holders.models import Category
-from backend.http.fields import FenField, Flag, Moment, Text, Word
+from backend.http.fields import FenField, Flag, Moment, Reason, Text, Word
 from backend.http.paging import PageQuery
 
 MOST_REASON, MOST_NUMBER, MOST_PLACE, MOST_APPROVAL = 200, 32, 50, 64
@@ -32,10 +32,8 @@ BELONGS: dict[str, tuple[CardEvent, ...]] = {
 """Which events a field is for; the others are for all."""
 
 
-def _reason(**options: Any) -> Text:
-    return Text(
-        allow_none=True, validate=ma.validate.Length(1, MOST_REASON), load_default=None, **options
-    )
+def _reason(**options: Any) -> Reason:
+    return Reason(MOST_REASON, allow_none=True, load_default=None, **options)
 
 
 class Documents(ma.fields.List):  # type: ignore[type-arg]
@@ -89,9 +87,7 @@ class CardOperationRequest(ma.Schema):
     )
     stop_virtual_card = Flag(load_default=False)
     valid_until = ma.fields.Date(allow_none=True, load_default=None)
-    approval_number = Text(
-        allow_none=True, validate=ma.validate.Length(1, MOST_APPROVAL), load_default=None
-    )
+    approval_number = Reason(MOST_APPROVAL, allow_none=True, load_default=None)
 
     @ma.validates_schema
     def belong_together(self, data: dict[str, Any], **_: object) -> None:
@@ -175,7 +171,7 @@ class ReplacementReply(ma.Schema):
 
 class FoundCardRequest(ma.Schema):
     number = Text(required=True, validate=ma.validate.Length(1, MOST_NUMBER))
-    place = Text(required=True, validate=ma.validate.Length(1, MOST_PLACE))
+    place = Reason(MOST_PLACE, required=True)
 
 
 class KioskFoundCardRequest(ma.Schema):

@@ -4,7 +4,7 @@ import marshmallow as ma
 
 from backend.cases.models import Ruling
 from backend.cases.service import STATES
-from backend.http.fields import Moment, Text, Word
+from backend.http.fields import Moment, Reason, Word
 from backend.http.paging import PageQuery
 from backend.uploads.rules import Conflict, Outcome, UploadKind
 
@@ -17,7 +17,7 @@ class ReviewsQuery(PageQuery):
 
 class ResolutionRequest(ma.Schema):
     decision = ma.fields.Enum(Ruling, by_value=True, required=True)
-    reason = Text(required=True, validate=ma.validate.Length(1, MOST_REASON))
+    reason = Reason(MOST_REASON, required=True)
 
 
 class ResolutionReply(ma.Schema):

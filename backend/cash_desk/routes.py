@@ -30,7 +30,7 @@ from backend.cash_desk.schemas import (
     ShiftRequest,
     ShiftsQuery,
 )
-from backend.cash_desk.service import CashReversed, ReversalDayOver
+from backend.cash_desk.service import CashReversed, CashSpent, ReversalDayOver
 from backend.cash_desk.shifts import (
     CASHIERS,
     MAY_LOOK,
@@ -46,7 +46,7 @@ from backend.cash_desk.shifts import (
 from backend.db import transaction
 from backend.errors import IdReused, NotFound, ServiceUnavailable
 from backend.holders import viewing
-from backend.holders.limits import LimitExceeded
+from backend.holders.limits import BelowLeast, LimitExceeded
 from backend.holders.permissions import NotPermitted
 from backend.holders.rules import masked_name
 from backend.http.auth import Unauthenticated, caller, guard
@@ -54,7 +54,6 @@ from backend.http.paging import CursorUnknown, PageQuery, page, place_of
 from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.http.rates import TooManyRequests
-from backend.ledger.service import InsufficientBalance
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.limits import OperatorLimit
@@ -305,6 +304,7 @@ def _told(shift: CashShift, drawer: Drawer, names: dict[UUID, str]) -> dict[str,
     AccountClosed,
     NotPermitted,
     CardExpired,
+    BelowLeast,
     LimitExceeded,
     OperatorLimit,
 )
@@ -376,7 +376,7 @@ def read_cash_top_up(top_up_id: UUID) -> dict[str, Any]:
     CashReversed,
     ReversalDayOver,
     ShiftNotOpen,
-    InsufficientBalance,
+    CashSpent,
 )
 @blueprint.alt_response(201, schema=CashReversalReply, description="Taken back now.")
 @blueprint.response(200, CashReversalReply)

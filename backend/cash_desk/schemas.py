@@ -7,7 +7,7 @@ from backend.cash_desk.finding import FINDS, LONGEST
 from backend.cash_desk.models import CloseOutRuling, ShiftState
 from backend.cash_desk.rules import DENOMINATIONS_FEN
 from backend.holders.models import Category
-from backend.http.fields import FenField, Moment, Text, WholeField, Word
+from backend.http.fields import FenField, Moment, Reason, Text, WholeField, Word
 from backend.http.paging import PageQuery
 
 MOST_CASH_FEN = 10_000_000
@@ -15,7 +15,6 @@ MOST_FLOAT_FEN = 10_000_000
 MOST_DRAWER_FEN = 90_000_000
 MOST_PIECES = 100_000
 MOST_DESK, MOST_NOTE, MOST_REASON = 50, 200, 500
-REASON = ma.validate.Length(1, MOST_REASON)
 
 
 class HolderLookupRequest(ma.Schema):
@@ -36,7 +35,7 @@ class HolderLookupReply(ma.Schema):
 
 
 class ShiftRequest(ma.Schema):
-    desk = Text(required=True, validate=ma.validate.Length(1, MOST_DESK))
+    desk = Reason(MOST_DESK, required=True)
     opening_float_fen = FenField(required=True, validate=ma.validate.Range(0, MOST_FLOAT_FEN))
 
 
@@ -55,12 +54,12 @@ class CloseOutRequest(ma.Schema):
         load_default=None,
         validate=ma.validate.Length(max=len(DENOMINATIONS_FEN)),
     )
-    note = Text(allow_none=True, load_default=None, validate=ma.validate.Length(1, MOST_REASON))
+    note = Reason(MOST_REASON, allow_none=True, load_default=None)
 
 
 class CloseOutRulingRequest(ma.Schema):
     decision = ma.fields.Enum(CloseOutRuling, by_value=True, required=True)
-    reason = Text(required=True, validate=REASON)
+    reason = Reason(MOST_REASON, required=True)
 
 
 class CloseOutRulingReply(ma.Schema):
@@ -105,11 +104,11 @@ class CashTopUpRequest(ma.Schema):
     shift_id = ma.fields.UUID(required=True)
     holder_id = ma.fields.UUID(required=True)
     amount_fen = FenField(required=True, validate=ma.validate.Range(1, MOST_CASH_FEN))
-    note = Text(allow_none=True, load_default=None, validate=ma.validate.Length(1, MOST_NOTE))
+    note = Reason(MOST_NOTE, allow_none=True, load_default=None)
 
 
 class CashReversalRequest(ma.Schema):
-    reason = Text(required=True, validate=REASON)
+    reason = Reason(MOST_REASON, required=True)
 
 
 class CashReversalReply(ma.Schema):

@@ -15,11 +15,11 @@ from backend.cash_desk.models import CashReversal, CashShift, CashTopUp
 from backend.cash_desk.shifts import CashierCannotSupervise
 from backend.clock import business_date
 from backend.errors import DomainError, IdReused, Kind, NotFound
-from backend.holders.limits import LimitExceeded
+from backend.holders.limits import BelowLeast, LimitExceeded
 from backend.holders.models import Holder
 from backend.ledger import service as ledger
 from backend.ledger.models import Account, AccountKind, TransferKind
-from backend.ledger.service import InsufficientBalance, Movement
+from backend.ledger.service import Movement
 from backend.money import Fen
 from backend.notices import service as notices
 from backend.operation_log import service as operation_log
@@ -38,6 +38,10 @@ LOCK = text("SELECT lock_id(:id)")
 
 class ReversalDayOver(DomainError, code="reversal-day-over", kind=Kind.CONFLICT):
     """Cash is taken back on the accounting day on which it came only.  Fact: `day`."""
+
+
+class CashSpent(DomainError, code="cash-spent", kind=Kind.CONFLICT):
+    """The holder has spent some of what would be taken back.  Facts: `balance_fen`, `short_fen`."""
 
 
 class CashReversed(DomainError, code="cash-reversed", kind=Kind.CONFLICT):
@@ -66,7 +70,8 @@ def take(
         IdReused: `top_up_id` came before with other content.
         ShiftNotOpen, ShiftOver: the drawer takes nothing any more.
         AccountClosed, CardExpired, NotPermitted: the account takes no money; a lost card does.
-        LimitExceeded: too little, too much, too high a balance, or too full a drawer.
+        BelowLeast: too little.
+        LimitExceeded: too much, too high a balance, or too full a drawer.
         OperatorLimit: the cashier has taken as much today as one person may, over all drawers.
     """
     session.execute(LOCK, {"id": top_up_id})
@@ -145,8 +150,9 @@ def _check_limits(
     session: Session, shift: CashShift, purse: Account, amount_fen: Fen, policies: Policies
 ) -> None:
     takings_fen = shifts.drawer_of(session, shift).takings_fen
+    if amount_fen < policies["cash.least_fen"]:
+        raise BelowLeast(limit="cash_least", limit_fen=policies["cash.least_fen"])
     for limit, key, exceeded in (
-        ("cash_least", "cash.least_fen", amount_fen < policies["cash.least_fen"]),
         ("cash_most", "cash.most_fen", amount_fen > policies["cash.most_fen"]),
         (
             "top_up_balance",
@@ -205,7 +211,7 @@ def reverse(
         CashReversed: it was taken back under another id.
         ReversalDayOver: it is of an earlier day.
         ShiftNotOpen: its drawer is counted.
-        InsufficientBalance: the holder has spent some of it.
+        CashSpent: the holder has spent some of it.
     """
     session.execute(LOCK, {"id": reversal_id})
     earlier = session.get(CashReversal, reversal_id)
@@ -230,7 +236,7 @@ def reverse(
     facts: dict[str, Any] = {"place": shift.desk, "receipt_number": top_up.receipt_number}
     purse = ledger.lock_purse(session, holder_id=top_up.holder_id)
     if (purse.balance_fen or 0) < top_up.amount_fen:
-        raise InsufficientBalance(
+        raise CashSpent(
             balance_fen=purse.balance_fen,
             short_fen=Fen(top_up.amount_fen - (purse.balance_fen or 0)),
         )

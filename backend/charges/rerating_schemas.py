@@ -2,7 +2,7 @@
 
 import marshmallow as ma
 
-from backend.http.fields import Flag, Line, Moment, WholeField
+from backend.http.fields import Flag, Moment, Reason, WholeField
 
 MOST_PERMILLE = 500
 MOST_DOCUMENT_NUMBER = 64
@@ -19,8 +19,8 @@ class ReratingPreviewRequest(ma.Schema):
 
 
 class ReratingRequest(ReratingPreviewRequest):
-    document_number = Line(required=True, validate=ma.validate.Length(1, MOST_DOCUMENT_NUMBER))
-    reason = Line(required=True, validate=ma.validate.Length(1, MOST_REASON))
+    document_number = Reason(MOST_DOCUMENT_NUMBER, required=True)
+    reason = Reason(MOST_REASON, required=True)
 
 
 class MealSumsReply(ma.Schema):

@@ -15,7 +15,7 @@ from backend.closings.models import (
     ScreeningOutcome,
 )
 from backend.closings.rules import CheckName
-from backend.http.fields import Moment, Text, Word
+from backend.http.fields import Moment, Reason, Text, Word
 from backend.http.paging import PageQuery
 from backend.refunds.models import PayoutLineState, RefundState
 
@@ -47,7 +47,7 @@ class ClosingRequest(ma.Schema):
 
 class WaiverRequest(ma.Schema):
     check = Word(CheckName, required=True)
-    reason = Text(required=True, validate=ma.validate.Length(1, MOST_REASON))
+    reason = Reason(MOST_REASON, required=True)
 
 
 class CheckReply(ma.Schema):
@@ -187,7 +187,7 @@ class ClosingBatchPreview(ClosingBatchReply):
 
 class ExemptionRequest(ma.Schema):
     exemption = Word(Exemption, required=True, allow_none=True)
-    reason = Text(required=True, allow_none=True, validate=ma.validate.Length(1, MOST_REASON))
+    reason = Reason(MOST_REASON, required=True, allow_none=True)
 
     @ma.validates_schema
     def both_or_none(self, data: dict[str, Any], **_: Any) -> None:
@@ -221,4 +221,4 @@ class ScreeningReply(ma.Schema):
 
 class OutcomeRequest(ma.Schema):
     outcome = Word(ScreeningOutcome, required=True)
-    reason = Text(required=True, validate=ma.validate.Length(1, MOST_REASON))
+    reason = Reason(MOST_REASON, required=True)

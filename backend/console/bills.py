@@ -19,9 +19,10 @@ from backend.http.parts import parts
 from backend.http.problems import STATUS, tell
 from backend.operation_log.refusals import logged
 from backend.reconciliation import fetching, routes, service
-from backend.reconciliation.fetching import BillNotThere
+from backend.reconciliation.absent import count_absent, list_absent
+from backend.reconciliation.fetching import BillDamaged, BillNotThere, DayTooOld
 from backend.reconciliation.models import BillState, LineMatch
-from backend.reconciliation.service import MAY_IMPORT, DayNotOver, Imported
+from backend.reconciliation.service import MAY_IMPORT, BillEmpty, DayNotOver, Imported
 from backend.refunds.handling import ChannelSilent
 from backend.topups.service import ChannelOff
 from payments import BillRowKind
@@ -62,6 +63,8 @@ def look(bill_id: UUID) -> str:
             bill=bill,
             counted=service.count_matches(session, bill_ids=[bill_id])[bill_id],
             lines=found["items"],
+            absent=list_absent(session, bill=bill, limit=MOST),
+            not_in_bill=count_absent(session, bills=[bill])[bill_id],
             next_cursor=found["next_cursor"],
             match=match,
             matches=list(LineMatch),
@@ -85,7 +88,15 @@ def fetch() -> AnyResponse:
             actor=who.actor,
             now=clock.now(),
         )
-    except (BillNotThere, ChannelOff, ChannelSilent, DayNotOver) as error:
+    except (
+        BillNotThere,
+        BillDamaged,
+        BillEmpty,
+        ChannelOff,
+        ChannelSilent,
+        DayNotOver,
+        DayTooOld,
+    ) as error:
         return _refused(error)
     return _to(imported)
 
@@ -98,12 +109,12 @@ def upload() -> AnyResponse:
     who.must_be(*MAY_IMPORT)
     channel, day = _wanted()
     sent = request.files.get("file")
-    content = sent.read() if sent else b""
-    if not content:
+    if sent is None:
         abort(422)
+    content = sent.read()
     try:
         imported = routes.upload(channel, day, content, operator=who)
-    except (ChannelOff, DayNotOver) as error:
+    except (BillEmpty, ChannelOff, DayNotOver) as error:
         return _refused(error)
     return _to(imported)
 
@@ -127,8 +138,10 @@ def _wanted() -> tuple[str, date]:
 def _to(imported: Imported) -> AnyResponse:
     """Go to the bill that came of it, and say there what became of it."""
     became = "refused" if imported.bill.state is BillState.REFUSED else "again"
-    if imported.first and imported.bill.state is BillState.IMPORTED:
-        became = "superseding" if imported.superseded else "first"
+    if imported.superseded:
+        became = "superseding"
+    elif imported.first and imported.bill.state is BillState.IMPORTED:
+        became = "first"
     return redirect(url_for("console.bills.look", bill_id=imported.bill.id, became=became), 303)
 
 
@@ -157,6 +170,7 @@ def _page(session: Session, **facts: object) -> str:
         bills=bills,
         next_cursor=found["next_cursor"],
         counted=service.count_matches(session, bill_ids=[bill.id for bill in bills]),
+        not_in_bill=count_absent(session, bills=bills),
         missing=service.overdue_fetches(session),
         channel=channel,
         channels=PLATFORMS,

@@ -9,6 +9,7 @@ from backend import clock
 from backend.console import access
 from backend.db import transaction
 from backend.holders import viewing
+from backend.http.fields import is_visible
 from backend.http.paging import page, place_of
 from backend.http.parts import parts
 from backend.ids import new_id
@@ -23,6 +24,7 @@ from backend.refunds.models import RefundState
 from backend.refunds.routes import MOST_HISTORY, MOST_STRANGE
 from backend.refunds.rules import UNSETTLED
 from backend.refunds.schemas import MOST_BANK_REFERENCE
+from backend.topups.models import StrayPayment
 
 MOST = 50
 
@@ -80,6 +82,8 @@ def look(refund_id: UUID) -> str:
             names=operators.usernames(session, people),
             entries=entries,
             actors=operators.names_in_log(session, entries),
+            stray=session.get(StrayPayment, refund.subject_id),
+            may_give_up=refund.to_purse or refund.state is not RefundState.ABNORMAL,
             may_act=who.role in handling.MAY_ACT,
             goes_on=refund.state in UNSETTLED,
             may_pay_out=refund.state is RefundState.ABNORMAL and waits is None,
@@ -115,7 +119,9 @@ def give_up(refund_id: UUID) -> Response:
 def make_payout(refund_id: UUID, payout_id: UUID) -> Response:
     """Note a payment by hand.  The page made the id, so a form sent twice is one payout."""
     who, reference = _may_act(), request.form.get("bank_reference", "").strip()
-    if not reference.isprintable() or not 0 < len(reference) <= MOST_BANK_REFERENCE:
+    if not is_visible(reference) or not reference.isprintable():
+        abort(422)
+    if len(reference) > MOST_BANK_REFERENCE:
         abort(422)
     with transaction() as session:
         payouts.make(

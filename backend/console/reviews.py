@@ -15,6 +15,7 @@ from backend.cases.service import Review
 from backend.console import access
 from backend.db import transaction
 from backend.holders import viewing
+from backend.http.fields import is_visible
 from backend.http.paging import page, place_of
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
@@ -66,7 +67,12 @@ def resolve(review_id: UUID) -> Response:
     who = access.operator()
     who.must_be(*service.MAY_RESOLVE)
     said, reason = request.form.get("decision", ""), request.form.get("reason", "").strip()
-    if said not in list(Ruling) or not reason.isprintable() or not 0 < len(reason) <= MOST_REASON:
+    if (
+        not is_visible(reason)
+        or said not in list(Ruling)
+        or not reason.isprintable()
+        or len(reason) > MOST_REASON
+    ):
         abort(422)
     with transaction() as session:
         service.resolve(

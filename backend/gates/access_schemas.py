@@ -8,7 +8,7 @@ import marshmallow as ma
 from backend.gates.models import Decision
 from backend.gates.rules import WEEK
 from backend.holders.models import Category
-from backend.http.fields import Flag, Moment, Text, WholeField, Word
+from backend.http.fields import Flag, Moment, Reason, Text, WholeField, Word
 from qr.rules import OfflinePolicy
 
 MOST_RULES = 100
@@ -117,7 +117,7 @@ class TrialReply(ma.Schema):
 
 class EmergencyRequest(ma.Schema):
     terminal_id = ma.fields.UUID(allow_none=True, load_default=None)
-    reason = Text(required=True, validate=ma.validate.Length(1, 200))
+    reason = Reason(200, required=True)
     minutes = WholeField(required=True, validate=ma.validate.Range(1, LONGEST_EMERGENCY_MINUTES))
 
 

@@ -20,6 +20,10 @@ class LimitExceeded(DomainError, code="limit-exceeded", kind=Kind.CONFLICT):
     """Above a limit of the holder or the school.  Facts: `limit`, `limit_fen`, `spent_fen`."""
 
 
+class BelowLeast(DomainError, code="below-least", kind=Kind.CONFLICT):
+    """Less than the least amount.  Facts: `limit`, `limit_fen`."""
+
+
 class PaymentPaused(DomainError, code="payment-paused", kind=Kind.CONFLICT):
     """The holder has paused payments."""
 

@@ -12,7 +12,7 @@ from backend.holders.models import (
     Identity,
     Permission,
 )
-from backend.http.fields import Flag, Moment, Text, Word
+from backend.http.fields import Flag, Moment, Reason, Text, Word
 
 DOCUMENTS = ("resident_id", "household_register", "police_certificate", "passport", "unit_letter")
 """Papers that prove a change (核验材料): 身份证, 户口簿, 公安证明, 护照, 单位证明."""
@@ -22,7 +22,7 @@ Number = ma.validate.Regexp(r"^[A-Za-z0-9]{1,32}\Z")
 class OverrideRequest(ma.Schema):
     permission = Word(Permission, required=True)
     allowed = Flag(required=True)
-    reason = Text(required=True, validate=ma.validate.Length(1, 200))
+    reason = Reason(200, required=True)
     document_number = Text(required=True, validate=ma.validate.Length(1, 64))
     until = ma.fields.Date(allow_none=True, load_default=None)
 

@@ -1,5 +1,7 @@
 """Shapes on the wire: sessions, statements, events and notices, limits."""
 
+from typing import Any
+
 import marshmallow as ma
 
 from backend.holders.models import Category
@@ -140,8 +142,16 @@ TemplateIds = ma.fields.List(
 
 
 class ConsentRequest(ma.Schema):
+    """What the holder said of each template, of which each is named once."""
+
     accepted = TemplateIds
     rejected = TemplateIds
+
+    @ma.validates_schema
+    def _must_name_each_once(self, said: dict[str, Any], **_: Any) -> None:
+        named = [*said["accepted"], *said["rejected"]]
+        if len(set(named)) < len(named):
+            raise ma.ValidationError("Each template once.", "accepted")
 
 
 class ConsentReply(ma.Schema):

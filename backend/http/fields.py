@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from unicodedata import category
 
 import marshmallow as ma
 
@@ -22,6 +23,15 @@ class WholeField(ma.fields.Integer):
             if not value.is_integer():
                 raise self.make_error("invalid")
             value = int(value)
+        return super()._validated(value)
+
+
+class Digits(ma.fields.Integer):
+    """A whole number in a query: the digits 0 to 9, which Python reads in other scripts too."""
+
+    def _validated(self, value: Any) -> Any:
+        if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,9}", value):
+            raise self.make_error("invalid")
         return super()._validated(value)
 
 
@@ -95,6 +105,36 @@ class Line(Text):
 
     def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
         return super()._deserialize(*args, **kwargs).strip()
+
+
+_NOTHING_TO_SEE = frozenset("\u115f\u1160\u2800\u3164\uffa0")
+"""Letters and signs by their kind, blank by their looks: fillers, and braille without dots."""
+_BLANK_KINDS = ("Z", "Cf", "Cc", "Cs")
+
+
+def is_visible(text: str) -> bool:
+    """Say whether a text holds anything that a reader sees: blanks of any script are nothing."""
+    return any(
+        letter not in _NOTHING_TO_SEE and not category(letter).startswith(_BLANK_KINDS)
+        for letter in text
+    )
+
+
+class Reason(Line):
+    """Words that are the control (事由): something visible, without the spaces around it."""
+
+    default_error_messages = {  # noqa: RUF012 - theirs
+        "blank": "Nothing is in it that a reader sees."
+    }
+
+    def __init__(self, most: int, **options: Any) -> None:
+        super().__init__(validate=ma.validate.Length(1, most), **options)
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(*args, **kwargs)
+        if text and not is_visible(text):
+            raise self.make_error("blank")
+        return text
 
 
 class Raw(ma.fields.String):

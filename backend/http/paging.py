@@ -11,6 +11,7 @@ import marshmallow as ma
 from flask import request
 
 from backend.errors import DomainError, Kind
+from backend.http.fields import Digits
 
 MOST = 100
 
@@ -22,7 +23,7 @@ class CursorUnknown(DomainError, code="cursor-unknown", kind=Kind.INVALID):
 class PageQuery(ma.Schema):
     """The query of every list."""
 
-    limit = ma.fields.Integer(load_default=20, validate=ma.validate.Range(1, MOST))
+    limit = Digits(load_default=20, validate=ma.validate.Range(1, MOST))
     cursor = ma.fields.String(validate=ma.validate.Length(1, 200))
 
 

@@ -11,15 +11,17 @@ from backend.errors import DomainError, Kind
 from backend.operation_log.service import SYSTEM, Actor
 from backend.reconciliation import service
 from backend.reconciliation.models import BillSource, BillState
-from backend.reconciliation.rules import is_over
-from backend.reconciliation.service import DayNotOver, Imported
+from backend.reconciliation.rules import is_kept, is_over
+from backend.reconciliation.service import BillEmpty, DayNotOver, Imported
 from backend.refunds.handling import ChannelSilent
 from backend.sealing import Sealer
 from backend.topups import asking
-from payments import BillNotReady, Channel, ChannelBusy, ChannelError
+from payments import BillNotReady, Channel, ChannelBusy, ChannelError, ChannelUnknown
 
 NOT_READY = "not-ready"
-EMPTY_THOUGH_PAID = "empty-though-paid"
+TOO_OLD = "too-old"
+DAMAGED = ("hash", "hash-type", "content")
+"""Reasons of `ChannelUnknown`: a file came, and is not the one that the platform vouches for."""
 MOST_AT_ONCE = 40
 """All bills that can be missing of one channel, and some more."""
 
@@ -27,7 +29,15 @@ log = logging.getLogger(__name__)
 
 
 class BillNotThere(DomainError, code="bill-not-ready", kind=Kind.CONFLICT):
-    """The platform has not written the bill yet, or denies a day with payments.  Fact: `answer`."""
+    """The platform has not written the bill yet.  Fact: `answer`."""
+
+
+class DayTooOld(DomainError, code="bill-day-too-old", kind=Kind.INVALID):
+    """The platforms give bills of the last three months only.  Fact: `day`."""
+
+
+class BillDamaged(DomainError, code="bill-damaged", kind=Kind.UNAVAILABLE):
+    """A file came that is not the one which the platform announced.  Fact: `answer`."""
 
 
 def fetch_due(*, channels: Mapping[str, Channel], sealer: Sealer, now: datetime) -> int:
@@ -54,8 +64,10 @@ def fetch_due(*, channels: Mapping[str, Channel], sealer: Sealer, now: datetime)
 def _try(channel: Channel, day: date, *, sealer: Sealer, now: datetime) -> None:
     try:
         imported = fetch(channel, day, sealer=sealer, actor=SYSTEM, now=now)
-    except BillNotThere as error:
+    except (BillNotThere, BillEmpty, BillDamaged) as error:
         _note(channel, day, str(error.facts["answer"]), now=now)
+    except DayTooOld:
+        _note(channel, day, TOO_OLD, now=now)
     except ChannelSilent as error:
         _note(channel, day, str(error.__cause__), now=now)
     except SQLAlchemyError:  # its claim runs out and it is tried again; the other days do not wait
@@ -84,22 +96,26 @@ def fetch(channel: Channel, day: date, *, sealer: Sealer, actor: Actor, now: dat
 
     Raises:
         DayNotOver: that day has no bill yet.
-        BillNotThere: it is not written yet.  Fact: `answer`.
+        DayTooOld: nobody gives it any more.
+        BillNotThere: it is not written yet.
+        BillDamaged: the file is not the one that was announced.
         ChannelSilent: no trustworthy answer; its cause says which.
+        BillEmpty: it tells of no trade, and we know of one.
     """
     if not is_over(day, now):
         raise DayNotOver(day=day.isoformat())
+    if not is_kept(day, now):
+        raise DayTooOld(day=day.isoformat())
     try:
         content = channel.fetch_bill(day)
     except BillNotReady:
         raise BillNotThere(answer=NOT_READY) from None
+    except ChannelUnknown as error:
+        if error.reason in DAMAGED:
+            raise BillDamaged(answer=error.reason) from error
+        raise ChannelSilent from error
     except ChannelError as error:
         raise ChannelSilent from error
-    if not content:
-        with transaction() as session:
-            believed = not service.had_trades(session, channel=channel.name, day=day)
-        if not believed:
-            raise BillNotThere(answer=EMPTY_THOUGH_PAID)
     return take_in(
         channel, day, content, source=BillSource.FETCHED, sealer=sealer, actor=actor, now=now
     )
@@ -119,6 +135,7 @@ def take_in(
 
     Raises:
         DayNotOver: that day has no bill yet.
+        BillEmpty: it tells of no trade, and we know of one, or a person brought no bytes.
     """
     with transaction() as session:
         imported = service.import_bill(

@@ -13,16 +13,18 @@ from backend import clock
 from backend.db import transaction
 from backend.errors import DomainError, Kind, NotFound
 from backend.http.auth import Unauthenticated, caller, guard
-from backend.http.paging import CursorUnknown, page, place_of
+from backend.http.paging import CursorUnknown, PageQuery, page, place_of
 from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.service import OperatorCaller, RoleNotAllowed
 from backend.reconciliation import fetching, service
-from backend.reconciliation.fetching import BillNotThere
+from backend.reconciliation.absent import count_absent, list_absent
+from backend.reconciliation.fetching import BillDamaged, BillNotThere, DayTooOld
 from backend.reconciliation.models import BillSource, BillState, ChannelBill
 from backend.reconciliation.schemas import (
+    AbsentList,
     BillDay,
     BillLineList,
     BillLinesQuery,
@@ -31,7 +33,7 @@ from backend.reconciliation.schemas import (
     BillsQuery,
     MissingBillList,
 )
-from backend.reconciliation.service import MAY_IMPORT, MAY_LOOK, DayNotOver, Imported
+from backend.reconciliation.service import MAY_IMPORT, MAY_LOOK, BillEmpty, DayNotOver, Imported
 from backend.refunds.handling import ChannelSilent
 from backend.topups.service import ChannelOff
 from payments import Channel
@@ -123,6 +125,23 @@ def list_bill_lines(query: dict[str, Any], bill_id: UUID) -> dict[str, Any]:
     return page(lines, limit=query["limit"])
 
 
+@blueprint.route("/<uuid:bill_id>/not-in-bill", methods=["GET"])
+@blueprint.arguments(PageQuery, location="query")
+@raises(blueprint, Unauthenticated, RoleNotAllowed, NotFound, CursorUnknown)
+@blueprint.response(200, AbsentList)
+def list_not_in_bill(query: dict[str, Any], bill_id: UUID) -> dict[str, Any]:
+    """List our payments and succeeded refunds of the day that the bill lacks, newest first."""
+    caller().must_be(*MAY_LOOK)
+    with transaction() as session:
+        rows = list_absent(
+            session,
+            bill=service.find(session, bill_id=bill_id),
+            before=place_of(query.get("cursor")),
+            limit=query["limit"] + 1,
+        )
+    return page(rows, limit=query["limit"])
+
+
 @blueprint.route("/fetch", methods=["POST"])
 @blueprint.arguments(BillDay)
 @raises(
@@ -131,7 +150,10 @@ def list_bill_lines(query: dict[str, Any], bill_id: UUID) -> dict[str, Any]:
     RoleNotAllowed,
     ChannelOff,
     DayNotOver,
+    DayTooOld,
     BillNotThere,
+    BillDamaged,
+    BillEmpty,
     BillRefused,
     ChannelSilent,
 )
@@ -139,7 +161,10 @@ def list_bill_lines(query: dict[str, Any], bill_id: UUID) -> dict[str, Any]:
 @blueprint.response(200, BillReply)
 @logged("bill.import")
 def fetch_bill(body: dict[str, Any]) -> Any:
-    """Fetch a day's bill from its channel now; one that is here already stays as it is."""
+    """Fetch a day's bill from its channel now.
+
+    One that is here and counts stays as it is; one that another file superseded counts again.
+    """
     who: OperatorCaller = caller()
     who.must_be(*MAY_IMPORT)
     imported = fetching.fetch(
@@ -155,7 +180,7 @@ def fetch_bill(body: dict[str, Any]) -> Any:
 @blueprint.route("", methods=["POST"])
 @blueprint.doc(requestBody=FILE)
 @blueprint.arguments(BillDay, location="query")
-@raises(blueprint, Unauthenticated, RoleNotAllowed, ChannelOff, DayNotOver, BillRefused)
+@raises(blueprint, Unauthenticated, RoleNotAllowed, ChannelOff, DayNotOver, BillEmpty, BillRefused)
 @blueprint.alt_response(201, schema=BillReply, description="Imported now.")
 @blueprint.response(200, BillReply)
 @logged("bill.import")
@@ -163,7 +188,8 @@ def upload_bill(query: dict[str, Any]) -> Any:
     """Import a bill that was fetched at the platform's desk: the body is the file.
 
     The same file again is the first import.  Another file of the same day counts in its place, and
-    the former no longer does.
+    the former no longer does, until it is brought again.  A file that tells of no trade is refused
+    where our books or an earlier bill know of one.
     """
     who: OperatorCaller = caller()
     who.must_be(*MAY_IMPORT)
@@ -194,6 +220,7 @@ def upload(name: str, day: date, content: bytes, *, operator: OperatorCaller) ->
     Raises:
         ChannelOff: the school does not use the channel.
         DayNotOver: that day has no bill yet.
+        BillEmpty: it tells of no trade, and we know of one, or it has no bytes.
     """
     return fetching.take_in(
         channel_of(name),
@@ -217,13 +244,15 @@ def _answer(imported: Imported) -> tuple[dict[str, Any], int]:
 
 def _replies(session: Session, bills: Sequence[ChannelBill]) -> list[dict[str, Any]]:
     counted = service.count_matches(session, bill_ids=[bill.id for bill in bills])
-    names = [name for name in BillReply().fields if name != "matches"]
+    absent = count_absent(session, bills=bills)
+    names = [name for name in BillReply().fields if name not in ("matches", "not_in_bill")]
     return [
         {name: getattr(bill, name) for name in names}
         | {
+            "not_in_bill": absent[bill.id],
             "matches": [
                 {"match": match, "count": count} for match, count in counted[bill.id].items()
-            ]
+            ],
         }
         for bill in bills
     ]

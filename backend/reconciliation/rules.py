@@ -18,6 +18,9 @@ PAUSE = timedelta(minutes=30)
 CAUGHT_UP_DAYS = 30
 """How far back missed bills are fetched.  WeChat keeps them for three months."""
 
+KEPT_DAYS = 92
+"""How far back the platforms give bills: three months."""
+
 WENT_BACK = {"SUCCESS", "退款"}
 """The platforms' words for a refund that left them; any other may still come to nothing."""
 
@@ -50,6 +53,11 @@ def is_overdue(day: date, now: datetime) -> bool:
 def is_over(day: date, now: datetime) -> bool:
     """Say whether a day is over in Shanghai: no other has a bill."""
     return day < business_date(now)
+
+
+def is_kept(day: date, now: datetime) -> bool:
+    """Say whether the platforms still give the bill of a day."""
+    return day >= business_date(now) - timedelta(days=KEPT_DAYS)
 
 
 def days_to_fetch(first: date | None, now: datetime) -> list[date]:

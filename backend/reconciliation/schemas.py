@@ -42,6 +42,7 @@ class BillReply(ma.Schema):
     refunds_fen = ma.fields.Integer(required=True)
     fee_fen = ma.fields.Integer(required=True)
     matches = ma.fields.List(ma.fields.Nested(MatchCount), required=True)
+    not_in_bill = ma.fields.Integer(required=True)
     fault = ma.fields.String(required=True, allow_none=True)
     fault_line = ma.fields.Integer(required=True, allow_none=True)
     imported_at = Moment(required=True)
@@ -70,6 +71,21 @@ class BillLineReply(ma.Schema):
 
 class BillLineList(ma.Schema):
     items = ma.fields.List(ma.fields.Nested(BillLineReply), required=True)
+    next_cursor = ma.fields.String(required=True, allow_none=True)
+
+
+class AbsentReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    kind = Word(BillRowKind, required=True)
+    out_trade_no = ma.fields.String(required=True)
+    trade_no = ma.fields.String(required=True)
+    out_refund_no = ma.fields.String(required=True, allow_none=True)
+    amount_fen = ma.fields.Integer(required=True)
+    at = Moment(required=True)
+
+
+class AbsentList(ma.Schema):
+    items = ma.fields.List(ma.fields.Nested(AbsentReply), required=True)
     next_cursor = ma.fields.String(required=True, allow_none=True)
 
 

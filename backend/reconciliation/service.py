@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from backend.clock import business_date, start_of_day
 from backend.errors import DomainError, Kind, NotFound
-from backend.ids import new_id
+from backend.ids import is_own_number, new_id
 from backend.money import Fen
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
@@ -55,12 +55,23 @@ MAY_LOOK = (Role.FINANCE, Role.CARD_CENTRE, Role.AUDITOR)
 MAY_IMPORT = (Role.FINANCE,)
 LEASE = timedelta(minutes=5)
 BATCH = 1000
-HEX_DIGITS = 32
 SEALED_FOR = "bill-file"
 
 
 class DayNotOver(DomainError, code="bill-day-not-over", kind=Kind.INVALID):
     """The day is not over in Shanghai, so it has no bill yet.  Fact: `day`."""
+
+
+class BillEmpty(DomainError, code="bill-empty", kind=Kind.CONFLICT):
+    """Nothing is in it, and we know better.  Fact: `answer`, one of the words below."""
+
+
+NO_CONTENT = "no-content"
+"""A person brought a file of no bytes."""
+EMPTY_THOUGH_PAID = "empty-though-paid"
+"""Our books know a payment of that day."""
+EMPTY_THOUGH_TOLD = "empty-though-told"
+"""An earlier bill of that day has rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,20 +104,27 @@ def import_bill(
     """Keep a bill's file and take its rows in, or keep why it could not be read.
 
     The same content of the same day again is the first import; what was refused is read again, as
-    this version may know more.  Another content is another version: the newest that could be read
-    counts, the former is superseded and stays.  A refused one supersedes nothing.
+    this version may know more.  Another content is another version: what was brought last and could
+    be read counts, the former is superseded and stays.  So a superseded file that is brought again
+    counts again, as the version that it was; the operation log tells of each change.  A refused one
+    supersedes nothing.
 
     Locks the fetch of that channel and day, then the orders that the bill calls paid.  Reading
     comes before the first statement, as it takes seconds.
 
     Raises:
         DayNotOver: that day has no bill yet.
+        BillEmpty: it tells of no trade, and we know of one, or a person brought no bytes.
     """
     if not is_over(day, now):
         raise DayNotOver(day=day.isoformat())
+    if source is BillSource.UPLOADED and not content:
+        raise BillEmpty(answer=NO_CONTENT)
     digest = hashlib.sha256(content).digest()
     read = _read(channel, content, day)
     fetch = _lock_fetch(session, channel=channel.name, day=day, now=now)
+    if isinstance(read, Bill) and not read.rows:
+        _must_be_empty(session, channel=channel.name, day=day)
     bill = session.scalars(
         select(ChannelBill).where(
             ChannelBill.channel == channel.name,
@@ -128,9 +146,30 @@ def import_bill(
             superseded = _supersede(session, bill, now=now)
             unpaid = _take_in(session, bill, read, now=now)
             fetch.next_try_at = fetch.answer = fetch.alarmed_at = None
+    elif bill.state is BillState.SUPERSEDED:
+        superseded = _supersede(session, bill, now=now)
+        unpaid = _count_again(session, bill, now=now)
+        fetch.next_try_at = fetch.answer = fetch.alarmed_at = None
     if first or superseded or unpaid:
         _log(session, bill, superseded, actor=actor, now=now)
     return Imported(bill, first, superseded, unpaid)
+
+
+def _must_be_empty(session: Session, *, channel: str, day: date) -> None:
+    """Refuse that a day was empty when our books or an earlier bill know a trade of it.
+
+    Raises:
+        BillEmpty: they do.
+    """
+    if had_trades(session, channel=channel, day=day):
+        raise BillEmpty(answer=EMPTY_THOUGH_PAID)
+    told = select(ChannelBill.id).where(
+        ChannelBill.channel == channel,
+        ChannelBill.day == day,
+        ChannelBill.payments + ChannelBill.refunds > 0,
+    )
+    if session.scalar(select(told.exists())):
+        raise BillEmpty(answer=EMPTY_THOUGH_TOLD)
 
 
 def _read(channel: Channel, content: bytes, day: date) -> Bill | BillMalformed:
@@ -193,6 +232,20 @@ def _supersede(session: Session, bill: ChannelBill, *, now: datetime) -> Channel
         former.state, former.superseded_at = BillState.SUPERSEDED, now
         session.flush()  # before the other counts: the index allows one
     return former
+
+
+def _count_again(session: Session, bill: ChannelBill, *, now: datetime) -> list[Question]:
+    """Let a superseded bill count again; return the orders to be asked about, as `_take_in`."""
+    bill.state, bill.superseded_at = BillState.IMPORTED, None
+    session.flush()
+    match_again(session, bill_id=bill.id)
+    unpaid = session.scalars(
+        select(BillLine.out_trade_no)
+        .where(BillLine.bill_id == bill.id, BillLine.match == LineMatch.NOT_PAID_HERE)
+        .distinct()
+        .order_by(BillLine.out_trade_no)
+    ).all()
+    return _ask_again(session, unpaid, bill=bill, now=now)
 
 
 def _take_in(session: Session, bill: ChannelBill, read: Bill, *, now: datetime) -> list[Question]:
@@ -297,11 +350,7 @@ def _matches(session: Session, channel: str, rows: Sequence[_Row]) -> list[LineM
 
 def _ids(numbers: Iterable[str | None]) -> set[UUID]:
     """Return the ids among some numbers, of which others' may be of any shape."""
-    return {UUID(hex=number) for number in numbers if number and _is_ours(number)}
-
-
-def _is_ours(number: str) -> bool:
-    return len(number) == HEX_DIGITS and set(number) <= set("0123456789abcdef")
+    return {UUID(hex=number) for number in numbers if number and is_own_number(number)}
 
 
 def _orders(session: Session, channel: str, ids: Collection[UUID]) -> Mapping[str, OurOrder]:

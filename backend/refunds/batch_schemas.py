@@ -2,7 +2,7 @@
 
 import marshmallow as ma
 
-from backend.http.fields import Flag, Moment, Text, Word
+from backend.http.fields import Flag, Moment, Reason, Text, Word
 from backend.refunds.models import PayoutLineState
 from backend.refunds.schemas import MOST_BANK_REFERENCE
 
@@ -18,7 +18,7 @@ class LinePaidRequest(ma.Schema):
 
 
 class LineBouncedRequest(ma.Schema):
-    reason = Text(required=True, validate=ma.validate.Length(1, MOST_REASON))
+    reason = Reason(MOST_REASON, required=True)
 
 
 class PayoutLineReply(ma.Schema):

@@ -39,6 +39,10 @@ class RefundEnded(DomainError, code="refund-ended", kind=Kind.CONFLICT):
     """The refund has come to its end.  Fact: `state`."""
 
 
+class RefundHasNoPurse(DomainError, code="refund-no-purse", kind=Kind.CONFLICT):
+    """It is sent no more already, and no purse takes its money.  Fact: `state`."""
+
+
 class RefundOnItsWay(DomainError, code="refund-on-its-way", kind=Kind.CONFLICT):
     """It was sent a moment ago and may still reach the channel.  Fact: `retry_after`, seconds."""
 
@@ -130,12 +134,14 @@ def give_up(
     Raises:
         NotFound: there is no such refund.
         RefundEnded: it has come to its end.
+        RefundHasNoPurse: it waits to be paid by hand, so there is nothing to give up.
         RefundOnItsWay: it was sent less than ten minutes ago, or is being sent now.
         ChannelSilent: the channel is off, or gave no trustworthy answer.
         ChannelHasIt: it knows the refund.
     """
     with transaction() as session:
         refund = _hold(session, refund_id, now=now)
+        _must_lead_somewhere(refund)
         if refund.sent_at is not None:
             _must_have_arrived(refund.sent_at, now=now)
     if refund.sent_at is not None:
@@ -148,6 +154,7 @@ def give_up(
     with transaction() as session:
         present = service.lock(session, refund_id=refund_id)
         _must_go_on(present)
+        _must_lead_somewhere(present)
         if present.sent_at != refund.sent_at:
             raise RefundOnItsWay(retry_after=int(ON_ITS_WAY.total_seconds()))
         _log(session, present, "refund.give_up", operator, now=now)
@@ -172,6 +179,11 @@ def _hold(session: Session, refund_id: UUID, *, now: datetime) -> ChannelRefund:
 def _must_go_on(refund: ChannelRefund) -> None:
     if refund.state not in UNSETTLED:
         raise RefundEnded(state=refund.state.value)
+
+
+def _must_lead_somewhere(refund: ChannelRefund) -> None:
+    if refund.state is RefundState.ABNORMAL and not refund.to_purse:
+        raise RefundHasNoPurse(state=refund.state.value)
 
 
 def _must_have_arrived(sent_at: datetime, *, now: datetime) -> None:

@@ -34,6 +34,7 @@ from backend.refunds.handling import (
     ChannelHasIt,
     ChannelSilent,
     RefundEnded,
+    RefundHasNoPurse,
     RefundOnItsWay,
 )
 from backend.refunds.models import ChannelRefund, Payout
@@ -126,6 +127,7 @@ def ask_again(refund_id: UUID) -> dict[str, Any]:
     RoleNotAllowed,
     NotFound,
     RefundEnded,
+    RefundHasNoPurse,
     RefundOnItsWay,
     ChannelHasIt,
     ChannelSilent,

@@ -3,7 +3,7 @@
 import marshmallow as ma
 
 from backend.holders.schemas import PLATFORMS
-from backend.http.fields import Flag, Moment, Text, Word
+from backend.http.fields import Flag, Moment, Reason, Word
 from backend.http.paging import PageQuery
 from backend.operation_log.models import LogChannel
 from backend.refunds.handling import LISTS, Wanted
@@ -18,7 +18,7 @@ class StaffRefundsQuery(PageQuery):
 
 
 class PayoutRequest(ma.Schema):
-    bank_reference = Text(required=True, validate=ma.validate.Length(1, MOST_BANK_REFERENCE))
+    bank_reference = Reason(MOST_BANK_REFERENCE, required=True)
 
 
 class PayoutDecisionRequest(ma.Schema):

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 
 from backend.arrears import service as arrears
 from backend.errors import NotFound
-from backend.ids import new_id
+from backend.ids import is_own_number, new_id
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, Transfer, TransferKind
 from backend.ledger.service import Movement
@@ -232,6 +232,8 @@ def _apply(
 ) -> RefundOutcome:
     if event is RefundEvent.CLOSED and not refund.to_purse:
         event = RefundEvent.ABNORMAL
+    if via != "notice" and refund.state not in OPEN:
+        refund.tries += 1  # it was asked about all the same
     after = TRANSITIONS.get((refund.state, event))
     if after is None:
         _rest(refund, now=now)
@@ -342,13 +344,11 @@ def _keep_strange(session: Session, *, channel: str, answer: Refund, now: dateti
 
 
 def _lock(session: Session, *, channel: str, out_refund_no: str) -> ChannelRefund | None:
-    try:
-        refund_id = UUID(hex=out_refund_no)
-    except ValueError:
+    if not is_own_number(out_refund_no):
         return None
     return session.scalars(
         select(ChannelRefund)
-        .where(ChannelRefund.id == refund_id, ChannelRefund.channel == channel)
+        .where(ChannelRefund.id == UUID(hex=out_refund_no), ChannelRefund.channel == channel)
         .with_for_update()
         .execution_options(populate_existing=True)
     ).one_or_none()

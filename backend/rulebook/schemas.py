@@ -3,7 +3,7 @@
 import marshmallow as ma
 
 from backend.charges.rerating_schemas import MealSumsReply
-from backend.http.fields import Line, Moment, Word
+from backend.http.fields import Moment, Reason, Word
 from backend.http.paging import PageQuery
 from backend.policies.models import ProposalState
 from backend.policies.rules import CATALOGUE, PRESETS, Touches, Unit
@@ -21,12 +21,12 @@ class ProposalRequest(ma.Schema):
         keys=ma.fields.String(), values=ma.fields.Raw(allow_none=True), load_default=dict
     )
     preset = Word(PRESETS, load_default=None, allow_none=True)
-    document_number = Line(required=True, validate=ma.validate.Length(1, MOST_DOCUMENT_NUMBER))
+    document_number = Reason(MOST_DOCUMENT_NUMBER, required=True)
     valid_from = Moment(load_default=None, allow_none=True)
 
 
 class WithdrawalRequest(ma.Schema):
-    reason = Line(required=True, validate=ma.validate.Length(1, MOST_REASON))
+    reason = Reason(MOST_REASON, required=True)
 
 
 class PolicyRow(ma.Schema):

@@ -16,7 +16,7 @@ from backend.cards.service import AccountClosed, CardExpired
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders import login
-from backend.holders.limits import LimitExceeded
+from backend.holders.limits import BelowLeast, LimitExceeded
 from backend.holders.login import HolderCaller, NotBound
 from backend.holders.permissions import NotPermitted
 from backend.http.auth import Unauthenticated, caller, guard
@@ -64,6 +64,7 @@ callbacks = guard(
     CardExpired,
     AccountClosed,
     NotPermitted,
+    BelowLeast,
     LimitExceeded,
     TooManyUnpaid,
 )

@@ -15,9 +15,9 @@ from backend.cards.models import CardKind, CardState
 from backend.cards.service import STANDS_AGAINST, AccountClosed, find_card, is_account_closed
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders import permissions
-from backend.holders.limits import LimitExceeded
+from backend.holders.limits import BelowLeast, LimitExceeded
 from backend.holders.models import Holder, Permission
-from backend.ids import new_id
+from backend.ids import is_own_number, new_id
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
@@ -114,7 +114,8 @@ def order(
         AlreadyPaid: the order to be replaced was paid.
         CardExpired, AccountClosed: the account takes no money any more; a lost card does.
         NotPermitted: the card is not for finance (金融服务).
-        LimitExceeded: too little, too much, or too high a balance.
+        BelowLeast: too little.
+        LimitExceeded: too much, or too high a balance.
         TooManyUnpaid: as many as are allowed wait to be paid.
     """
     session.execute(text("SELECT lock_id(:id)"), {"id": top_up_id})
@@ -134,8 +135,9 @@ def order(
     purse = ledger.lock_purse(session, holder_id=holder_id)
     _refuse_dead_account(session, holder_id=holder_id)
     policies = policies_at(session, now)
+    if amount_fen < policies["top_up.least_fen"]:
+        raise BelowLeast(limit="top_up_least", limit_fen=policies["top_up.least_fen"])
     for name, limit, exceeded in (
-        ("least", policies["top_up.least_fen"], amount_fen < policies["top_up.least_fen"]),
         ("most", policies["top_up.most_fen"], amount_fen > policies["top_up.most_fen"]),
         (
             "balance",
@@ -395,11 +397,9 @@ def _settled_elsewhere(session: Session, top_up: TopUp, *, channel: str, trade_n
 
 
 def _find_order(session: Session, *, out_trade_no: str) -> TopUp | None:
-    try:
-        top_up_id = UUID(hex=out_trade_no)
-    except ValueError:
+    if not is_own_number(out_trade_no):
         return None
-    return session.get(TopUp, top_up_id, with_for_update=True, populate_existing=True)
+    return session.get(TopUp, UUID(hex=out_trade_no), with_for_update=True, populate_existing=True)
 
 
 def _log(

@@ -85,9 +85,7 @@ def create_app(world: World) -> Flask:
     def refuse(problem: Problem) -> Response:
         return problem.response()
 
-    @app.errorhandler(UnicodeError)
-    def refuse_text(_: UnicodeError) -> Response:
-        return Problem(400, "text-malformed", "a text holds half a surrogate pair").response()
+    _refuse_malformed(app)
 
     @app.errorhandler(HTTPException)
     def refuse_http(error: HTTPException) -> Response:
@@ -98,6 +96,16 @@ def create_app(world: World) -> Flask:
         return Problem(status, code, error.description or "").response()
 
     return app
+
+
+def _refuse_malformed(app: Flask) -> None:
+    @app.errorhandler(UnicodeError)
+    def refuse_text(_: UnicodeError) -> Response:
+        return Problem(400, "text-malformed", "a text holds half a surrogate pair").response()
+
+    @app.errorhandler(RecursionError)
+    def refuse_depth(_: RecursionError) -> Response:
+        return Problem(400, "body-too-deep", "the JSON is nested too deeply").response()
 
 
 def _system_error() -> Response:

@@ -320,7 +320,7 @@ def finished_day(text: object) -> date | None:
         day = date.fromisoformat(str(text))
     except ValueError:
         return None
-    return day if day < datetime.now(UTC).astimezone(SHANGHAI).date() else None
+    return day if date.min < day < datetime.now(UTC).astimezone(SHANGHAI).date() else None
 
 
 def _yuan(amount_fen: int) -> str:

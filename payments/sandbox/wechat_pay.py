@@ -3,7 +3,7 @@
 import json
 import re
 from dataclasses import replace
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from flask import Blueprint, Response, request
@@ -24,6 +24,7 @@ _AUTHORIZATION = re.compile(r"WECHATPAY2-SHA256-RSA2048 (.+)")
 _FIELD = re.compile(r'(\w+)="([^"]*)"')
 _NUMBER = re.compile(r"[0-9A-Za-z_\-|*]{6,32}")
 _SKEW_SECONDS = 300
+_PREPAY_LIVES = timedelta(hours=2)
 _REFUND_NUMBER = re.compile(r"[0-9A-Za-z_\-|*@]{1,64}")
 _MAX_DESCRIPTION = 127
 _MAX_REASON = 80
@@ -324,6 +325,13 @@ def _payer(kind: str, content: dict[str, Any], *, scanner: str) -> str:
 
 
 def _expiry(text: object) -> datetime:
+    """Read until when an order can be paid; of one that does not say, for two hours.
+
+    `time_expire` may be left out.  WeChat's prepay_id and code_url are good for two hours, and
+    here one order has one of them.
+    """
+    if text is None:
+        return datetime.now(UTC) + _PREPAY_LIVES
     try:
         moment = datetime.fromisoformat(str(text))
         utc = moment.astimezone(UTC)

@@ -184,6 +184,7 @@ class TestWeChat:
         raw = bills.wechat_bill(packed=False).decode("utf-8-sig")
         assert refused(read_wechat, raw.encode("gb18030")) == ("encoding", None)
         assert refused(read_wechat, raw.encode("utf-16")) == ("encoding", None)
+        assert refused(read_wechat, raw.replace("校", "\0").encode()) == ("encoding", None)
         assert refused(read_wechat, bills.alipay_bill())[0] in {"encoding", "header"}
 
     def test_refuses_a_broken_archive(self):

@@ -242,6 +242,7 @@ class TestWeChatNotice:
         [
             {"transaction_id": "x\x00"},
             {"transaction_id": 5},
+            {"transaction_id": "4" * 33},
             {"out_trade_no": "0\x00"},
             {"success_time": "9999-12-31T23:59:59-14:00"},
             {"success_time": "0001-01-01T00:00:00+14:00"},
@@ -368,6 +369,7 @@ class TestAlipayNotice:
             {"gmt_payment": "0001-01-01 00:00:00"},
             {"gmt_payment": "9999-12-31 23:59:59"},
             {"trade_no": "2026\x00"},
+            {"trade_no": "2" * 65},
             {"notify_id": "n\x00"},
             {"notify_id": ""},
             {"refund_fee": "0.01", "out_biz_no": "1\x00"},

@@ -27,6 +27,24 @@ class TestControls:
         assert answer.headers["Content-Type"] == "application/problem+json"
         assert requests.get(f"{sandbox.url}/control/orders/0", timeout=5).status_code == 404
 
+    @pytest.mark.parametrize(
+        "path",
+        [
+            *("pay", "faults", "accounts", "accounts/temper", "bill-differences", "backdate"),
+            "../cgi-bin/stable_token",
+        ],
+    )
+    def test_json_that_is_too_deep_is_an_answer(self, sandbox, path):
+        url = f"{sandbox.url}/control/{path}".replace("/control/../", "/")
+        for body in (b"[" * 100_000, b'{"a":' * 50_000 + b"1" + b"}" * 50_000):
+            answer = requests.post(url, data=body, timeout=5)
+            assert answer.status_code < 500, answer.text
+
+    @pytest.mark.parametrize("day", ["9999-12-31", "0001-01-01", "1999-12-31"])
+    def test_a_day_that_nobody_pays_on_is_422(self, sandbox, day):
+        answer = requests.get(f"{sandbox.url}/control/bills/wechat/{day}", timeout=5)
+        assert (answer.status_code, answer.json()["code"]) == (422, "day-wrong")
+
     @pytest.mark.parametrize("how", ["paid", "timeout", "closed"])
     def test_pay_what_is_over_is_409(self, sandbox, channel, make_order, how):
         order = make_order(channel)

@@ -412,6 +412,7 @@ module.exports = {
     replaced: ['Card replaced', 'A new card was issued.'],
     'not-permitted': ['Not for this card', 'Please ask the card centre.'],
     'payment-paused': ['Payments are paused', 'Resume them under limits.'],
+    'below-least': ['The amount is too small', 'Choose at least the least amount.'],
     'limit-exceeded': ['Above the limit', 'Change it under limits.'],
     'refunds-off': ['No refunds from the phone', 'The card centre does it.'],
     'too-many-refunds': ['No more refunds today', 'Please try again tomorrow.'],

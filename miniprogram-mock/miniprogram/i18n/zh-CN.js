@@ -412,6 +412,7 @@ module.exports = {
     replaced: ['卡已作废', '新卡已补办。'],
     'not-permitted': ['此项用途未开通', '请联系卡务中心。'],
     'payment-paused': ['付款已暂停', '可在限额设置中恢复。'],
+    'below-least': ['金额太小', '请按最少金额以上充值。'],
     'limit-exceeded': ['超出限额', '可在限额设置中调整。'],
     'refunds-off': ['暂不开放自助退回', '请到卡务中心办理。'],
     'too-many-refunds': ['今天的退回次数已满', '请明天再试。'],

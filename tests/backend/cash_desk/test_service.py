@@ -13,16 +13,16 @@ from backend.arrears import service as arrears
 from backend.cards.models import Card, CardKind, CardState
 from backend.cards.service import AccountClosed, CardExpired
 from backend.cash_desk import finding, service
-from backend.cash_desk.service import CashReversed, ReversalDayOver
+from backend.cash_desk.service import CashReversed, CashSpent, ReversalDayOver
 from backend.cash_desk.shifts import CashierCannotSupervise
 from backend.charges import service as charges
 from backend.db import Session, transaction
 from backend.errors import IdReused, NotFound
-from backend.holders.limits import LimitExceeded
+from backend.holders.limits import BelowLeast, LimitExceeded
 from backend.ids import new_id
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
-from backend.ledger.service import InsufficientBalance, Movement
+from backend.ledger.service import Movement
 from backend.money import Fen
 from backend.notices.models import HolderNotice
 from backend.operation_log.models import LogEntry
@@ -167,7 +167,7 @@ class TestTaking:
         [(99, "cash_least", 100), (50_001, "cash_most", 50_000)],
     )
     def test_is_neither_too_little_nor_too_much(self, desk, parts, fen, limit, limit_fen) -> None:
-        with pytest.raises(LimitExceeded) as refusal:
+        with pytest.raises(BelowLeast if fen < limit_fen else LimitExceeded) as refusal:
             desk.take(make_holder(parts).id, fen)
         assert refusal.value.facts == {"limit": limit, "limit_fen": limit_fen}
 
@@ -269,7 +269,7 @@ class TestReversal:
         holder = make_holder(parts)
         top_up, _ = desk.take(holder.id)
         spend(holder.id, 1_200)
-        with pytest.raises(InsufficientBalance) as refusal:
+        with pytest.raises(CashSpent) as refusal:
             desk.reverse(top_up.id)
         assert refusal.value.facts == {"balance_fen": 3_800, "short_fen": 1_200}
         assert balances(holder.id) == (3_800, 0)
@@ -278,7 +278,7 @@ class TestReversal:
         holder = make_holder(parts, subsidy_fen=9_000)
         owe(holder.id, 1_000)
         top_up, _ = desk.take(holder.id)
-        with pytest.raises(InsufficientBalance):
+        with pytest.raises(CashSpent):
             desk.reverse(top_up.id)
         assert balances(holder.id) == (4_000, 9_000)
 

@@ -185,8 +185,22 @@ class TestMessageConsents:
         assert (first.status_code, again.status_code) == (201, 200)
         assert first.get_json() == again.get_json()
         assert self.credits(ask, holder, template_id) == 1
-        self.answer(ask, holder, new_id(), template_id, template_id)
+        self.answer(ask, holder, new_id(), template_id)
         assert self.credits(ask, holder, template_id) == 2
+
+    def test_that_name_a_template_twice_are_refused(
+        self, parts: Parts, ask: Ask, template_id: str
+    ) -> None:
+        holder = make_holder(parts)
+        for accepted, rejected in (
+            ([template_id, template_id], []),
+            ([template_id], [template_id]),
+            ([], [template_id, template_id]),
+        ):
+            body = {"accepted": accepted, "rejected": rejected}
+            answer = ask(holder, "PUT", f"message-consents/{new_id()}", json=body)
+            assert (answer.status_code, answer.get_json()["code"]) == (422, "validation-failed")
+        assert self.credits(ask, holder, template_id) == 0
 
     def test_with_other_content_are_refused(self, parts: Parts, ask: Ask, template_id: str) -> None:
         holder, consent_id = make_holder(parts), new_id()

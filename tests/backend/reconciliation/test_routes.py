@@ -89,6 +89,18 @@ class TestApi:
         assert first["items"] + rest["items"] == lines
         assert rest["next_cursor"] is None
 
+    def test_lists_what_the_bill_lacks(self, desk: Desk, past: Past) -> None:
+        orders = [past.settled() for _ in range(3)]
+        past.differ(*({"kind": "missing_row", "out_trade_no": o.out_trade_no} for o in orders[:2]))
+        bill = desk.fetch()[1]
+        assert (bill["payments"], bill["not_in_bill"]) == (1, 2)
+        path = f"/{bill['id']}/not-in-bill"
+        rows = desk.get(path)["items"]
+        assert {row["out_trade_no"] for row in rows} == {o.out_trade_no for o in orders[:2]}
+        first = desk.get(path, limit=1)
+        rest = desk.get(path, limit=1, cursor=first["next_cursor"])
+        assert first["items"] + rest["items"] == rows
+
     def test_takes_a_file_and_says_when_it_counts_in_place_of_another(
         self, desk: Desk, past: Past
     ) -> None:
@@ -118,10 +130,19 @@ class TestApi:
     def test_says_why_there_is_none(self, desk: Desk, past: Past) -> None:
         status, problem = desk.fetch(day="2999-01-01")
         assert (status, problem["code"]) == (422, "bill-day-not-over")
+        for old in ("0001-01-01", "2000-01-01"):
+            status, problem = desk.fetch(day=old)
+            assert (status, problem["code"]) == (422, "bill-day-too-old")
+        status, problem = desk.upload(b"")
+        assert (status, problem["code"], problem["answer"]) == (409, "bill-empty", "no-content")
         past.settled()
+        if past.channel.name == "wechat":
+            past.differ("wrong_hash")
+            status, problem = desk.fetch()
+            assert (status, problem["code"], problem["answer"]) == (503, "bill-damaged", "hash")
         past.differ("empty_day")
         status, problem = desk.fetch()
-        assert (status, problem["code"]) == (409, "bill-not-ready")
+        assert (status, problem["code"]) == (409, "bill-empty")
         assert problem["answer"] == "empty-though-paid"
         past.post("faults", {"answer_5xx": True, "drop": True})
         status, problem = desk.fetch()
@@ -129,6 +150,12 @@ class TestApi:
         past.post("faults", {"drop": True})
         for wrong in ({"channel": "visa"}, {"day": "soon"}, {"more": "x"}):
             assert desk.fetch(**wrong)[0] == 422
+
+    @pytest.mark.parametrize("query", ["limit=1&limit=2", "limit=١", "limit=+1", "limit=1.0"])
+    def test_takes_a_limit_once_and_in_plain_digits(self, desk: Desk, query: str) -> None:
+        answer = desk.client.get(f"{BILLS}?{query}", headers=desk.headers)
+        assert (answer.status_code, answer.get_json()["code"]) == (422, "validation-failed")
+        assert "limit" in answer.get_json()["errors"]
 
     def test_is_for_those_who_may(self, client: FlaskClient, past: Past) -> None:
         finance = Desk(client, past)
@@ -202,7 +229,9 @@ class TestConsole:
         said = {"channel": past.channel.name, "day": past.day.isoformat()}
         answer = self.post(browser, "fetch", **said)
         assert answer.status_code == 409
-        assert "账单还没有生成" in answer.text
+        assert "账单是空的" in answer.text
+        answer = self.post(browser, "upload", **said, file=(io.BytesIO(b""), "bill"))
+        assert (answer.status_code, "账单是空的" in answer.text) == (409, True)
         assert self.post(browser, "fetch", **(said | {"day": "2999-01-01"})).status_code == 422
 
 
@@ -243,6 +272,10 @@ class TestCommand:
         done = self.run(settings, *wanted, "--day", "2026-01-01")
         assert done.returncode == 1
         assert "day" in done.stderr
+        file.write_bytes(b"")
+        done = self.run(settings, *wanted, "--day", past.day.isoformat())
+        assert (done.returncode, done.stdout) == (1, "")
+        assert "empty" in done.stderr
         assert past.bills() == []
 
 

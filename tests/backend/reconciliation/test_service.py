@@ -1,14 +1,16 @@
 """Importing bills, on a real PostgreSQL and with the bills of the platform sandbox."""
 
 import threading
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from factories import balances
 from sqlalchemy import func, select
 
 from backend import clock
-from backend.clock import business_date
+from backend.clock import business_date, start_of_day
 from backend.db import transaction
 from backend.errors import NotFound
 from backend.ids import new_id
@@ -18,10 +20,11 @@ from backend.ledger.service import Movement
 from backend.money import Fen
 from backend.operation_log.models import LogEntry
 from backend.reconciliation import fetching, service
-from backend.reconciliation.models import BillFile, BillLine, BillState, LineMatch
-from backend.reconciliation.service import DayNotOver, Imported
+from backend.reconciliation.absent import count_absent, list_absent
+from backend.reconciliation.models import BillFile, BillLine, BillState, ChannelBill, LineMatch
+from backend.reconciliation.service import BillEmpty, DayNotOver, Imported
 from backend.refunds import service as refunds
-from backend.refunds.models import ChannelRefund
+from backend.refunds.models import ChannelRefund, RefundState
 from backend.sealing import Sealer
 from backend.topups import asking
 from backend.topups import service as topups
@@ -30,6 +33,15 @@ from backend.topups.models import TopUp, TopUpState
 from .conftest import Past, lines_of
 
 pytestmark = pytest.mark.usefixtures("app")
+
+
+def absent_of(bill: ChannelBill) -> Sequence[Any]:
+    """Return what a bill lacks; the count says the same."""
+    with transaction() as session:
+        stored = session.get_one(ChannelBill, bill.id)
+        rows = list_absent(session, bill=stored, limit=99)
+        assert count_absent(session, bills=[stored]) == {bill.id: len(rows)}
+    return rows
 
 
 class TestImport:
@@ -72,7 +84,87 @@ class TestImport:
         assert (former.payments_fen, newest.payments_fen) == (1000, 1001)
         assert lines_of(former.id) == {order.out_trade_no: [LineMatch.MATCHED]}
         assert lines_of(newest.id) == {order.out_trade_no: [LineMatch.AMOUNT_DIFFERS]}
-        assert past.take(content).bill.state is BillState.SUPERSEDED
+
+    def test_of_a_superseded_content_lets_it_count_again(self, past: Past) -> None:
+        order = past.settled()
+        content = past.channel.fetch_bill(past.day)
+        true = past.take(content).bill
+        past.differ("amount_off")
+        wrong = past.take().bill
+        again = past.take(content)
+        assert (again.first, again.bill.id) == (False, true.id)
+        assert again.superseded is not None
+        assert again.superseded.id == wrong.id
+        former, newest = past.bills()
+        assert (former.state, former.superseded_at) == (BillState.IMPORTED, None)
+        assert (newest.state, newest.superseded_at is None) == (BillState.SUPERSEDED, False)
+        assert lines_of(true.id) == {order.out_trade_no: [LineMatch.MATCHED]}
+        with transaction() as session:
+            entries = session.scalars(
+                select(LogEntry).where(LogEntry.subject_id == true.id).order_by(LogEntry.at)
+            ).all()
+        assert [entry.facts["supersedes"] for entry in entries] == [None, 2]
+        assert past.take(content).superseded is None
+
+    def test_of_nothing_is_refused_where_we_know_better(self, past: Past) -> None:
+        past.settled()
+        with pytest.raises(BillEmpty) as refused:
+            past.take(b"")
+        assert refused.value.facts == {"answer": "empty-though-paid"}
+        assert past.bills() == []
+
+    def test_of_nothing_is_refused_where_an_earlier_bill_has_rows(self, past: Past) -> None:
+        past.order()  # paid, and we do not know it
+        told = past.take().bill
+        with pytest.raises(BillEmpty) as refused:
+            past.take(b"")
+        assert refused.value.facts == {"answer": "empty-though-told"}
+        assert [bill.id for bill in past.bills()] == [told.id]
+        assert past.bills()[0].state is BillState.IMPORTED
+
+    def test_counts_and_lists_what_the_bill_lacks(self, past: Past) -> None:
+        told, left_out = past.settled(), past.settled(amount_fen=2345)
+        past.differ({"kind": "missing_row", "out_trade_no": left_out.out_trade_no})
+        bill = past.take().bill
+        assert bill.payments == 1
+        (row,) = absent_of(bill)
+        assert (row.kind, row.out_trade_no, row.amount_fen) == (
+            "payment",
+            left_out.out_trade_no,
+            2345,
+        )
+        assert row.out_trade_no != told.out_trade_no
+        past.differ()
+        assert absent_of(past.take().bill) == []
+
+    def test_counts_a_refund_that_the_bill_lacks(self, past: Past) -> None:
+        order = past.settled()
+        bill = past.take().bill
+        noon = start_of_day(past.day) + timedelta(hours=12)
+        with transaction() as session:
+            refund = refunds.owe(
+                session,
+                channel=order.channel,
+                out_trade_no=order.out_trade_no,
+                trade_no=past.rows()[0]["trade_no"],
+                paid_fen=order.amount_fen,
+                amount_fen=Fen(300),
+                reason="x",
+                holder_id=order.holder_id,
+                subject_id=new_id(),
+                now=clock.now(),
+            )
+        assert absent_of(bill) == []
+        with transaction() as session:
+            stored = session.get_one(ChannelRefund, refund.id)
+            stored.state, stored.sent_at, stored.settled_at = (
+                RefundState.SUCCEEDED,
+                noon,
+                clock.now(),
+            )
+            stored.next_try_at = None
+        (row,) = absent_of(bill)
+        assert (row.kind, row.out_refund_no, row.amount_fen) == ("refund", refund.id.hex, 300)
 
     @pytest.mark.parametrize(
         ("difference", "fault"), [("wrong_sums", "sum"), ("changed_header", "header")]

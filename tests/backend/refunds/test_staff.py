@@ -209,6 +209,8 @@ class TestGivingUp:
         refund = desk.owe_stray(holder, top_up, 1000, to_purse=False)
         assert office.call("POST", f"/{refund.id}/return").get_json()["state"] == "abnormal"
         assert balances(holder.id) == (1000, 0)
+        again = office.call("POST", f"/{refund.id}/return")
+        assert (again.status_code, again.get_json()["code"]) == (409, "refund-no-purse")
 
 
 class TestPayingByHand:

@@ -14,7 +14,7 @@ from backend.cards.models import Card, CardState
 from backend.cards.service import AccountClosed, CardExpired
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
-from backend.holders.limits import LimitExceeded
+from backend.holders.limits import BelowLeast, LimitExceeded
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.ledger import service as ledger
@@ -109,7 +109,8 @@ class TestOrder:
     def test_is_within_the_schools_limits(
         self, holder: Bound, order: Order, amount_fen: int, limit: str, limit_fen: int
     ) -> None:
-        with pytest.raises(LimitExceeded) as refused:
+        refusal = BelowLeast if amount_fen < limit_fen else LimitExceeded
+        with pytest.raises(refusal) as refused:
             order(holder, amount_fen)
         assert refused.value.facts == {"limit": limit, "limit_fen": limit_fen}
         order(holder, limit_fen)
@@ -247,7 +248,9 @@ class TestSettle:
     def test_knows_an_order_by_its_number(self, holder: Bound, order: Order) -> None:
         top_up = order(holder)
         unknown = NoticeOutcome.UNKNOWN_ORDER
-        for number in ("", "x", "0" * 32, top_up.out_trade_no[:-1], "é" * 32):
+        own = top_up.out_trade_no
+        other_spellings = (str(top_up.id), own.upper(), f"{{urn:uuid:{own}}}", f"{{{own}}}")
+        for number in ("", "x", "0" * 32, own[:-1], "é" * 32, *other_spellings):
             assert settle(trade_of(top_up, out_trade_no=number)) is unknown
         assert balances(holder.id) == (0, 0)
 

@@ -220,8 +220,8 @@ TIMETABLE: Timetable = (
 """Name, when (cron in UTC, seconds last where given), and what."""
 BY_THE_DAY = (
     "change-categories", "begin-temporary-cards", "propose-exchanges", "apply-departures",
-    "expire-cards", "close-expired", "advance-closings", "remind-graduates", "remind-of-ends", "pay-subsidies",
-    "forget-identity-steps", "forget-notices",
+    "expire-cards", "close-expired", "advance-closings", "remind-graduates",
+    "remind-of-ends", "pay-subsidies", "forget-identity-steps", "forget-notices",
 )  # fmt: skip
 """What happens because a day has come, in this order.  The others ask somebody outside, or go by
 the real clock as the seals of the operation log do."""

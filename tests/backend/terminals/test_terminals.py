@@ -21,7 +21,7 @@ from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.operation_log.models import LogEntry
 from backend.operation_log.service import SYSTEM
-from backend.operators.models import Operator, OperatorSession, Role
+from backend.operators.models import Operator, OperatorSession, OperatorState, Role
 from backend.sealing import token_hash
 from backend.terminals import heartbeats, service
 from backend.terminals.models import Reader, Terminal, TerminalKind
@@ -48,8 +48,8 @@ def staff(parts: Parts) -> Callable[[Role], Headers]:
     def make(role: Role) -> Headers:
         token, now = secrets.token_urlsafe(32), clock.now()
         operator = Operator(
-            id=new_id(), username=secrets.token_hex(6), role=role, password_hash="",
-            totp_sealed=b"", last_totp_step=0,
+            id=new_id(), username=secrets.token_hex(6), name="测试", role=role,
+            state=OperatorState.ACTIVE, password_hash="", totp_sealed=b"", last_totp_step=0,
         )  # fmt: skip
         with transaction() as session:
             session.add(operator)

@@ -1,5 +1,6 @@
 """An operation log of one's own, in a migrated database that no other test writes into."""
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -15,6 +16,7 @@ from backend.operation_log.service import SYSTEM, record
 from backend.operation_log.verification import Verification
 
 NOW = datetime(2026, 9, 1, 4, 0, tzinfo=UTC)
+PATIENCE_TENTHS = 30
 
 
 class Log:
@@ -43,9 +45,23 @@ class Log:
                 record(session, actor=SYSTEM, action=action, now=now, **said)
 
     def seal(self, now: datetime = NOW) -> int:
-        """Run the sealer once."""
+        """Run the sealer once, when nobody else in the server holds its horizon back.
+
+        The horizon is the whole server's: the other worker's tests have transactions, too.
+        """
+        self._wait_for_the_horizon()
         with self.session() as session:
             return seals.seal(session, now=now)
+
+    def _wait_for_the_horizon(self) -> None:
+        newest = text("SELECT coalesce(max(written_by), 0) FROM operation_log")
+        horizon = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
+        for _ in range(PATIENCE_TENTHS):
+            with self.session() as session:
+                written, reached = (session.execute(q).scalar_one() for q in (newest, horizon))
+            if written < reached:
+                return
+            time.sleep(0.1)
 
     def verify(self, **options: Any) -> Verification:
         """Compute the chain again."""

@@ -83,6 +83,7 @@ staff = guard(
     staff,
     Unauthenticated,
     RoleNotAllowed,
+    NotFound,
     IdReused,
     HoldersUnknown,
     DepartureNotPossible,
@@ -181,6 +182,7 @@ def switch_retiree(body: dict[str, Any], retirement_id: UUID) -> Any:
     staff,
     Unauthenticated,
     RoleNotAllowed,
+    NotFound,
     IdReused,
     HoldersUnknown,
     NotAStudent,
@@ -260,7 +262,7 @@ def run_closing_batch(batch_id: UUID) -> dict[str, Any]:
 
 @staff.route("/screenings/<uuid:screening_id>", methods=["PUT"])
 @staff.arguments(ScreeningRequest)
-@raises(staff, Unauthenticated, RoleNotAllowed, IdReused, TermUnknown)
+@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, IdReused, TermUnknown)
 @staff.alt_response(201, schema=ScreeningReply, description="Made now.")
 @staff.response(200, ScreeningReply)
 @logged("screening.make", subject="screening_id")

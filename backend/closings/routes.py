@@ -85,17 +85,17 @@ def read_own_closing() -> dict[str, Any]:
 def request_closing(closing_id: UUID) -> Any:
     """Ask to close the own account, where the school allows it: from now on no card works."""
     who: HolderCaller = caller()
-    now = clock.now()
+    holder_id, now = who.holder_id, clock.now()
     with transaction() as session:
         earlier = session.get(Closing, closing_id)
-        if earlier is not None and earlier.holder_id != who.holder_id:
+        if earlier is not None and earlier.holder_id != holder_id:
             raise NotFound
         if earlier is None and not policies_at(session, now)["closing.own_request"]:
             raise OwnClosingOff
         closing, first = service.start(
             session,
             closing_id=closing_id,
-            holder_id=who.holder_id,
+            holder_id=holder_id,
             kind=ClosingKind.OWN_REQUEST,
             document=None,
             actor=who.actor,

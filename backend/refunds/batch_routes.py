@@ -140,7 +140,7 @@ def read_payout_batch(batch_id: UUID) -> dict[str, Any]:
 
 
 @staff.route("/payout-batches/<uuid:batch_id>", methods=["PUT"])
-@raises(staff, Unauthenticated, RoleNotAllowed, IdReused, NothingToPay)
+@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, IdReused, NothingToPay)
 @staff.alt_response(201, schema=PayoutBatchFull, description="Made now.")
 @staff.response(200, PayoutBatchFull)
 @logged("payout_batch.make", subject="batch_id")

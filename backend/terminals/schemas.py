@@ -41,7 +41,7 @@ class TerminalReply(ma.Schema):
 class HeartbeatRequest(ma.Schema):
     queue_length = WholeField(validate=ma.validate.Range(0, 1_000_000))
     last_sequence = WholeField(validate=ma.validate.Range(0, MOST_SEQUENCE))
-    clock = Moment()
+    clock = ma.fields.AwareDateTime()  # of any year: it is what is wrong
     bundle_sequence = WholeField(validate=ma.validate.Range(0, MOST_SEQUENCE))
     software = Text(validate=ma.validate.Length(1, 100))
 

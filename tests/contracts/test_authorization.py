@@ -34,6 +34,8 @@ from backend import authorization, clock
 from backend.authorization import CALLERS, CONSOLE, IN, KINDS, NOBODY, SIGN_IN, SUSPENDED, Row
 from backend.cards.models import CardKind, ReplacementRequest, ReplacementState, Restoration
 from backend.cards.service import find_card
+from backend.closings import service as closings
+from backend.closings.models import ClosingKind
 from backend.console.access import COOKIE
 from backend.db import transaction
 from backend.holders import login
@@ -63,6 +65,20 @@ BODIES: dict[str, Any] = {
     "POST /api/v1/staff/emergencies": {
         "terminal_id": str(new_id()), "reason": "test", "minutes": 1,
     },
+    "PUT /api/v1/staff/applications/{}": {
+        "oa_number": "OA-1", "sponsor_unit": "后勤保卫处", "sponsor_number": "00000000",
+        "purpose": "施工", "category": "temporary_outsider", "permissions": ["identify"],
+        "valid_from": "2026-09-01", "valid_until": "2026-12-31",
+        "people": [{"name": "马建军", "unit": "后勤保卫处"}],
+    },
+    "PUT /api/v1/staff/applications/{}/extensions/{}": {
+        "oa_number": "OA-2", "valid_until": "2027-01-31",
+        "approvals": [
+            {"kind": kind, "approver": "赵敏", "document": "OA", "decided_on": "2026-09-01"}
+            for kind in ("unit", "leader")
+        ],
+    },
+    "PUT /api/v1/staff/closing-batches/{}/graduates/{}": {"exemption": None, "reason": None},
 }  # fmt: skip
 """What is sent instead of the document's example."""
 
@@ -361,6 +377,20 @@ class Owners:
                 now=clock.now(),
             )
         return refund_id, {"amount_fen": 100}
+
+    def _closings(self) -> tuple[UUID, Any]:
+        leaver = make_holder(self._parts)
+        with transaction() as session:
+            closing, _ = closings.start(
+                session,
+                closing_id=new_id(),
+                holder_id=leaver.id,
+                kind=ClosingKind.OWN_REQUEST,
+                document=None,
+                actor=SYSTEM,
+                now=clock.now(),
+            )
+            return closing.id, None
 
     def _charges(self) -> tuple[UUID, Any]:
         return self._put("charges", self._code(Scope.PAY) | {"amount_fen": 100}, self.till.token)

@@ -22,6 +22,10 @@ EVIDENCE = (
     ("cash_reversals", "amount_fen"),
     ("counter_operations", "event"),
     ("replacements", "fee_fen"),
+    ("issue_decisions", "note"),
+    ("application_extensions", "oa_number"),
+    ("application_approvals", "kind"),
+    ("early_leavings", "reason"),
 )
 
 

@@ -57,7 +57,7 @@ def staff(parts: Parts) -> Callable[[Role], Headers]:
             session.add(
                 OperatorSession(
                     id=new_id(), token_hash=token_hash(token), operator_id=operator.id,
-                    created_at=now, used_at=now, ended_at=None,
+                    created_at=now, confirmed_at=now, used_at=now, ended_at=None,
                 )
             )  # fmt: skip
         return {"Authorization": f"Bearer {token}"}

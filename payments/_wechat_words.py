@@ -24,9 +24,6 @@ REFUND_STATES: Final = {
 }
 
 
-_LONGEST_TRANSACTION_ID: Final = 32
-
-
 def read_trade(data: dict[str, Any]) -> Trade:
     """Read WeChat's transaction, out of an answer or a notice.
 
@@ -93,7 +90,7 @@ def transaction_id(data: Mapping[str, Any]) -> str:
     Raises:
         ValueError: it is missing, or none.
     """
-    return trade_number(data.get("transaction_id"), longest=_LONGEST_TRANSACTION_ID)
+    return trade_number(data.get("transaction_id"))
 
 
 def text(data: Mapping[str, Any], name: str) -> str:

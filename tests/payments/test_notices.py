@@ -242,7 +242,7 @@ class TestWeChatNotice:
         [
             {"transaction_id": "x\x00"},
             {"transaction_id": 5},
-            {"transaction_id": "4" * 33},
+            {"transaction_id": "4" * 65},
             {"out_trade_no": "0\x00"},
             {"success_time": "9999-12-31T23:59:59-14:00"},
             {"success_time": "0001-01-01T00:00:00+14:00"},

@@ -252,6 +252,7 @@ def _extend(
         "approval_number": wanted.approval_number,
     }
     holder.valid_until = wanted.valid_until
+    holder.note_proven("valid_until")
     session.flush()
     expired = session.scalars(
         select(Card)

@@ -187,6 +187,7 @@ def _end_validity(session: Session, holder: Holder, departure: Departure, *, now
     if holder.valid_until <= last:
         return
     before, holder.valid_until = holder.valid_until, last
+    holder.note_proven("valid_until")
     operation_log.record(
         session,
         actor=operation_log.SYSTEM,

@@ -194,8 +194,7 @@ def _apply(session: Session, change: CategoryChange, *, actor: Actor, now: datet
         holder.holder_number = change.holder_number
     if change.valid_until is not None:
         holder.valid_until = change.valid_until
-    if "category" not in holder.proven:
-        holder.proven = [*holder.proven, "category"]
+    holder.note_proven("category")
     policies = policies_at(session, now)
     permissions.work_out(session, policies=policies, now=now, holder_ids=[holder.id])
     operation_log.record(

@@ -261,8 +261,7 @@ def _decide(
             _take_document(session, holder, change)
         else:
             setattr(holder, change.field.value, change.new)
-        if change.field.value not in holder.proven:
-            holder.proven = [*holder.proven, change.field.value]
+        holder.note_proven(change.field.value)
     action = "holder.approve_data" if approve else "holder.refuse_data"
     _record(session, action, change, actor=actor, now=now)
 

@@ -131,6 +131,11 @@ class Holder(Base):
     """Higher limits that the holder asked for: they hold `from` the next day on."""
     payment_paused: Mapped[bool] = mapped_column(server_default=text("false"))
 
+    def note_proven(self, field: str) -> None:
+        """Note that a field was changed on proof: from now on the roster leaves it alone."""
+        if field not in self.proven:
+            self.proven = [*self.proven, field]
+
 
 class HolderNumber(Base):
     """Every number (学工号) that a holder has or had.  The database writes it: see `keep_number`.

@@ -173,6 +173,7 @@ def exchange(
     card = open_physical_card(session, holder_id=holder_id, state=CardState.ACTIVE, now=now)
     holder = session.get_one(Holder, holder_id)
     before, holder.category = holder.category, Category.STUDENT
+    holder.note_proven("category")  # an older roster still says new student
     permissions.work_out(
         session, policies=policies_at(session, now), now=now, holder_ids=[holder.id]
     )

@@ -333,7 +333,8 @@ class TestExtension:
         assert counter.operate(card, CardEvent.EXTEND).status_code == 201
         assert (state_of(card), state_of(virtual)) == (CardState.ACTIVE, CardState.ACTIVE)
         with transaction() as session:
-            assert session.get_one(Holder, holder.id).valid_until.isoformat() == in_a_year()
+            extended = session.get_one(Holder, holder.id)
+        assert (extended.valid_until.isoformat(), extended.proven) == (in_a_year(), ["valid_until"])
         facts = logged(card, "card.extend").facts
         assert (facts["valid_until"], facts["approval_number"]) == (in_a_year(), "教务〔2026〕7号")
         assert told(holder.id)[-1] == "card-extended"

@@ -331,7 +331,8 @@ class TestExchange:
         assert virtual_card(bound.id).alias == virtual.alias
         assert balances(bound.id) == (1_234, 0)
         with transaction() as session:
-            assert session.get_one(Holder, bound.id).category is Category.STUDENT
+            person = session.get_one(Holder, bound.id)
+            assert (person.category, person.proven) == (Category.STUDENT, ["category"])
             assert session.get_one(Card, old.id).state is CardState.VOID
         entry = log_of(new.id)
         assert isinstance(entry.before, dict)

@@ -49,11 +49,12 @@ class Log:
 
         The horizon is the whole server's: the other worker's tests have transactions, too.
         """
-        self._wait_for_the_horizon()
+        self.wait_for_the_horizon()
         with self.session() as session:
             return seals.seal(session, now=now)
 
-    def _wait_for_the_horizon(self) -> None:
+    def wait_for_the_horizon(self) -> None:
+        """Wait until everything that is written lies below the sealer's horizon."""
         newest = text("SELECT coalesce(max(written_by), 0) FROM operation_log")
         horizon = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
         for _ in range(PATIENCE_TENTHS):

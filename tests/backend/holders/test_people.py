@@ -1,5 +1,6 @@
 """What staff decide about people, over HTTP: permissions, category, data, the roster's say."""
 
+import itertools
 import secrets
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -84,6 +85,10 @@ def except_(ask: Ask, holder_id: UUID, **changed: Any) -> dict[str, Any]:
     return made
 
 
+SECONDS = itertools.count(1)
+"""When codes are made, each later than the one before: an older one would count as spent."""
+
+
 def charge(holder: Bound, till: Any) -> charges.Charge:
     """Charge 8.50 yuan."""
     with transaction() as session:
@@ -91,7 +96,7 @@ def charge(holder: Bound, till: Any) -> charges.Charge:
             session,
             charge_id=new_id(),
             terminal=till.caller,
-            code=present(holder.id, issued_at=secrets.randbelow(10**9)),
+            code=present(holder.id, issued_at=next(SECONDS)),
             code_text=secrets.token_hex(8),
             amount_fen=Fen(850),
             note=None,

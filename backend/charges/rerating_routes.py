@@ -30,16 +30,15 @@ from backend.charges.rerating_schemas import (
 )
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
-from backend.http.auth import Unauthenticated, caller, guard
+from backend.http.auth import Unauthenticated, guard
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
-from backend.operators.models import Role
 from backend.operators.service import (
     ConfirmationNeeded,
-    OperatorCaller,
     RoleNotAllowed,
     SecondPersonNeeded,
+    caller_in,
 )
 
 MOST_LISTED = 100
@@ -61,7 +60,7 @@ staff = guard(
 @staff.response(200, ReratingList)
 def list_reratings() -> dict[str, Any]:
     """List the newest 100 re-ratings."""
-    _must_be(MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         return {"items": replies(session, rerating.newest(session, limit=MOST_LISTED))}
 
@@ -73,7 +72,7 @@ def list_reratings() -> dict[str, Any]:
 @logged("surcharge.preview")
 def preview_rerating(body: dict[str, Any]) -> Any:
     """Show what re-rating a period would pay back, and what was too little; writes nothing."""
-    _must_be(MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         return rerating.sums(session, **body)
 
@@ -94,7 +93,7 @@ def preview_rerating(body: dict[str, Any]) -> Any:
 @logged("surcharge.rerate_propose", subject="rerating_id")
 def propose_rerating(body: dict[str, Any], rerating_id: UUID) -> Any:
     """Propose to pay back what was too much in a period that is over; somebody else approves it."""
-    who = _must_be(MAY_PROPOSE)
+    who = caller_in(*MAY_PROPOSE)
     with transaction() as session:
         proposed, first = rerating.propose(
             session, rerating_id=rerating_id, **body, maker=who, now=clock.now()
@@ -108,7 +107,7 @@ def propose_rerating(body: dict[str, Any], rerating_id: UUID) -> Any:
 @staff.response(200, ReratingFull)
 def read_rerating(rerating_id: UUID) -> dict[str, Any]:
     """Show one re-rating and how much of it has gone back."""
-    _must_be(MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         found, returned_fen = rerating.find(session, rerating_id=rerating_id)
         return replies(session, [found])[0] | {"returned_fen": returned_fen}
@@ -131,7 +130,7 @@ def read_rerating(rerating_id: UUID) -> dict[str, Any]:
 @logged("surcharge.rerate_approve", subject="rerating_id")
 def approve_rerating(rerating_id: UUID) -> Any:
     """Approve what somebody else proposed; it is paid within seconds, charge by charge."""
-    who = _must_be(MAY_APPROVE)
+    who = caller_in(*MAY_APPROVE)
     who.must_have_confirmed(clock.now())
     with transaction() as session:
         approved, first = rerating.approve(
@@ -156,9 +155,3 @@ def replies(session: Session, found: Sequence[SurchargeRerating]) -> list[dict[s
         }
         for one in found
     ]
-
-
-def _must_be(roles: tuple[Role, ...]) -> OperatorCaller:
-    who: OperatorCaller = caller()
-    who.must_be(*roles)
-    return who

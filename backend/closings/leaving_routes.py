@@ -55,13 +55,13 @@ from backend.holders import viewing
 from backend.holders.models import Holder
 from backend.holders.rules import masked_name
 from backend.http import csv_files
-from backend.http.auth import Unauthenticated, caller, guard
+from backend.http.auth import Unauthenticated, guard
 from backend.http.problems import raises
 from backend.ids import new_reference
 from backend.operation_log.refusals import about, logged
 from backend.operators import service as operators
 from backend.operators.models import Role
-from backend.operators.service import OperatorCaller, RoleNotAllowed
+from backend.operators.service import RoleNotAllowed, caller_in
 
 MAY_SWITCH = (Role.CARD_CENTRE,)
 
@@ -97,7 +97,7 @@ def file_departure(body: dict[str, Any], departure_id: UUID) -> Any:
 
     The academic office tells of students, personnel of staff, the sponsor of temporary people.
     """
-    who = _must_be(*MAY_FILE)
+    who = caller_in(*MAY_FILE)
     with transaction() as session:
         departure, first = departures.file(
             session,
@@ -117,7 +117,7 @@ def file_departure(body: dict[str, Any], departure_id: UUID) -> Any:
 @staff.response(200, DepartureReply)
 def read_departure(departure_id: UUID) -> dict[str, Any]:
     """Show a departure and what became of each person."""
-    _must_be(*MAY_FILE, Role.AUDITOR)
+    caller_in(*MAY_FILE, Role.AUDITOR)
     with transaction() as session:
         return _departure(session, departures.find(session, departure_id=departure_id))
 
@@ -128,7 +128,7 @@ def read_departure(departure_id: UUID) -> dict[str, Any]:
 @logged("departure.withdraw", subject="departure_id")
 def withdraw_departure(departure_id: UUID) -> dict[str, Any]:
     """Take a departure back before its day."""
-    who = _must_be(*MAY_FILE)
+    who = caller_in(*MAY_FILE)
     with transaction() as session:
         departure = departures.withdraw(
             session, departure_id=departure_id, operator=who, now=clock.now()
@@ -154,7 +154,7 @@ def withdraw_departure(departure_id: UUID) -> dict[str, Any]:
 @logged("retirement.switch", subject="retirement_id")
 def switch_retiree(body: dict[str, Any], retirement_id: UUID) -> Any:
     """Give a retiree the temporary card in place of the staff card; the account stays."""
-    who = _must_be(*MAY_SWITCH)
+    who = caller_in(*MAY_SWITCH)
     with transaction() as session:
         holder_id = session.scalar(
             select(Holder.id).where(Holder.holder_number == body["holder_number"])
@@ -193,7 +193,7 @@ def switch_retiree(body: dict[str, Any], retirement_id: UUID) -> Any:
 @logged("closing_batch.make", subject="batch_id")
 def make_closing_batch(body: dict[str, Any], batch_id: UUID) -> Any:
     """Put graduates into a batch; each is told.  Nothing is closed before it is run."""
-    who = _must_be(*MAY_CLOSE)
+    who = caller_in(*MAY_CLOSE)
     with transaction() as session:
         batch, first = graduates.make(
             session,
@@ -215,7 +215,7 @@ def preview_closing_batch(batch_id: UUID) -> dict[str, Any]:
 
     After the run, and at the deadline, it tells what is left: `open`.
     """
-    _must_be(*MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         rows = graduates.preview(session, batch_id=batch_id)
         return _batch(graduates.find(session, batch_id=batch_id)) | {
@@ -231,7 +231,7 @@ def preview_closing_batch(batch_id: UUID) -> dict[str, Any]:
 @logged("closing_batch.exempt", subject="batch_id")
 def exempt_graduate(body: dict[str, Any], batch_id: UUID, graduate_id: UUID) -> dict[str, Any]:
     """Keep a graduate's account open, with a reason; null takes that back."""
-    who = _must_be(*MAY_CLOSE)
+    who = caller_in(*MAY_CLOSE)
     said = body["exemption"]
     with transaction() as session:
         graduates.exempt(
@@ -254,7 +254,7 @@ def exempt_graduate(body: dict[str, Any], batch_id: UUID, graduate_id: UUID) -> 
 @logged("closing_batch.run", subject="batch_id")
 def run_closing_batch(batch_id: UUID) -> dict[str, Any]:
     """Start to close a hundred accounts of a batch; call it again while `left` is not zero."""
-    who = _must_be(*MAY_CLOSE)
+    who = caller_in(*MAY_CLOSE)
     with transaction() as session:
         batch, left = graduates.run(session, batch_id=batch_id, operator=who, now=clock.now())
         return _batch(batch) | {"left": left}
@@ -268,7 +268,7 @@ def run_closing_batch(batch_id: UUID) -> dict[str, Any]:
 @logged("screening.make", subject="screening_id")
 def make_screening(body: dict[str, Any], screening_id: UUID) -> Any:
     """Look through all accounts after a term (清查)."""
-    who = _must_be(*MAY_CLOSE)
+    who = caller_in(*MAY_CLOSE)
     with transaction() as session:
         screening, first = screenings.make(
             session, screening_id=screening_id, term=body["term"], operator=who, now=clock.now()
@@ -281,7 +281,7 @@ def make_screening(body: dict[str, Any], screening_id: UUID) -> Any:
 @staff.response(200, ScreeningReply)
 def read_screening(screening_id: UUID) -> dict[str, Any]:
     """Show a screening and its findings."""
-    _must_be(*MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         return _screening(session, screenings.find(session, screening_id=screening_id))
 
@@ -293,7 +293,7 @@ def read_screening(screening_id: UUID) -> dict[str, Any]:
 @logged("screening.decide", subject="screening_id")
 def decide_finding(body: dict[str, Any], screening_id: UUID, item_id: UUID) -> dict[str, Any]:
     """Give a finding its outcome, or another one before the screening is filed."""
-    who = _must_be(*MAY_CLOSE)
+    who = caller_in(*MAY_CLOSE)
     with transaction() as session:
         item = screenings.decide(
             session,
@@ -313,7 +313,7 @@ def decide_finding(body: dict[str, Any], screening_id: UUID, item_id: UUID) -> d
 @logged("screening.file", subject="screening_id")
 def file_screening(screening_id: UUID) -> dict[str, Any]:
     """File a screening (归档) once every finding has an outcome: nothing of it changes then."""
-    who = _must_be(*MAY_CLOSE)
+    who = caller_in(*MAY_CLOSE)
     with transaction() as session:
         screening = screenings.file(
             session, screening_id=screening_id, operator=who, now=clock.now()
@@ -327,7 +327,7 @@ def file_screening(screening_id: UUID) -> dict[str, Any]:
 @logged("screening.export", subject="screening_id")
 def export_screening(screening_id: UUID) -> Response:
     """Take a screening as CSV, names masked; that it was taken is logged before."""
-    who = _must_be(Role.CARD_CENTRE, Role.AUDITOR)
+    who = caller_in(Role.CARD_CENTRE, Role.AUDITOR)
     with transaction() as session:
         rows = screenings.export(
             session,
@@ -341,12 +341,6 @@ def export_screening(screening_id: UUID) -> Response:
         content_type="text/csv",
         headers={"Content-Disposition": "attachment; filename=screening.csv"},
     )
-
-
-def _must_be(*roles: Role) -> OperatorCaller:
-    who: OperatorCaller = caller()
-    who.must_be(*roles)
-    return who
 
 
 def _departure(session: Session, departure: Departure) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from backend.ledger import service as ledger
 from backend.operation_log.refusals import about, logged
 from backend.operators import service as operators
 from backend.operators.models import Role
-from backend.operators.service import OperatorCaller, RoleNotAllowed
+from backend.operators.service import RoleNotAllowed, caller_in
 from backend.policies.service import policies_at
 from backend.refunds import batches
 from backend.refunds import service as refunds
@@ -110,7 +110,7 @@ def request_closing(closing_id: UUID) -> Any:
 @staff.response(200, ClosingList)
 def list_closings(query: dict[str, Any]) -> dict[str, Any]:
     """List closings, newest first: all that go on, unless a state is asked for."""
-    _may_look()
+    caller_in(*MAY_LOOK)
     states = [ClosingState(query["state"])] if "state" in query else service.GOING_ON
     with transaction() as session:
         found = page(
@@ -131,7 +131,7 @@ def list_closings(query: dict[str, Any]) -> dict[str, Any]:
 @staff.response(200, ClosingFull)
 def read_closing(closing_id: UUID) -> dict[str, Any]:
     """Show one closing: what stands against it, and where the money goes."""
-    _may_look()
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         return full(session, service.find(session, closing_id=closing_id))
 
@@ -147,7 +147,7 @@ def start_closing(body: dict[str, Any], closing_id: UUID) -> Any:
 
     The purses are emptied once nothing stands against it.
     """
-    who = _may_close()
+    who = caller_in(*MAY_CLOSE)
     with transaction() as session:
         holder_id = session.scalar(
             select(Holder.id).where(Holder.holder_number == body["holder_number"])
@@ -175,7 +175,7 @@ def start_closing(body: dict[str, Any], closing_id: UUID) -> Any:
 @logged("closing.waive", subject="closing_id")
 def waive_check(body: dict[str, Any], closing_id: UUID) -> dict[str, Any]:
     """Let arrears, or the waiting for tills, stand against a closing no more; the debt stays."""
-    who = _may_close()
+    who = caller_in(*MAY_CLOSE)
     with transaction() as session:
         closing = service.waive(
             session,
@@ -194,21 +194,10 @@ def waive_check(body: dict[str, Any], closing_id: UUID) -> dict[str, Any]:
 @logged("closing.cancel", subject="closing_id")
 def cancel_closing(closing_id: UUID) -> dict[str, Any]:
     """Undo a closing that was a mistake, before money moves; its cards are frozen then."""
-    who = _may_close()
+    who = caller_in(*MAY_CLOSE)
     with transaction() as session:
         closing = service.cancel(session, closing_id=closing_id, actor=who.actor, now=clock.now())
         return told(session, [closing])[0]
-
-
-def _may_look() -> None:
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_LOOK)
-
-
-def _may_close() -> OperatorCaller:
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_CLOSE)
-    return who
 
 
 def told(session: Session, closings: Sequence[Closing]) -> list[dict[str, Any]]:

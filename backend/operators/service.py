@@ -16,7 +16,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from backend.errors import DomainError, Kind, ServiceUnavailable
-from backend.http.auth import Unauthenticated
+from backend.http.auth import Unauthenticated, caller
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operation_log.models import LogChannel, LogEntry
@@ -124,6 +124,17 @@ class OperatorCaller:
     def actor(self) -> Actor:
         """This operator in the operation log."""
         return Actor(LogChannel.COUNTER, f"{LOGGED_AS}{self.operator_id}")
+
+
+def caller_in(*roles: Role) -> OperatorCaller:
+    """Return the operator who calls, where the role covers it.
+
+    Raises:
+        RoleNotAllowed: this operator has another role.
+    """
+    who: OperatorCaller = caller()
+    who.must_be(*roles)
+    return who
 
 
 def add_operator(

@@ -14,13 +14,13 @@ from backend.errors import IdReused, NotFound
 from backend.holders import viewing
 from backend.holders.rules import masked_name
 from backend.http import csv_files
-from backend.http.auth import Unauthenticated, caller, guard
+from backend.http.auth import Unauthenticated, guard
 from backend.http.paging import CursorUnknown, PageQuery, page, place_of
 from backend.http.problems import raises
 from backend.ids import new_reference
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
-from backend.operators.service import OperatorCaller, RoleNotAllowed, SecondPersonNeeded
+from backend.operators.service import RoleNotAllowed, SecondPersonNeeded, caller_in
 from backend.refunds import batches
 from backend.refunds.batch_schemas import (
     BatchDecisionRequest,
@@ -55,7 +55,7 @@ staff = guard(
 @staff.response(200, PayoutLineList)
 def list_payout_lines() -> dict[str, Any]:
     """List what nobody has got yet (打款清单), the longest owed first, at most 500."""
-    _may_look()
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         return {"items": lines_told(session, batches.list_open(session, limit=MOST_OPEN))}
 
@@ -76,7 +76,7 @@ def list_payout_lines() -> dict[str, Any]:
 @logged("payout_line.pay", subject="line_id")
 def note_line_paid(body: dict[str, Any], line_id: UUID) -> dict[str, Any]:
     """Note that the bank has sent a line of an approved batch."""
-    who = _may_act()
+    who = caller_in(*MAY_ACT)
     with transaction() as session:
         line = batches.note_paid(
             session,
@@ -103,7 +103,7 @@ def note_line_paid(body: dict[str, Any], line_id: UUID) -> dict[str, Any]:
 @logged("payout_line.bounce", subject="line_id")
 def note_line_bounced(body: dict[str, Any], line_id: UUID) -> dict[str, Any]:
     """Note that a line did not reach its holder; its amount is on the list again."""
-    who = _may_act()
+    who = caller_in(*MAY_ACT)
     with transaction() as session:
         line = batches.note_bounced(
             session, line_id=line_id, reason=body["reason"], operator=who, now=clock.now()
@@ -117,7 +117,7 @@ def note_line_bounced(body: dict[str, Any], line_id: UUID) -> dict[str, Any]:
 @staff.response(200, PayoutBatchList)
 def list_payout_batches(query: dict[str, Any]) -> dict[str, Any]:
     """List batches, newest first."""
-    _may_look()
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         found = page(
             batches.list_batches(
@@ -134,7 +134,7 @@ def list_payout_batches(query: dict[str, Any]) -> dict[str, Any]:
 @staff.response(200, PayoutBatchFull)
 def read_payout_batch(batch_id: UUID) -> dict[str, Any]:
     """Show one batch with its lines."""
-    _may_look()
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         return _full(session, batches.find(session, batch_id=batch_id))
 
@@ -146,7 +146,7 @@ def read_payout_batch(batch_id: UUID) -> dict[str, Any]:
 @logged("payout_batch.make", subject="batch_id")
 def make_payout_batch(batch_id: UUID) -> Any:
     """Put what is listed into a batch, at most 500 lines; somebody else of finance approves it."""
-    who = _may_act()
+    who = caller_in(*MAY_ACT)
     with transaction() as session:
         batch, first = batches.make(session, batch_id=batch_id, maker=who, now=clock.now())
         session.flush()
@@ -160,7 +160,7 @@ def make_payout_batch(batch_id: UUID) -> Any:
 @logged("payout_batch.decide", subject="batch_id")
 def decide_payout_batch(body: dict[str, Any], batch_id: UUID) -> dict[str, Any]:
     """Approve or refuse a batch that somebody else made; the same again changes nothing."""
-    who = _may_act()
+    who = caller_in(*MAY_ACT)
     with transaction() as session:
         batch, _ = batches.decide(
             session, batch_id=batch_id, approve=body["approve"], checker=who, now=clock.now()
@@ -175,7 +175,7 @@ def decide_payout_batch(body: dict[str, Any], batch_id: UUID) -> dict[str, Any]:
 @logged("payout_batch.export", subject="batch_id")
 def export_payout_batch(batch_id: UUID) -> Response:
     """Take an approved batch as CSV for the bank's form; that it was taken is logged before."""
-    who = _may_act()
+    who = caller_in(*MAY_ACT)
     with transaction() as session:
         rows = batches.export(
             session, batch_id=batch_id, operator=who, reference=new_reference(), now=clock.now()
@@ -185,17 +185,6 @@ def export_payout_batch(batch_id: UUID) -> Response:
         content_type="text/csv",
         headers={"Content-Disposition": "attachment; filename=payout-batch.csv"},
     )
-
-
-def _may_look() -> None:
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_LOOK)
-
-
-def _may_act() -> OperatorCaller:
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_ACT)
-    return who
 
 
 def lines_told(session: Session, lines: Sequence[PayoutLine]) -> list[dict[str, Any]]:

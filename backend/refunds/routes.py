@@ -12,7 +12,7 @@ from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders import viewing
 from backend.holders.rules import masked_name
-from backend.http.auth import Unauthenticated, caller, guard
+from backend.http.auth import Unauthenticated, guard
 from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.parts import parts
 from backend.http.problems import raises
@@ -23,9 +23,9 @@ from backend.operators import service as operators
 from backend.operators.limits import OperatorLimit
 from backend.operators.service import (
     ConfirmationNeeded,
-    OperatorCaller,
     RoleNotAllowed,
     SecondPersonNeeded,
+    caller_in,
 )
 from backend.refunds import handling, payouts
 from backend.refunds.handling import (
@@ -70,7 +70,7 @@ staff = guard(
 @staff.response(200, StaffRefundList)
 def list_staff_refunds(query: dict[str, Any]) -> dict[str, Any]:
     """List refunds, newest first; those that need a person unless others are asked for."""
-    _may_look()
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         found = page(
             handling.list_refunds(
@@ -94,7 +94,7 @@ def list_strange_refunds() -> dict[str, Any]:
 
     They were made in the merchant console, and moved no money here.
     """
-    _may_look()
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         return {"items": handling.list_strange(session, limit=MOST_STRANGE)}
 
@@ -104,7 +104,7 @@ def list_strange_refunds() -> dict[str, Any]:
 @staff.response(200, StaffRefundFull)
 def read_staff_refund(refund_id: UUID) -> dict[str, Any]:
     """Show one refund with its payouts and its history."""
-    _may_look()
+    caller_in(*MAY_LOOK)
     return _full(refund_id)
 
 
@@ -115,7 +115,10 @@ def read_staff_refund(refund_id: UUID) -> dict[str, Any]:
 def ask_again(refund_id: UUID) -> dict[str, Any]:
     """Ask the channel now how a refund stands; what it does not know is sent, under its number."""
     handling.ask_again(
-        refund_id=refund_id, channels=parts().channels, operator=_may_act(), now=clock.now()
+        refund_id=refund_id,
+        channels=parts().channels,
+        operator=caller_in(*MAY_ACT),
+        now=clock.now(),
     )
     return _full(refund_id)
 
@@ -141,7 +144,10 @@ def give_up(refund_id: UUID) -> dict[str, Any]:
     no purse then waits to be paid by hand.
     """
     handling.give_up(
-        refund_id=refund_id, channels=parts().channels, operator=_may_act(), now=clock.now()
+        refund_id=refund_id,
+        channels=parts().channels,
+        operator=caller_in(*MAY_ACT),
+        now=clock.now(),
     )
     return _full(refund_id)
 
@@ -160,7 +166,7 @@ def make_payout(body: dict[str, Any], refund_id: UUID, payout_id: UUID) -> Any:
 
     It counts when somebody else of finance approves it.
     """
-    who = _may_act()
+    who = caller_in(*MAY_ACT)
     with transaction() as session:
         payout, first = payouts.make(
             session,
@@ -194,7 +200,7 @@ def make_payout(body: dict[str, Any], refund_id: UUID, payout_id: UUID) -> Any:
 @logged("refund.payout_decide", subject="payout_id")
 def decide_payout(body: dict[str, Any], refund_id: UUID, payout_id: UUID) -> Any:
     """Approve or refuse a payout that somebody else made; the same again gets the first answer."""
-    who = _may_act()
+    who = caller_in(*MAY_ACT)
     who.must_have_confirmed(clock.now())
     with transaction() as session:
         payout, first = payouts.decide(
@@ -207,17 +213,6 @@ def decide_payout(body: dict[str, Any], refund_id: UUID, payout_id: UUID) -> Any
         )
         answer = _payouts(session, [payout])[0]
     return answer, 201 if first else 200
-
-
-def _may_look() -> None:
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_LOOK)
-
-
-def _may_act() -> OperatorCaller:
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_ACT)
-    return who
 
 
 def _full(refund_id: UUID) -> dict[str, Any]:

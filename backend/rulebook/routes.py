@@ -14,16 +14,16 @@ from backend.clock import business_date
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.http import words
-from backend.http.auth import Unauthenticated, caller, guard
+from backend.http.auth import Unauthenticated, guard
 from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.service import (
     ConfirmationNeeded,
-    OperatorCaller,
     RoleNotAllowed,
     SecondPersonNeeded,
+    caller_in,
 )
 from backend.policies.models import Policy, PolicyProposal
 from backend.policies.rules import CATALOGUE, Unit
@@ -112,7 +112,7 @@ def show_rules() -> Response:
 @staff.response(200, PolicyList)
 def list_policies() -> dict[str, Any]:
     """List every policy in force with its rule, and what is decided and to come."""
-    _must_be(MAY_LOOK)
+    caller_in(*MAY_LOOK)
     now = clock.now()
     with transaction() as session:
         return {
@@ -126,7 +126,7 @@ def list_policies() -> dict[str, Any]:
 @staff.response(200, PolicyHistory)
 def read_policy_history(key: str) -> dict[str, Any]:
     """Show all that one policy ever said and will say, newest first."""
-    _must_be(MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         return {"items": proposals.history(session, key=key)}
 
@@ -146,7 +146,7 @@ def read_policy_history(key: str) -> dict[str, Any]:
 @logged("policy.preview")
 def preview_policies(body: dict[str, Any]) -> dict[str, Any]:
     """Show what a change would do; writes nothing."""
-    _must_be(MAY_LOOK)
+    caller_in(*MAY_LOOK)
     now = clock.now()
     with transaction() as session:
         changes = proposals.resolve(session, Asked(**body), now=now)
@@ -161,7 +161,7 @@ def preview_policies(body: dict[str, Any]) -> dict[str, Any]:
 @staff.response(200, ProposalList)
 def list_policy_proposals(query: dict[str, Any]) -> dict[str, Any]:
     """List proposals, newest first."""
-    _must_be(MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         found = page(
             proposals.list_proposals(
@@ -191,7 +191,7 @@ def list_policy_proposals(query: dict[str, Any]) -> dict[str, Any]:
 @logged("policy.propose", subject="proposal_id")
 def propose_policies(body: dict[str, Any], proposal_id: UUID) -> Any:
     """Propose a change of policies, single ones or a preset; somebody else approves it."""
-    who = _must_be(MAY_PROPOSE)
+    who = caller_in(*MAY_PROPOSE)
     with transaction() as session:
         proposal, first = proposals.propose(
             session, proposal_id=proposal_id, asked=Asked(**body), maker=who, now=clock.now()
@@ -205,7 +205,7 @@ def propose_policies(body: dict[str, Any], proposal_id: UUID) -> Any:
 @staff.response(200, ProposalReply)
 def read_policy_proposal(proposal_id: UUID) -> dict[str, Any]:
     """Show one proposal."""
-    _must_be(MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         return replies(session, [proposals.find(session, proposal_id=proposal_id)])[0]
 
@@ -231,7 +231,7 @@ def read_policy_proposal(proposal_id: UUID) -> dict[str, Any]:
 @logged("policy.approve", subject="proposal_id")
 def approve_policies(proposal_id: UUID) -> Any:
     """Approve what somebody else proposed; the same again gets the first answer."""
-    who = _must_be(MAY_PROPOSE)
+    who = caller_in(*MAY_PROPOSE)
     who.must_have_confirmed(clock.now())
     with transaction() as session:
         proposal, first = proposals.approve(
@@ -248,7 +248,7 @@ def approve_policies(proposal_id: UUID) -> Any:
 @logged("policy.withdraw", subject="proposal_id")
 def withdraw_policies(body: dict[str, Any], proposal_id: UUID) -> Any:
     """Take a proposal back, also an approved one, before it takes effect."""
-    who = _must_be(MAY_PROPOSE)
+    who = caller_in(*MAY_PROPOSE)
     with transaction() as session:
         proposal, first = proposals.withdraw(
             session, proposal_id=proposal_id, reason=body["reason"], who=who, now=clock.now()
@@ -278,12 +278,6 @@ def replies(session: Session, found: Sequence[PolicyProposal]) -> list[dict[str,
         }
         for one in found
     ]
-
-
-def _must_be(roles: tuple[Any, ...]) -> OperatorCaller:
-    who: OperatorCaller = caller()
-    who.must_be(*roles)
-    return who
 
 
 def _policy(row: Policy) -> dict[str, Any]:

@@ -11,13 +11,12 @@ from backend import clock
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders.rules import masked_name
-from backend.http.auth import Unauthenticated, caller, guard
+from backend.http.auth import Unauthenticated, guard
 from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
-from backend.operators.models import Role
-from backend.operators.service import OperatorCaller, RoleNotAllowed, SecondPersonNeeded
+from backend.operators.service import RoleNotAllowed, SecondPersonNeeded, caller_in
 from backend.subsidies import rules, service
 from backend.subsidies.models import ItemState, SubsidyBatch, SubsidyWithdrawal
 from backend.subsidies.rules import ListUnreadable, Row
@@ -62,7 +61,7 @@ staff = guard(
 @staff.response(200, SubsidyBatchList)
 def list_subsidy_batches(query: dict[str, Any]) -> dict[str, Any]:
     """List batches, newest first."""
-    _must_be(MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         found = page(
             service.list_batches(
@@ -81,7 +80,7 @@ def list_subsidy_batches(query: dict[str, Any]) -> dict[str, Any]:
 @logged("subsidy.preview")
 def preview_subsidy_batch(body: dict[str, Any]) -> Any:
     """Report what is wrong with a list, row by row, and what it comes to; writes nothing."""
-    _must_be(MAY_MAKE)
+    caller_in(*MAY_MAKE)
     rows = rows_of(body["items"], body["csv"])
     with transaction() as session:
         return service.check(session, rows, now=clock.now())
@@ -104,7 +103,7 @@ def preview_subsidy_batch(body: dict[str, Any]) -> Any:
 @logged("subsidy.make", subject="batch_id")
 def make_subsidy_batch(body: dict[str, Any], batch_id: UUID) -> Any:
     """Make a batch, whole or not at all; finance approves it, and a job pays it."""
-    who = _must_be(MAY_MAKE)
+    who = caller_in(*MAY_MAKE)
     asked = Asked(
         name=body["name"],
         document_number=body["document_number"],
@@ -124,7 +123,7 @@ def make_subsidy_batch(body: dict[str, Any], batch_id: UUID) -> Any:
 @staff.response(200, SubsidyBatchFull)
 def read_subsidy_batch(batch_id: UUID) -> dict[str, Any]:
     """Show one batch and how far it is paid."""
-    _must_be(MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         batch = service.find(session, batch_id=batch_id)
         counts = service.counts_of(session, batch_id=batch_id)
@@ -139,7 +138,7 @@ def read_subsidy_batch(batch_id: UUID) -> dict[str, Any]:
 @staff.response(200, SubsidyItemList)
 def list_subsidy_items(query: dict[str, Any], batch_id: UUID) -> dict[str, Any]:
     """List the items of a batch in the order of its list."""
-    _must_be(MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         service.find(session, batch_id=batch_id)
         found = service.items_of(session, batch_id=batch_id, **query)
@@ -167,7 +166,7 @@ def list_subsidy_items(query: dict[str, Any], batch_id: UUID) -> dict[str, Any]:
 @logged("subsidy.approve", subject="batch_id")
 def approve_subsidy_batch(batch_id: UUID) -> Any:
     """Approve a batch that somebody else made; it is paid within seconds, or on its day."""
-    who = _must_be(MAY_APPROVE)
+    who = caller_in(*MAY_APPROVE)
     with transaction() as session:
         batch, first = service.approve(session, batch_id=batch_id, checker=who, now=clock.now())
         return replies(session, [batch])[0], 201 if first else 200
@@ -181,7 +180,7 @@ def approve_subsidy_batch(batch_id: UUID) -> Any:
 @logged("subsidy.withdraw_batch", subject="batch_id")
 def withdraw_subsidy_batch(body: dict[str, Any], batch_id: UUID) -> Any:
     """Take a batch back, or refuse it, before it is approved."""
-    who = _must_be(MAY_WITHDRAW)
+    who = caller_in(*MAY_WITHDRAW)
     with transaction() as session:
         batch, first = service.withdraw_batch(
             session, batch_id=batch_id, reason=body["reason"], who=who, now=clock.now()
@@ -205,7 +204,7 @@ def withdraw_subsidy_batch(body: dict[str, Any], batch_id: UUID) -> Any:
 @logged("subsidy.ask_back", subject="withdrawal_id")
 def ask_subsidy_back(body: dict[str, Any], withdrawal_id: UUID) -> Any:
     """Ask for a mistaken subsidy to be taken back; finance approves it."""
-    who = _must_be(MAY_WITHDRAW)
+    who = caller_in(*MAY_WITHDRAW)
     with transaction() as session:
         withdrawal, first = service.ask_back(
             session, withdrawal_id=withdrawal_id, **body, maker=who, now=clock.now()
@@ -221,7 +220,7 @@ def ask_subsidy_back(body: dict[str, Any], withdrawal_id: UUID) -> Any:
 @logged("subsidy.take_back", subject="withdrawal_id")
 def take_subsidy_back(withdrawal_id: UUID) -> Any:
     """Take a mistaken subsidy back, at most what is left of it."""
-    who = _must_be(MAY_APPROVE)
+    who = caller_in(*MAY_APPROVE)
     with transaction() as session:
         withdrawal, first = service.take_back(
             session, withdrawal_id=withdrawal_id, checker=who, now=clock.now()
@@ -282,9 +281,3 @@ def withdrawals(session: Session, found: Sequence[SubsidyWithdrawal]) -> dict[UU
 
 def _withdrawal(session: Session, one: SubsidyWithdrawal) -> dict[str, Any]:
     return withdrawals(session, [one])[one.item_id]
-
-
-def _must_be(roles: tuple[Role, ...]) -> OperatorCaller:
-    who: OperatorCaller = caller()
-    who.must_be(*roles)
-    return who

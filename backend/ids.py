@@ -10,12 +10,16 @@ REFERENCE_LETTERS = "23456789ABCDEFGHJKMNPQRSTVWXYZ"  # read aloud, typed by han
 
 
 def new_id() -> UUID:
-    """Return a UUIDv7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, then 74 random bits."""
-    milliseconds = time.time_ns() // 1_000_000
-    value = (milliseconds << 80) | secrets.randbits(80)
-    value = (value & ~(0xF << 76)) | (0x7 << 76)
-    value = (value & ~(0x3 << 62)) | (0x2 << 62)
-    return UUID(int=value)
+    """Return a UUIDv7 (RFC 9562 §5.7): 48 bits of Unix milliseconds, 12 of a fraction, 62 random.
+
+    The fraction (§6.2, method 3) makes the ids of one transaction sort as they were made: its
+    quarter of a microsecond is less than one call takes.
+    """
+    milliseconds, nanoseconds = divmod(time.time_ns(), 1_000_000)
+    fraction = (nanoseconds << 12) // 1_000_000
+    return UUID(
+        int=milliseconds << 80 | 0x7 << 76 | fraction << 64 | 0x2 << 62 | secrets.randbits(62)
+    )
 
 
 _OWN_NUMBER = re.compile(r"[0-9a-f]{32}", re.ASCII)

@@ -33,7 +33,7 @@ from backend.policies.service import policies_at
 from backend.reconciliation import fetching as bills
 from backend.refunds import asking as refunds
 from backend.subsidies import service as subsidies
-from backend.topups import service as topups
+from backend.topups import figures
 from backend.topups.asking import ask_due
 
 STALE_MINUTES = 30
@@ -72,7 +72,7 @@ def pay_subsidies(_: Parts, now: datetime) -> int:
 def report_top_ups(_: Parts, now: datetime) -> int:
     """Tell the operations, once a day, which top-ups somebody has to look at."""
     with transaction() as session:
-        found = topups.unresolved(session, now=now)
+        found = figures.unresolved(session, now=now)
     if found.frozen or found.overdue:
         log.error("top-ups: %s frozen, %s open too long", found.frozen, found.overdue)
     return found.frozen + found.overdue

@@ -35,6 +35,7 @@ from backend.sealing import token_hash
 from backend.terminals import service as terminals
 from backend.terminals.models import Reader, Terminal, TerminalKind
 from backend.topups import service as topups
+from backend.topups import settling
 from payments import PlatformAccount, RealNameResult, Trade, TradeState
 
 WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)
@@ -191,7 +192,7 @@ def top_up(holder_id: UUID, amount_fen: int) -> None:
             paid_at=now,
             payer=None,
         )
-        topups.settle(session, channel="wechat", trade=trade, via="test", now=now)
+        settling.settle(session, channel="wechat", trade=trade, via="test", now=now)
 
 
 def balances(holder_id: UUID) -> tuple[int, int]:

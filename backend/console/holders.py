@@ -28,7 +28,7 @@ from backend.operation_log.refusals import logged
 from backend.operation_log.service import LogFilter
 from backend.operators import service as operators
 from backend.operators.models import Role
-from backend.topups import service as topups
+from backend.topups import figures
 
 SEE_ALL = (Role.CARD_CENTRE, Role.AUDITOR)
 """Passages and the operation log; finance sees what is money."""
@@ -100,7 +100,9 @@ def _page(holder: Holder, *, revealed: bool) -> str:
             most_lines=MOST_LINES,
             in_fen=in_fen,
             out_fen=out_fen,
-            top_ups=topups.list_top_ups(session, holder_id=holder.id, before=None, limit=MOST_ROWS),
+            top_ups=figures.list_top_ups(
+                session, holder_id=holder.id, before=None, limit=MOST_ROWS
+            ),
             **(_movements(session, holder) if sees_all else {}),
         )
 

@@ -12,7 +12,7 @@ from backend.db import transaction
 from backend.notices import messages
 from backend.operation_log import seals
 from backend.terminals import heartbeats
-from backend.topups import service as topups
+from backend.topups import figures as top_up_figures
 
 DAYS = 14
 
@@ -31,8 +31,8 @@ def show() -> str:
             now=now,
             charges=figures.figures_of_day(session, day=today),
             days=figures.totals_by_day(session, days=DAYS, now=now),
-            top_ups=topups.figures_by_state(session, since=start_of_day(today)),
-            unresolved=topups.unresolved(session, now=now),
+            top_ups=top_up_figures.figures_by_state(session, since=start_of_day(today)),
+            unresolved=top_up_figures.unresolved(session, now=now),
             messages=messages.figures_by_state(session, since=start_of_day(today)),
             alarms=heartbeats.list_alarms(session, now=now),
             beyond_deadline=graduates.open_beyond_deadline(session, now=now),

@@ -5,7 +5,7 @@ from flask import Blueprint, render_template, request
 from backend.db import transaction
 from backend.holders import viewing
 from backend.http.paging import page, place_of
-from backend.topups import service
+from backend.topups import figures
 from backend.topups.models import TopUpState
 
 MOST = 50
@@ -20,7 +20,7 @@ def show() -> str:
     state = TopUpState(wanted) if wanted in list(TopUpState) else None
     with transaction() as session:
         found = page(
-            service.list_by_state(
+            figures.list_by_state(
                 session, state=state, before=place_of(request.args.get("cursor")), limit=MOST + 1
             ),
             limit=MOST,

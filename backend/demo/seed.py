@@ -57,6 +57,7 @@ from backend.sealing import token_hash
 from backend.terminals import service as terminals
 from backend.terminals.models import Terminal
 from backend.topups import service as topups
+from backend.topups import settling
 from payments import RealNameResult, Trade, TradeState
 
 DAYS = 30
@@ -355,7 +356,7 @@ def _bringing_in(
             now=moment,
         )
         session.flush()
-        topups.settle(
+        settling.settle(
             session,
             channel=person.platform,
             trade=Trade(

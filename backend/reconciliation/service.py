@@ -46,9 +46,9 @@ from backend.reconciliation.rules import (
 )
 from backend.refunds.models import ChannelRefund
 from backend.sealing import Sealer
-from backend.topups import service as topups
+from backend.topups import following
+from backend.topups.following import Question
 from backend.topups.models import StrayPayment, TopUp
-from backend.topups.service import Question
 from payments import Bill, BillMalformed, BillRow, BillRowKind, Channel
 
 MAY_LOOK = (Role.FINANCE, Role.CARD_CENTRE, Role.AUDITOR)
@@ -294,7 +294,9 @@ def _ask_again(
 ) -> list[Question]:
     questions = []
     for out_trade_no in out_trade_nos:
-        question = topups.doubt(session, top_up_id=UUID(hex=out_trade_no), bill_id=bill.id, now=now)
+        question = following.doubt(
+            session, top_up_id=UUID(hex=out_trade_no), bill_id=bill.id, now=now
+        )
         if question is not None:
             questions.append(question)
     return questions

@@ -11,10 +11,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from backend.db import transaction
 from backend.sealing import Sealer
-from backend.topups import service
+from backend.topups import following, service
+from backend.topups.following import Question
 from backend.topups.models import TopUp, TopUpState
 from backend.topups.rules import UNPAID
-from backend.topups.service import Question
 from payments import (
     Channel,
     ChannelBusy,
@@ -84,9 +84,9 @@ def _ask_channel(channel: Channel, *, sealer: Sealer, now: datetime, limit: int)
     What is not asked until then, or because the channel is busy or down, is due again when its
     lease runs out.
     """
-    until = time.monotonic() + service.LEASE.total_seconds() / 2
+    until = time.monotonic() + following.LEASE.total_seconds() / 2
     with transaction() as session:
-        questions = service.claim_due(session, channel=channel.name, now=now, limit=limit)
+        questions = following.claim_due(session, channel=channel.name, now=now, limit=limit)
     for question in questions:
         try:
             ask(question, channel=channel, sealer=sealer, now=now)
@@ -112,7 +112,7 @@ def ask(
     """
     trade = _query(question, channel)
     with transaction() as session:
-        top_up = service.note_answer(session, question=question, trade=trade, now=now, via=via)
+        top_up = following.note_answer(session, question=question, trade=trade, now=now, via=via)
     if trade is None:
         return top_up
     not_ordered = trade.state is TradeState.UNKNOWN and top_up.state is TopUpState.CREATED
@@ -130,7 +130,7 @@ def close(question: Question, *, channel: Channel, now: datetime) -> TopUp:
     Without the channel's yes it is `closing`, and the query job goes on with it.
     """
     with transaction() as session:
-        wanted = service.begin_close(session, top_up_id=question.top_up_id, now=now)
+        wanted = following.begin_close(session, top_up_id=question.top_up_id, now=now)
     outcome = CloseOutcome.RETRY
     if wanted:
         try:
@@ -143,8 +143,10 @@ def close(question: Question, *, channel: Channel, now: datetime) -> TopUp:
             trade = _query(question, channel)
     with transaction() as session:
         if trade is not None:
-            return service.note_answer(session, question=question, trade=trade, now=now)
-        return service.note_closed(session, top_up_id=question.top_up_id, outcome=outcome, now=now)
+            return following.note_answer(session, question=question, trade=trade, now=now)
+        return following.note_closed(
+            session, top_up_id=question.top_up_id, outcome=outcome, now=now
+        )
 
 
 def _query(question: Question, channel: Channel) -> Trade | None:

@@ -25,7 +25,7 @@ from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.http.rates import TooManyRequests
 from backend.operation_log.refusals import logged
-from backend.topups import asking, refunding, service
+from backend.topups import asking, figures, following, refunding, service, settling
 from backend.topups.models import TopUp, TopUpState
 from backend.topups.rules import UNPAID
 from backend.topups.schemas import TopUpList, TopUpReply, TopUpRequest
@@ -126,7 +126,7 @@ def _withdraw(top_up_id: UUID, who: HolderCaller) -> None:
         top_up = service.find(session, top_up_id=top_up_id, holder_id=who.holder_id)
     channel = parts().channels.get(top_up.channel)
     if channel is not None and top_up.state in (*UNPAID, TopUpState.CLOSING):
-        top_up = asking.close(service.question_about(top_up, now=now), channel=channel, now=now)
+        top_up = asking.close(following.question_about(top_up, now=now), channel=channel, now=now)
     service.refuse_paid(top_up)
 
 
@@ -160,7 +160,7 @@ def _standing(top_up: TopUp) -> dict[str, Any]:
 def list_top_ups(query: dict[str, Any]) -> dict[str, Any]:
     """List the caller's top-ups, newest first."""
     with transaction() as session:
-        rows = service.list_top_ups(
+        rows = figures.list_top_ups(
             session,
             holder_id=caller().holder_id,
             before=place_of(query.get("cursor")),
@@ -199,7 +199,7 @@ def _ask(top_up: TopUp, *, now: datetime) -> TopUp:
     channel = own.channels.get(top_up.channel)
     if channel is not None and top_up.state not in SETTLED:
         with suppress(ChannelBusy):
-            question = service.question_about(top_up, now=now)
+            question = following.question_about(top_up, now=now)
             return asking.ask(question, channel=channel, sealer=own.sealer, now=now)
     return top_up
 
@@ -281,10 +281,10 @@ def _work(channel: Channel, body: bytes, *, now: datetime) -> bool:
         notice = channel.parse_notice(dict(request.headers), body, now=now)
     except NoticeForged as error:
         with transaction() as session:
-            service.keep_forged(
+            settling.keep_forged(
                 session, channel=channel.name, reason=error.reason, body=body, now=now
             )
         return False
     with transaction() as session:
-        outcome = service.receive_notice(session, notice=notice, body=body, now=now)
-    return outcome in service.ACKNOWLEDGED
+        outcome = settling.receive_notice(session, notice=notice, body=body, now=now)
+    return outcome in settling.ACKNOWLEDGED

@@ -3,6 +3,7 @@
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from backend.topups.models import TopUp
 from backend.topups.models import TopUpState as S
 
 
@@ -50,6 +51,16 @@ TRANSITIONS: dict[tuple[S, E], S] = {
     (S.FAILED, E.PAID_STRAY): S.RETURNED,
 }
 """Every legal change.  What is not here is no news: a second notice, an answer that came late."""
+
+
+def happen(top_up: TopUp, event: TopUpEvent) -> bool:
+    """Let an event change a locked order's state; say whether it was news."""
+    after = TRANSITIONS.get((top_up.state, event))
+    if after is None:
+        return False
+    top_up.state = after
+    return True
+
 
 UNPAID = (S.CREATED, S.PENDING)
 """The holder can pay, or is about to be able to."""

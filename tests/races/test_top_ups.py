@@ -20,7 +20,7 @@ from backend.ids import new_id
 from backend.money import Fen
 from backend.operation_log.service import SYSTEM
 from backend.refunds.models import ChannelRefund
-from backend.topups import asking, service
+from backend.topups import asking, service, settling
 from backend.topups.models import TopUp, TopUpState
 from payments import Trade, TradeState
 from payments.sandbox.faults import Faults
@@ -207,7 +207,7 @@ def settle(top_up: TopUp, *, channel: str, trade_no: str) -> str:
         payer=None,
     )
     with transaction() as session:
-        return service.settle(
+        return settling.settle(
             session, channel=channel, trade=trade, via="test", now=clock.now()
         ).value
 

@@ -33,6 +33,7 @@ from backend.operation_log.service import SYSTEM
 from backend.operators.models import Role
 from backend.refunds.models import ChannelRefund, RefundState
 from backend.topups import service as topups
+from backend.topups import settling
 from payments import Trade, TradeState
 
 from .conftest import Counter
@@ -344,7 +345,7 @@ class TestLateMoney:
                 paid_at=now,
                 payer=None,
             )
-            topups.settle(session, channel="wechat", trade=trade, via="test", now=now)
+            settling.settle(session, channel="wechat", trade=trade, via="test", now=now)
         assert balances(holder.id) == (0, 0)
         assert counter.work(holder).state is ClosingState.CLOSED
 

@@ -21,7 +21,7 @@ from backend.reconciliation import fetching
 from backend.reconciliation import service as bills
 from backend.reconciliation.models import BillSource, ChannelBill, LineMatch
 from backend.reconciliation.service import Imported
-from backend.topups import asking, service
+from backend.topups import asking, following, service
 from backend.topups.models import TopUp
 from payments import Channel
 
@@ -82,7 +82,7 @@ class Past:
     def settle(self, top_up: TopUp) -> None:
         """Let us ask about an order that was paid."""
         now = clock.now()
-        question = service.question_about(top_up, now=now)
+        question = following.question_about(top_up, now=now)
         asking.ask(question, channel=self.channel, sealer=self.parts.sealer, now=now)
 
     def settled(self, *, amount_fen: int = 1000) -> TopUp:

@@ -26,8 +26,7 @@ from backend.reconciliation.service import BillEmpty, DayNotOver, Imported
 from backend.refunds import service as refunds
 from backend.refunds.models import ChannelRefund, RefundState
 from backend.sealing import Sealer
-from backend.topups import asking
-from backend.topups import service as topups
+from backend.topups import asking, following
 from backend.topups.models import TopUp, TopUpState
 
 from .conftest import Past, lines_of
@@ -335,7 +334,7 @@ class TestPaidThereAndNotHere:
         assert lines_of(bill.id) == {order.out_trade_no: [LineMatch.NOT_PAID_HERE]}
         due = self.reread(order).next_query_at
         assert due is not None
-        assert due <= clock.now() + topups.LEASE
+        assert due <= clock.now() + following.LEASE
         later, parts = clock.now() + timedelta(minutes=2), past.parts
         asking.ask_due(channels=parts.channels, sealer=parts.sealer, now=later, limit=500)
         assert self.reread(order).state is TopUpState.PAID

@@ -22,7 +22,7 @@ from backend.operation_log.service import SYSTEM
 from backend.refunds import asking, service
 from backend.refunds.models import ChannelRefund
 from backend.topups import asking as top_up_asking
-from backend.topups import refunding
+from backend.topups import following, refunding
 from backend.topups import service as topups
 from backend.topups.models import TopUp, TopUpState
 
@@ -90,7 +90,7 @@ class Desk:
         own, sealer = self.parts.channels[channel], self.parts.sealer
         top_up_asking.place_order(top_up, channel=own, sealer=sealer)
         assert self.platform.pay(top_up).ok
-        question = topups.question_about(top_up, now=now)
+        question = following.question_about(top_up, now=now)
         top_up = top_up_asking.ask(question, channel=own, sealer=sealer, now=now)
         assert top_up.state is TopUpState.PAID
         return top_up

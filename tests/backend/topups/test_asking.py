@@ -14,9 +14,9 @@ from backend import clock
 from backend.db import transaction
 from backend.http.parts import Parts
 from backend.operation_log.service import SYSTEM
-from backend.topups import asking, service
+from backend.topups import asking, following, service
+from backend.topups.following import Question
 from backend.topups.models import TopUp, TopUpState
-from backend.topups.service import Question
 from payments import Channel, ChannelBusy, WeChatPayChannel
 from payments.sandbox.keys import prepare
 
@@ -254,7 +254,7 @@ class TestUnwanted:
     ) -> None:
         payer = desk.parts.sealer.seal("platform-account", "o" + "A" * 27)
         top_up = desk.place(order(holder, channel=channel.name, payer_sealed=payer))
-        question = service.question_about(top_up, now=clock.now())
+        question = following.question_about(top_up, now=clock.now())
         assert question.wanted
         closed = asking.close(question, channel=channel, now=clock.now())
         assert closed.state is TopUpState.CLOSED
@@ -264,7 +264,7 @@ class TestUnwanted:
     ) -> None:
         top_up = desk.place(order(holder))
         with transaction() as session:
-            assert service.begin_close(session, top_up_id=top_up.id, now=clock.now())
+            assert following.begin_close(session, top_up_id=top_up.id, now=clock.now())
         assert desk.ask_due(top_up, 2 * SOON).state is TopUpState.CLOSED
 
     def test_and_paid_meanwhile_is_credited_at_once(
@@ -272,7 +272,7 @@ class TestUnwanted:
     ) -> None:
         top_up = desk.place(order(holder, channel=channel.name))
         desk.platform.pay(top_up)
-        question = service.question_about(top_up, now=clock.now())
+        question = following.question_about(top_up, now=clock.now())
         assert asking.close(question, channel=channel, now=clock.now()).state is TopUpState.PAID
         assert balances(holder.id) == (1000, 0)
 
@@ -307,7 +307,7 @@ class TestAChannelThatHangs:
         hung = [order(make_holder(parts)) for _ in range(8)]
         asking.ask_due(channels=channels, sealer=parts.sealer, now=now)
         due = [desk.reread(top_up).next_query_at for top_up in hung]
-        assert [when - now for when in due] == [timedelta(seconds=30)] * 3 + [service.LEASE] * 5
+        assert [when - now for when in due] == [timedelta(seconds=30)] * 3 + [following.LEASE] * 5
         with pytest.raises(ChannelBusy):
             channels["wechat"].query(hung[0].out_trade_no)
 
@@ -319,7 +319,7 @@ class TestAChannelThatHangs:
             placed = asking.place_order(top_up, channel=wechat, sealer=parts.sealer)
             assert (placed.state, placed.client_params) == (TopUpState.CREATED, None)
         closing = asking.close(
-            service.question_about(placed, now=clock.now()), channel=wechat, now=clock.now()
+            following.question_about(placed, now=clock.now()), channel=wechat, now=clock.now()
         )
         assert closing.state is TopUpState.CLOSING
 

@@ -22,7 +22,7 @@ from backend.ledger.models import AccountKind
 from backend.notices.models import HolderNotice
 from backend.operation_log.service import SYSTEM
 from backend.refunds.models import ChannelRefund
-from backend.topups import service
+from backend.topups import figures, following, service, settling
 from backend.topups.models import NoticeOutcome, StrayPayment, TopUp, TopUpState
 from backend.topups.service import AlreadyPaid, TooManyUnpaid
 from payments import CloseOutcome, Prepayment, Trade, TradeState
@@ -56,7 +56,7 @@ def trade_of(top_up: TopUp, **changes: Any) -> Trade:
 def settle(trade: Trade, *, channel: str = "wechat") -> NoticeOutcome:
     """Settle as every bringer of the channel's word does."""
     with transaction() as session:
-        return service.settle(session, channel=channel, trade=trade, via="test", now=clock.now())
+        return settling.settle(session, channel=channel, trade=trade, via="test", now=clock.now())
 
 
 def put_in(top_up: TopUp, status: TopUpState) -> None:
@@ -481,7 +481,7 @@ class TestUnresolved:
     ) -> None:
         def count() -> tuple[int, int]:
             with transaction() as session:
-                found = service.unresolved(session, now=clock.now())
+                found = figures.unresolved(session, now=clock.now())
             return found.frozen, found.overdue
 
         long_ago = clock.now() - timedelta(hours=26, minutes=1)
@@ -510,9 +510,9 @@ class TestWordsThatComeLate:
         with transaction() as session:
             service.note_refused(session, top_up_id=top_up.id)
         with transaction() as session:
-            assert not service.begin_close(session, top_up_id=top_up.id, now=clock.now())
+            assert not following.begin_close(session, top_up_id=top_up.id, now=clock.now())
         with transaction() as session:
-            service.note_closed(
+            following.note_closed(
                 session, top_up_id=top_up.id, outcome=CloseOutcome.CLOSED, now=clock.now()
             )
         assert reread(top_up).state is TopUpState.PAID
@@ -524,9 +524,9 @@ class TestWordsThatComeLate:
     ) -> None:
         top_up, now = order(holder), clock.now()
         with transaction() as session:
-            assert service.begin_close(session, top_up_id=top_up.id, now=now)
+            assert following.begin_close(session, top_up_id=top_up.id, now=now)
         with transaction() as session:
-            service.note_closed(session, top_up_id=top_up.id, outcome=outcome, now=now)
+            following.note_closed(session, top_up_id=top_up.id, outcome=outcome, now=now)
         after = reread(top_up)
         assert (after.state, after.next_query_at) == (
             TopUpState.CLOSING,
@@ -539,9 +539,9 @@ class TestWordsThatComeLate:
     ) -> None:
         top_up, now = order(holder), clock.now()
         with transaction() as session:
-            service.begin_close(session, top_up_id=top_up.id, now=now)
+            following.begin_close(session, top_up_id=top_up.id, now=now)
         with transaction() as session:
-            service.note_closed(session, top_up_id=top_up.id, outcome=outcome, now=now)
+            following.note_closed(session, top_up_id=top_up.id, outcome=outcome, now=now)
         after = reread(top_up)
         last_look = top_up.expires_at + timedelta(hours=1)
         assert (after.state, after.next_query_at) == (TopUpState.CLOSED, last_look)
@@ -553,7 +553,7 @@ class TestClaim:
 
         def claim(when: Any) -> bool:
             with transaction() as session:
-                found = service.claim_due(session, channel="wechat", now=when, limit=1000)
+                found = following.claim_due(session, channel="wechat", now=when, limit=1000)
             return top_up.id in {question.top_up_id for question in found}
 
         assert not claim(due - timedelta(seconds=4))
@@ -566,7 +566,7 @@ class TestClaim:
         with transaction() as session:
             session.scalars(select(TopUp).where(TopUp.id == top_up.id).with_for_update()).one()
             with transaction() as other:
-                found = service.claim_due(other, channel="wechat", now=due, limit=1000)
+                found = following.claim_due(other, channel="wechat", now=due, limit=1000)
         assert top_up.id not in {question.top_up_id for question in found}
 
 
@@ -578,7 +578,7 @@ class TestList:
         made = [order(holder, 100 + n).id for n in range(5)]
         with transaction() as session:
             found, before = [], None
-            while page := service.list_top_ups(
+            while page := figures.list_top_ups(
                 session, holder_id=holder.id, before=before, limit=2
             ):
                 found += [top_up.id for top_up in page]

@@ -48,6 +48,7 @@ from backend.subsidies import routes as subsidies
 from backend.terminals import routes as terminals
 from backend.topups import refunding_routes as refunding
 from backend.topups import routes as topups
+from backend.topups import staff_routes as staff_topups
 from backend.uploads import routes as uploads
 from payments import (
     AlipayChannel,
@@ -93,6 +94,7 @@ BLUEPRINTS = (
     (gate_access.declared, API),
     (uploads.staff, API),
     (cases.blueprint, API),
+    (staff_topups.staff, API),
     (refunds.staff, API),
     (payouts.staff, API),
     (closings.own, API),

@@ -5,11 +5,12 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey, Index, LargeBinary, UniqueConstraint, text
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, UniqueConstraint, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.db import Base
 from backend.money import Fen
+from payments import TradeState
 
 
 class TopUpState(StrEnum):
@@ -107,6 +108,8 @@ class StrayReason(StrEnum):
     """Another order of the same wish was credited."""
     ACCOUNT_CLOSED = "account_closed"
     """The account is closing or closed (销户)."""
+    NOT_AS_ORDERED = "not_as_ordered"
+    """金额或币种不符: two people had it sent back"""
 
 
 class StrayPayment(Base):
@@ -129,6 +132,60 @@ class StrayPayment(Base):
     reason: Mapped[StrayReason]
     paid_at: Mapped[datetime]
     received_at: Mapped[datetime]
+
+
+class ResolutionWay(StrEnum):
+    """What becomes of a frozen order, by the present word of its channel."""
+
+    CREDIT = "credit"
+    """入账: it is paid as ordered after all"""
+    SEND_BACK = "send_back"
+    """退回付款人: it is paid, and not as ordered"""
+    GONE_BACK = "gone_back"
+    """平台已退款: it was paid, and the channel has sent it back already"""
+    OF_ANOTHER = "of_another"
+    """另一订单已入账: the payment it tells of was credited for another order"""
+    NOTHING_CAME = "nothing_came"
+    """未收到款: nobody has paid it"""
+
+
+class TopUpResolution(Base):
+    """How a frozen top-up (异常充值) is settled (处理): one of finance proposes, another decides.
+
+    What the channel said when it was proposed stands beside it: only that is what is approved.
+    """
+
+    __tablename__ = "top_up_resolutions"
+    __table_args__ = (
+        CheckConstraint("approved_by <> made_by", name="two_people"),
+        CheckConstraint(
+            "(approved IS NULL) = (approved_by IS NULL)"
+            " AND (approved IS NULL) = (decided_at IS NULL)",
+            name="decided_whole",
+        ),
+        Index(None, "top_up_id"),
+        Index(
+            "uq_top_up_resolutions_waits",
+            "top_up_id",
+            unique=True,
+            postgresql_where=text("approved IS NULL"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    top_up_id: Mapped[UUID] = mapped_column(ForeignKey("top_ups.id"))
+    way: Mapped[ResolutionWay]
+    told_state: Mapped[TradeState]
+    told_fen: Mapped[Fen | None]
+    told_currency: Mapped[str]
+    trade_no: Mapped[str | None]
+    reason: Mapped[str]
+    made_by: Mapped[UUID] = mapped_column(ForeignKey("operators.id"))
+    made_at: Mapped[datetime]
+    approved: Mapped[bool | None]
+    """None while it waits for the second person; a refused one makes room for the next."""
+    approved_by: Mapped[UUID | None] = mapped_column(ForeignKey("operators.id"))
+    decided_at: Mapped[datetime | None]
 
 
 class NoticeOutcome(StrEnum):

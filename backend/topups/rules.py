@@ -24,6 +24,8 @@ class TopUpEvent(StrEnum):
     """A verified word of the channel: paid as ordered, but no purse takes it: it goes back."""
     CLOSED = "closed"
     """The channel says that nobody can pay it any more."""
+    THAWED = "thawed"
+    """Two people let it go on: what its channel says now is done next."""
 
 
 E = TopUpEvent
@@ -49,6 +51,7 @@ TRANSITIONS: dict[tuple[S, E], S] = {
     (S.CLOSING, E.PAID_STRAY): S.RETURNED,
     (S.CLOSED, E.PAID_STRAY): S.RETURNED,
     (S.FAILED, E.PAID_STRAY): S.RETURNED,
+    (S.EXCEPTION, E.THAWED): S.CLOSED,
 }
 """Every legal change.  What is not here is no news: a second notice, an answer that came late."""
 

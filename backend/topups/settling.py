@@ -17,7 +17,14 @@ from backend.notices import service as notices
 from backend.refunds import service as refunds
 from backend.refunds.service import RefundOutcome
 from backend.topups import strays
-from backend.topups.models import ChannelNotice, NoticeOutcome, StrayReason, TopUp, TopUpState
+from backend.topups.models import (
+    ChannelNotice,
+    NoticeOutcome,
+    ResolutionWay,
+    StrayReason,
+    TopUp,
+    TopUpState,
+)
 from backend.topups.rules import (
     TopUpEvent,
     happen,
@@ -48,7 +55,7 @@ def settle(
     stray = _reason_to_return(top_up, channel=channel, trade=trade)
     if stray is not None:
         return _return(session, top_up, channel, trade, stray, via=via, now=now)
-    as_ordered = (trade.amount_fen, trade.currency) == (top_up.amount_fen, "CNY")
+    as_ordered = _is_as_ordered(top_up, trade)
     if top_up.state in (TopUpState.PAID, TopUpState.RETURNED):
         known = as_ordered and trade.trade_no
         return NoticeOutcome.ALREADY_SETTLED if known else NoticeOutcome.MISMATCH
@@ -73,6 +80,40 @@ def _reason_to_return(top_up: TopUp, *, channel: str, trade: Trade) -> StrayReas
     if settled and trade.trade_no and trade.trade_no != top_up.trade_no:
         return StrayReason.SECOND_PAYMENT
     return None
+
+
+def _is_as_ordered(top_up: TopUp, trade: Trade) -> bool:
+    return (trade.amount_fen, trade.currency) == (top_up.amount_fen, "CNY")
+
+
+def way_out(session: Session, top_up: TopUp, trade: Trade) -> ResolutionWay | None:
+    """Say what a channel's present word makes of a frozen order; None where it makes nothing."""
+    if trade.state not in (TradeState.PAID, TradeState.REFUNDED):
+        return ResolutionWay.NOTHING_CAME
+    if not trade.trade_no:
+        return None
+    if _settled_elsewhere(session, top_up, channel=top_up.channel, trade_no=trade.trade_no):
+        return ResolutionWay.OF_ANOTHER
+    if trade.state is TradeState.REFUNDED:
+        return ResolutionWay.GONE_BACK
+    if _is_as_ordered(top_up, trade):
+        return ResolutionWay.CREDIT
+    return ResolutionWay.SEND_BACK if strays.can_go_back(trade) else None
+
+
+def thaw(
+    session: Session, top_up: TopUp, trade: Trade, way: ResolutionWay, *, now: datetime
+) -> None:
+    """Let a locked, frozen order end the way that `way_out` names for this word of its channel."""
+    happen(top_up, TopUpEvent.THAWED)
+    if way is ResolutionWay.CREDIT:
+        settle(session, channel=top_up.channel, trade=trade, via="staff", now=now)
+    elif way in (ResolutionWay.SEND_BACK, ResolutionWay.GONE_BACK):
+        happen(top_up, TopUpEvent.PAID_STRAY)
+        top_up.trade_no, top_up.paid_at = trade.trade_no, trade.paid_at or now
+        if way is ResolutionWay.SEND_BACK:
+            reason = StrayReason.NOT_AS_ORDERED
+            _return(session, top_up, top_up.channel, trade, reason, via="staff", now=now)
 
 
 def _take(

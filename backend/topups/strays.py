@@ -22,6 +22,7 @@ TOLD = {
     StrayReason.OTHER_CHANNEL: "重复支付退回",
     StrayReason.REPLACED: "重复支付退回",
     StrayReason.ACCOUNT_CLOSED: "账户已销户，充值退回",
+    StrayReason.NOT_AS_ORDERED: "与订单不符，充值退回",
 }
 """What the payer reads on the platform."""
 

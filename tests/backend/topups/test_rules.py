@@ -25,15 +25,15 @@ from backend.topups.rules import (
 NOW = datetime(2026, 9, 1, 12, tzinfo=UTC)
 # One row a state, one column an event; "-" is no news.
 TABLE = """
-            ordered  refused  paid  paid_wrong  paid_stray  close    closed
-created     pending  failed   paid  exception   returned    closing  -
-pending     -        -        paid  exception   returned    closing  -
-paid        -        -        -     -           -           -        -
-closing     -        -        paid  exception   returned    -        closed
-closed      -        -        paid  exception   returned    -        -
-failed      -        -        paid  exception   returned    -        -
-exception   -        -        -     -           -           -        -
-returned    -        -        -     -           -           -        -
+            ordered  refused  paid  paid_wrong  paid_stray  close    closed  thawed
+created     pending  failed   paid  exception   returned    closing  -       -
+pending     -        -        paid  exception   returned    closing  -       -
+paid        -        -        -     -           -           -        -       -
+closing     -        -        paid  exception   returned    -        closed  -
+closed      -        -        paid  exception   returned    -        -       -
+failed      -        -        paid  exception   returned    -        -       -
+exception   -        -        -     -           -           -        -       closed
+returned    -        -        -     -           -           -        -       -
 """
 EVENTS, *ROWS = [line.split() for line in TABLE.strip().splitlines()]
 CELLS = [
@@ -52,7 +52,12 @@ class TestTransitions:
         assert set(EVENTS) == set(TopUpEvent)
 
     def test_never_leave_what_is_settled(self) -> None:
-        assert not {S.PAID, S.EXCEPTION, S.RETURNED} & {state for state, _ in TRANSITIONS}
+        assert not {S.PAID, S.RETURNED} & {state for state, _ in TRANSITIONS}
+
+    def test_let_only_people_thaw_what_is_frozen(self) -> None:
+        assert [event for state, event in TRANSITIONS if state is S.EXCEPTION] == [
+            TopUpEvent.THAWED
+        ]
 
     def test_lead_to_paid_by_the_channels_word_alone(self) -> None:
         assert {event for (_, event), after in TRANSITIONS.items() if after is S.PAID} == {

@@ -1,6 +1,8 @@
 """People, terminals and codes for tests: plain functions over the services."""
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -8,15 +10,17 @@ from uuid import UUID
 
 import pyotp
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from sqlalchemy import create_engine, select
 from sqlalchemy.orm import Session
 
-from backend import clock
+from backend import clock, db
 from backend.cards import binding
 from backend.cards.codes import PresentedCode
 from backend.cards.models import Card, CardKind
 from backend.cards.service import find_card, open_accounts, open_accounts_to_issue
 from backend.clock import business_date
 from backend.db import transaction
+from backend.embedded.postgres import SUPERUSER
 from backend.holders import login
 from backend.holders.identity import tail_index
 from backend.holders.models import Category, Holder
@@ -31,6 +35,7 @@ from backend.money import Fen
 from backend.operation_log.service import SYSTEM
 from backend.operators import service as operators
 from backend.operators.models import Role
+from backend.policies.models import Policy
 from backend.sealing import token_hash
 from backend.terminals import service as terminals
 from backend.terminals.models import Reader, Terminal, TerminalKind
@@ -193,6 +198,31 @@ def top_up(holder_id: UUID, amount_fen: int) -> None:
             payer=None,
         )
         settling.settle(session, channel="wechat", trade=trade, via="test", now=now)
+
+
+@contextmanager
+def other_policies(**values: Any) -> Iterator[None]:
+    """Let policies have had other values for ever, and put them back: as only their owner can.
+
+    A dot in a key is written as two underlines: `card__replacement_fee_fen`.
+    """
+    owner = create_engine(db.Session.kw["bind"].url.set(username=SUPERUSER))
+    with Session(owner) as session:
+        rows = {
+            row: (row.value, value)
+            for key, value in values.items()
+            for row in session.scalars(select(Policy).where(Policy.key == key.replace("__", ".")))
+        }
+        try:
+            for row, (_, value) in rows.items():
+                row.value = value
+            session.commit()
+            yield
+        finally:
+            for row, (before, _) in rows.items():
+                session.get_one(Policy, row.id, populate_existing=True).value = before
+            session.commit()
+    owner.dispose()
 
 
 def balances(holder_id: UUID) -> tuple[int, int]:

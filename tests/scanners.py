@@ -5,16 +5,15 @@ import random
 import socket
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-from factories import Device
+from factories import Device, other_policies
 from phones import DevicePhone
-from sqlalchemy import select, update
-from sqlalchemy.orm import Session as SessionType
+from sqlalchemy import update
 
 from backend import clock
 from backend.bundles import service as bundles
@@ -23,7 +22,6 @@ from backend.clock import rfc3339
 from backend.db import transaction
 from backend.http.parts import Parts
 from backend.ids import new_id
-from backend.policies.models import Policy
 from qr import Issuer, Scope
 from qr.scanner import Scanner
 from qr.store import ScannerStore
@@ -65,17 +63,9 @@ def known_since(alias: bytes, moment: datetime) -> None:
         session.execute(update(CardAlias).where(CardAlias.alias == alias).values(given_at=moment))
 
 
-@contextmanager
-def policies(**values: Any) -> Iterator[None]:
+def policies(**values: Any) -> AbstractContextManager[None]:
     """Let the policies `offline.*` have had other values for ever, and put them back."""
-    with transaction() as session:
-        before = [row for name, value in values.items() for row in _set(session, name, value)]
-    try:
-        yield
-    finally:
-        with transaction() as session:
-            for id_, value in before:
-                session.get_one(Policy, id_).value = value
+    return other_policies(**{f"offline__{name}": value for name, value in values.items()})
 
 
 @contextmanager
@@ -83,15 +73,6 @@ def money_without_network() -> Iterator[None]:
     """Let tills take money without network, however many tills other tests have made."""
     with policies(money=True, total_fen=10**8):
         yield
-
-
-def _set(session: SessionType, name: str, value: Any) -> list[tuple[UUID, Any]]:
-    """Give every row of a policy a value, also those of the past; return what they had."""
-    rows = session.scalars(select(Policy).where(Policy.key == f"offline.{name}")).all()
-    before = [(row.id, row.value) for row in rows]
-    for row in rows:
-        row.value = value
-    return before
 
 
 class Told:

@@ -3,10 +3,11 @@
 -- The ledger's only door (分录).  Moves one amount from one account to another: purses change their
 -- stored balance, every other account is the sum of its transfers.  A purse never falls below zero:
 -- ck_accounts_purse_not_negative.  Callers that move both purses of a holder lock the main one first.
+-- It runs with its owner's rights: the role that serves writes neither balances nor transfers itself.
 CREATE OR REPLACE FUNCTION post_transfer(
     p_kind text, p_subject_id uuid, p_debit uuid, p_credit uuid, p_amount_fen bigint,
     p_facts jsonb, p_now timestamptz, p_business_date date
-) RETURNS void LANGUAGE plpgsql AS $$
+) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 BEGIN
     IF (SELECT count(*) FROM accounts WHERE id IN (p_debit, p_credit)) <> 2 THEN
         RAISE EXCEPTION 'post_transfer: an account does not exist'
@@ -20,6 +21,17 @@ BEGIN
     VALUES (uuidv7(), p_kind, p_subject_id, p_debit, p_credit, p_amount_fen,
             p_facts, p_now, p_business_date);
 END $$;
+
+-- A purse is opened empty: what is in it came in by transfers.
+CREATE OR REPLACE FUNCTION open_empty() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NEW.balance_fen <> 0 THEN
+        RAISE EXCEPTION 'a purse is opened empty' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER open_empty BEFORE INSERT ON accounts
+    FOR EACH ROW EXECUTE FUNCTION open_empty();
 
 -- Serialises everything that is said about one caller-made id, before its row exists.
 CREATE OR REPLACE FUNCTION lock_id(p_id uuid) RETURNS void LANGUAGE sql AS $$
@@ -360,7 +372,8 @@ END $$;
 
 -- What the role that serves may do, where the deployment has one: it owns nothing, so it disables no
 -- trigger and truncates nothing; what is evidence it appends to.  `written_by` it cannot choose, and
--- so not where in the order of sealing a row of the operation log stands.
+-- so not where in the order of sealing a row of the operation log stands.  Balances and transfers it
+-- has from post_transfer; of a policy that decisions name it can only say until when it holds.
 DO $$
 DECLARE
     app CONSTANT text := 'campus_card_app';
@@ -383,7 +396,12 @@ BEGIN
                 WHEN EXISTS (SELECT FROM pg_trigger
                               WHERE tgrelid = to_regclass(quote_ident(t)) AND tgname = 'append_only')
                     THEN 'GRANT SELECT, INSERT ON %I TO %I'
+                WHEN t = 'accounts' THEN
+                    'GRANT SELECT, INSERT, UPDATE (card_id, card_alias, card_state) ON %I TO %I'
+                WHEN t = 'policies' THEN
+                    'GRANT SELECT, INSERT, UPDATE (valid_until), DELETE ON %I TO %I'
                 ELSE 'GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO %I'
             END, t, app);
     END LOOP;
+    EXECUTE format('REVOKE INSERT ON transfers FROM %I', app);  -- through post_transfer alone
 END $$;

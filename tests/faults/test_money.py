@@ -23,7 +23,7 @@ import pytest
 import requests
 from agenda import Agenda
 from college import College, Vandal, count_lines, leaks, send
-from factories import Bound, balances, make_holder
+from factories import Bound, balances, make_holder, other_policies
 from sqlalchemy import func, select, update
 
 from backend import app as wiring
@@ -35,7 +35,6 @@ from backend.ledger import service as ledger
 from backend.ledger.models import Transfer, TransferKind
 from backend.money import Fen
 from backend.operation_log.service import SYSTEM
-from backend.policies.models import Policy
 from backend.refunds import asking as refunds_asking
 from backend.refunds import service as refunds
 from backend.refunds.models import ChannelRefund, RefundState
@@ -112,19 +111,10 @@ def college(
     made = College(
         settings, tmp_path_factory.mktemp("college"), webs=2, workers=3, time_scale=TIME_SCALE
     )
-    before = set_policy("top_up.valid_minutes", VALID_SECONDS / 60)
-    made.start()
-    yield made
-    made.stop()
-    set_policy("top_up.valid_minutes", before)
-
-
-def set_policy(key: str, value: Any) -> Any:
-    """Give the policy in force another value; return what it was."""
-    with transaction() as session:
-        (policy,) = session.scalars(select(Policy).where(Policy.key == key))
-        before, policy.value = policy.value, value
-    return before
+    with other_policies(top_up__valid_minutes=VALID_SECONDS / 60):
+        made.start()
+        yield made
+        made.stop()
 
 
 @pytest.fixture(scope="module")

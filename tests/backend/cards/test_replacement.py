@@ -12,6 +12,7 @@ from factories import (
     make_document,
     make_person,
     make_terminal,
+    other_policies,
     sign_in,
     top_up,
 )
@@ -44,8 +45,6 @@ from backend.money import Fen
 from backend.notices.models import HolderNotice
 from backend.operation_log.models import LogEntry
 from backend.operators.models import Role
-from backend.policies.models import Policy
-from backend.policies.service import policies_at
 from backend.terminals.models import TerminalKind
 
 pytestmark = pytest.mark.usefixtures("app")
@@ -87,12 +86,8 @@ def counter(client: FlaskClient, parts: Parts) -> Counter:
 @pytest.fixture
 def dearer() -> Iterator[int]:
     """Raise the fee by five yuan, and take it back afterwards."""
-    with transaction() as session:
-        row = policies_at(session, clock.now()).used("card.replacement_fee_fen")[0]
-        session.execute(update(Policy).where(Policy.id == row).values(value=FEE_FEN + 500))
-    yield FEE_FEN + 500
-    with transaction() as session:
-        session.execute(update(Policy).where(Policy.id == row).values(value=FEE_FEN))
+    with other_policies(card__replacement_fee_fen=FEE_FEN + 500):
+        yield FEE_FEN + 500
 
 
 def card_of(holder_id: UUID) -> Card:
@@ -592,11 +587,7 @@ class TestKiosk:
     ) -> None:
         person, kiosk = make_person(parts), make_terminal(TerminalKind.KIOSK)
         card = stand(card_of(person.id), CardState.LOST)
-        with transaction() as session:
-            row = policies_at(session, clock.now()).used("card.restore_channels")[0]
-            before = session.get_one(Policy, row).value
-            session.execute(update(Policy).where(Policy.id == row).values(value=["mini_program"]))
-        try:
+        with other_policies(card__restore_channels=["mini_program"]):
             said = {"card_number": card.number, "document_number": person.document}
             answer = client.put(
                 f"/api/v1/kiosk/restorations/{new_id()}", json=said, headers=kiosk.headers
@@ -604,9 +595,6 @@ class TestKiosk:
             assert refusal(answer) == (403, "channel-not-allowed")
             answer = counter.operate(card, CardEvent.RESTORE, card_number=card.number)
             assert refusal(answer) == (403, "channel-not-allowed")
-        finally:
-            with transaction() as session:
-                session.execute(update(Policy).where(Policy.id == row).values(value=before))
         assert states_of(person.id) == ["lost"]
         wrong = client.put(
             f"/api/v1/kiosk/restorations/{new_id()}",

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 from factories import Person, balances, give, make_person
-from sqlalchemy import text
+from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session as SessionType
 
@@ -231,6 +231,13 @@ class TestTotals:
 
 
 class TestProof:
+    @pytest.fixture
+    def scratch(self, owner: Engine) -> Iterator[SessionType]:
+        """The same as the owner, who alone gets past `post_transfer`."""
+        with SessionType(owner) as session:
+            yield session
+            session.rollback()
+
     def test_holds_over_what_all_tests_did(self, scratch: SessionType, rich: Person) -> None:
         proof = prove(scratch)
         assert proof.holds

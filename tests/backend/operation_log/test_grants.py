@@ -87,6 +87,32 @@ class TestTheRoleThatServes:
         assert said is not None
         assert "must be owner" in said or "permission denied" in said
 
+    @pytest.mark.parametrize(
+        ("statement", "table"),
+        [
+            ("UPDATE accounts SET balance_fen = balance_fen + 1", "accounts"),
+            ("UPDATE accounts SET kind = kind WHERE false", "accounts"),
+            ("DELETE FROM accounts WHERE false", "accounts"),
+            ("INSERT INTO transfers SELECT * FROM transfers LIMIT 1", "transfers"),
+            ("UPDATE policies SET value = value WHERE false", "policies"),
+            ("UPDATE policies SET valid_from = valid_from WHERE false", "policies"),
+        ],
+    )
+    def test_moves_no_money_past_the_door_and_changes_no_rule(
+        self, log: Log, statement: str, table: str
+    ) -> None:
+        assert refused(log.app, statement) == f"permission denied for table {table}"
+
+    def test_opens_purses_empty(self, log: Log) -> None:
+        columns = "(id, kind, holder_id, balance_fen)"
+        holder = "(SELECT id FROM holders LIMIT 1)"
+        for engine in (log.app, log.owner):
+            said = refused(
+                engine,
+                f"INSERT INTO accounts {columns} VALUES (uuidv7(), 'main_purse', {holder}, 1)",
+            )
+            assert said == "a purse is opened empty"
+
     def test_may_use_every_table_and_empty_none(self, log: Log) -> None:
         with log.owner.connect() as connection:
             found = connection.execute(
@@ -100,7 +126,7 @@ class TestTheRoleThatServes:
             ).all()
         assert {name for name, reads, _, _ in found if not reads} == set()
         assert {name for name, *_, empties in found if empties} == set()
-        closed = {table for table, _ in EVIDENCE} | {"alembic_version"}
+        closed = {table for table, _ in EVIDENCE} | {"alembic_version", "accounts", "policies"}
         assert {name for name, _, changes, _ in found if not changes} == closed
 
 

@@ -1,5 +1,6 @@
 """Money back to its holder, over the application's HTTP."""
 
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -11,6 +12,7 @@ from factories import (
     make_holder,
     make_operator,
     make_till,
+    other_policies,
     present,
     top_up,
     virtual_card,
@@ -56,19 +58,10 @@ def phone(app: Flask, holder: Bound) -> Phone:
 @pytest.fixture
 def policy(app: Flask) -> Any:
     """Change policies for one test."""
-    before: dict[str, Any] = {}
-
-    def put(key: str, value: Any) -> None:
-        with transaction() as session:
-            row = session.scalars(
-                select(Policy).where(Policy.key == key, Policy.valid_until.is_(None))
-            ).one()
-            before.setdefault(key, row.value)
-            row.value = value
-
-    yield put
-    for key, value in before.items():
-        put(key, value)
+    with ExitStack() as changes:
+        yield lambda key, value: changes.enter_context(
+            other_policies(**{key.replace(".", "__"): value})
+        )
 
 
 def put(phone: Phone, amount_fen: Any, refund_id: UUID | None = None) -> Any:

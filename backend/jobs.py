@@ -143,6 +143,18 @@ def remind_graduates(_: Parts, now: datetime) -> int:
         return graduates.remind(session, now=now)
 
 
+def close_graduates(_: Parts, now: datetime) -> int:
+    """Gather the graduates whom nobody put into a batch, and run the batches that are due."""
+    with transaction() as session:
+        done = graduates.gather(session, now=now)
+    while True:
+        with transaction() as session:
+            started = graduates.run_due(session, now=now)
+        if not started:
+            return done
+        done += started
+
+
 def forget(_: Parts, now: datetime) -> int:
     """Forget the identities of bindings that were not finished."""
     with transaction() as session:
@@ -208,6 +220,7 @@ TIMETABLE: Timetable = (
     ("close-expired", "* * * * *", close_expired),
     ("advance-closings", "* * * * *", advance_closings),
     ("remind-graduates", "0 1 * * *", remind_graduates),
+    ("close-graduates", "2 * * * *", close_graduates),
     ("propose-exchanges", "5 * * * *", propose_exchanges),
     ("begin-temporary-cards", "* * * * *", begin_temporary_cards),
     ("remind-of-ends", "0 1 * * *", remind_of_ends),  # 09:00 in Shanghai
@@ -220,7 +233,7 @@ TIMETABLE: Timetable = (
 """Name, when (cron in UTC, seconds last where given), and what."""
 BY_THE_DAY = (
     "change-categories", "begin-temporary-cards", "propose-exchanges", "apply-departures",
-    "expire-cards", "close-expired", "advance-closings", "remind-graduates",
+    "expire-cards", "close-expired", "close-graduates", "advance-closings", "remind-graduates",
     "remind-of-ends", "pay-subsidies", "forget-identity-steps", "forget-notices",
 )  # fmt: skip
 """What happens because a day has come, in this order.  The others ask somebody outside, or go by

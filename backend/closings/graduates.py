@@ -1,6 +1,7 @@
 """Graduates' batches (毕业批量销户): preview, exemptions, the run, what is left at the deadline.
 
-三(十): accounts are closed together within three months after graduation.
+三(十): accounts are closed together within three months after graduation.  Staff make and run the
+batches; whom nobody put into one is gathered before the deadline, and what nobody ran by then runs.
 """
 
 from collections.abc import Collection, Sequence
@@ -34,11 +35,15 @@ from backend.ledger import service as ledger
 from backend.money import Fen
 from backend.notices import service as notices
 from backend.operation_log import service as operation_log
+from backend.operation_log.service import Actor
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
 
 AT_ONCE = 100
 """How many closings one transaction of a run starts."""
+POLICIES = ("closing.deadline_months", "closing.remind_days", "closing.wait_days")
+CLAUSE = "校园一卡通管理办法 三(十)"
+"""What a batch goes by that nobody made."""
 
 
 class NobodyGraduates(DomainError, code="nobody-graduates", kind=Kind.CONFLICT):
@@ -99,25 +104,37 @@ def make(
         made_at=now,
         content_hash=content,
     )
+    used = policies.used("closing.deadline_months")
+    _put(session, batch, [holder.id for holder in people], used, operator.actor)
+    return batch, True
+
+
+def _put(
+    session: Session,
+    batch: ClosingBatch,
+    holder_ids: Sequence[UUID],
+    policy_ids: Sequence[UUID],
+    actor: Actor,
+) -> None:
+    """Store a batch with its people, and tell each of them."""
     session.add(batch)
     session.flush()
-    for holder in people:
-        session.add(Graduate(id=new_id(), batch_id=batch_id, holder_id=holder.id))
-        _announce(session, batch, holder.id, now=now)
+    for holder_id in holder_ids:
+        session.add(Graduate(id=new_id(), batch_id=batch.id, holder_id=holder_id))
+        _announce(session, batch, holder_id, now=batch.made_at)
     operation_log.record(
         session,
-        actor=operator.actor,
+        actor=actor,
         action="closing_batch.make",
-        subject_id=batch_id,
-        now=now,
-        documents=[document],
-        policy_ids=policies.used("closing.deadline_months"),
-        graduated_on=graduated_on.isoformat(),
+        subject_id=batch.id,
+        now=batch.made_at,
+        documents=[batch.document],
+        policy_ids=policy_ids,
+        graduated_on=batch.graduated_on.isoformat(),
         deadline=batch.deadline.isoformat(),
-        people=len(people),
+        people=len(holder_ids),
     )
     session.flush()
-    return batch, True
 
 
 def _graduates_of(session: Session, day: date) -> Sequence[Holder]:
@@ -130,18 +147,20 @@ def _graduates_of(session: Session, day: date) -> Sequence[Holder]:
             Leaver.state != LeaverState.WITHDRAWN,
         )
     )
-    closing = select(Closing.id).where(
-        Closing.holder_id == Holder.id, Closing.state != ClosingState.CANCELLED
-    )
     return session.scalars(
         select(Holder)
         .where(
             Holder.category.in_(STUDENTS),
             or_(Holder.id.in_(told), Holder.valid_until == day - timedelta(days=1)),
-            ~closing.exists(),
+            ~_CLOSING.exists(),
         )
         .order_by(Holder.id)
     ).all()
+
+
+_CLOSING = select(Closing.id).where(
+    Closing.holder_id == Holder.id, Closing.state != ClosingState.CANCELLED
+)
 
 
 def _announce(session: Session, batch: ClosingBatch, holder_id: UUID, *, now: datetime) -> None:
@@ -251,6 +270,14 @@ def run(
         NotFound: there is no such batch.
     """
     find(session, batch_id=batch_id)
+    batch, _, left = _go_on(session, batch_id, operator.actor, now=now)
+    return batch, left
+
+
+def _go_on(
+    session: Session, batch_id: UUID, actor: Actor, *, now: datetime
+) -> tuple[ClosingBatch, int, int]:
+    """Return the batch, how many were worked on, and how many are left."""
     batch = session.get_one(ClosingBatch, batch_id, with_for_update=True, populate_existing=True)
     waiting = session.scalars(
         select(Graduate)
@@ -264,27 +291,27 @@ def run(
     ).all()
     for graduate in waiting[:AT_ONCE]:
         live = service.live_closing(session, holder_id=graduate.holder_id)
-        graduate.closing_id = live.id if live else _start(session, batch, graduate, operator, now)
+        graduate.closing_id = live.id if live else _start(session, batch, graduate, actor, now)
     if batch.run_at is None:
         batch.run_at = now
     if waiting:
         operation_log.record(
             session,
-            actor=operator.actor,
+            actor=actor,
             action="closing_batch.run",
             subject_id=batch_id,
             now=now,
             documents=[batch.document],
             started=len(waiting[:AT_ONCE]),
         )
-    return batch, len(waiting[AT_ONCE:])
+    return batch, len(waiting[:AT_ONCE]), len(waiting[AT_ONCE:])
 
 
 def _start(
     session: Session,
     batch: ClosingBatch,
     graduate: Graduate,
-    operator: OperatorCaller,
+    actor: Actor,
     now: datetime,
 ) -> UUID:
     closing, _ = service.start(
@@ -293,15 +320,85 @@ def _start(
         holder_id=graduate.holder_id,
         kind=ClosingKind.GRADUATION,
         document=batch.document,
-        actor=operator.actor,
+        actor=actor,
         now=now,
     )
     return closing.id
 
 
+def gather(session: Session, *, now: datetime) -> int:
+    """Put the graduates whom nobody put into a batch into one of each day; return how many.
+
+    So early that they can be told `closing.remind_days` before their accounts start to close.  From
+    then on it is a batch like any other: staff exempt people of it, or run it.
+    """
+    policies = policies_at(session, now)
+    ahead = policies["closing.remind_days"] + policies["closing.wait_days"]
+    latest = business_date(now) + timedelta(days=ahead)
+    batched = (
+        select(Graduate.id)
+        .join(ClosingBatch, ClosingBatch.id == Graduate.batch_id)
+        .where(Graduate.holder_id == Holder.id, ClosingBatch.graduated_on > Holder.valid_until)
+    )
+    ended = session.execute(
+        select(Holder.valid_until, Holder.id)
+        .where(
+            Holder.category.in_(STUDENTS),
+            Holder.valid_until < business_date(now),
+            ~batched.exists(),
+            ~_CLOSING.exists(),
+        )
+        .order_by(Holder.id)
+    )
+    days: dict[date, list[UUID]] = {}
+    for last_day, holder_id in ended:
+        days.setdefault(last_day + timedelta(days=1), []).append(holder_id)
+    gathered = 0
+    for graduated_on, holder_ids in sorted(days.items()):
+        deadline = months_after(graduated_on, policies["closing.deadline_months"])
+        if deadline > latest:
+            continue
+        batch = ClosingBatch(
+            id=new_id(),
+            graduated_on=graduated_on,
+            deadline=max(deadline, latest),
+            document=CLAUSE,
+            made_by=None,
+            made_at=now,
+            reminded_at=now,
+            content_hash=b"",
+        )
+        _put(session, batch, holder_ids, policies.used(*POLICIES), operation_log.SYSTEM)
+        gathered += len(holder_ids)
+    return gathered
+
+
+def run_due(session: Session, *, now: datetime) -> int:
+    """Go on with the batches that have to start now to be done by their deadline, by a hundred.
+
+    Return how many were started; the caller comes again until it is nobody.
+    """
+    latest = business_date(now) + timedelta(days=policies_at(session, now)["closing.wait_days"])
+    left = (
+        select(Graduate.batch_id)
+        .join(ClosingBatch, ClosingBatch.id == Graduate.batch_id)
+        .where(
+            ClosingBatch.deadline <= latest,
+            Graduate.exemption.is_(None),
+            Graduate.closing_id.is_(None),
+        )
+        .limit(1)
+    )
+    batch_id = session.scalar(left)
+    if batch_id is None:
+        return 0
+    _, started, _ = _go_on(session, batch_id, operation_log.SYSTEM, now=now)
+    return started
+
+
 def remind(session: Session, *, now: datetime) -> int:
     """Tell those whose account is still open that the deadline is near, once a batch."""
-    days = policies_at(session, now).values.get("closing.remind_days", 0)
+    days = policies_at(session, now)["closing.remind_days"]
     near = session.scalars(
         select(ClosingBatch)
         .where(

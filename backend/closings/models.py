@@ -154,7 +154,8 @@ class ClosingBatch(Base):
     deadline: Mapped[date]
     """The last day by which they are to be closed."""
     document: Mapped[str]
-    made_by: Mapped[UUID] = mapped_column(ForeignKey("operators.id"))
+    made_by: Mapped[UUID | None] = mapped_column(ForeignKey("operators.id"))
+    """None: nobody had put them into one, so they are gathered shortly before the deadline."""
     made_at: Mapped[datetime]
     run_at: Mapped[datetime | None]
     """When it was first run."""

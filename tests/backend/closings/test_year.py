@@ -16,6 +16,7 @@ from backend.cards.models import CardState
 from backend.cards.service import list_cards
 from backend.closings import departures, graduates, service
 from backend.closings.models import ClosingState, DepartureKind, Exemption
+from backend.closings.rules import months_after
 from backend.db import transaction
 from backend.holders.models import Category, Holder
 from backend.http.parts import Parts
@@ -197,6 +198,43 @@ def test_a_graduate_who_is_left_is_counted_after_the_deadline(college: Parts) ->
         assert graduates.remind(session, now=last) == 1
     with transaction() as session:
         assert graduates.remind(session, now=last) == 0
+
+
+def test_graduates_whom_nobody_closes_are_closed_by_the_deadline(college: Parts) -> None:
+    today = clock.business_date(clock.now())
+    left, deferred = make_holder(college, valid_days=0), make_holder(college, valid_days=0)
+    centre, deadline = make_operator(college, Role.CARD_CENTRE), months_after(today + ONE_DAY, 3)
+    gathered_on, closing_on = deadline - 17 * ONE_DAY, deadline - 3 * ONE_DAY
+    jobs.pass_day(college, gathered_on - ONE_DAY)
+    with transaction() as session:
+        assert graduates.list_batches(session, before=None, limit=9) == []
+    jobs.pass_day(college, gathered_on)
+    with transaction() as session:
+        (batch,) = graduates.list_batches(session, before=None, limit=9)
+        rows = graduates.preview(session, batch_id=batch.id)
+        assert {row.holder.id for row in rows} == {left.id, deferred.id}
+        assert (batch.made_by, batch.deadline) == (None, deadline)
+        graduates.exempt(
+            session,
+            batch_id=batch.id,
+            graduate_id=next(row.graduate.id for row in rows if row.holder.id == deferred.id),
+            exemption=Exemption.DEFERRED,
+            reason="延期一年",
+            operator=centre,
+            now=clock.now(),
+        )
+    jobs.pass_day(college, closing_on - ONE_DAY)
+    assert closing_state(left) is None
+    jobs.pass_day(college, closing_on)
+    assert closing_state(left) is ClosingState.STARTED
+    assert sum(jobs.pass_day(college, closing_on).values()) == 0
+    jobs.pass_day(college, deadline)
+    assert closing_state(left) is ClosingState.CLOSED
+    assert (closing_state(deferred), states(deferred)) == (None, {CardState.EXPIRED})
+    assert ("closing.close", deadline) in log_of(left)
+    with transaction() as session:
+        late = clock.start_of_day(deadline + ONE_DAY)
+        assert graduates.open_beyond_deadline(session, now=late) == 0
 
 
 def test_a_departure_of_a_graduate_shortens_the_card(college: Parts) -> None:

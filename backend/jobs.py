@@ -233,11 +233,12 @@ TIMETABLE: Timetable = (
 """Name, when (cron in UTC, seconds last where given), and what."""
 BY_THE_DAY = (
     "change-categories", "begin-temporary-cards", "propose-exchanges", "apply-departures",
-    "expire-cards", "close-expired", "close-graduates", "advance-closings", "remind-graduates",
-    "remind-of-ends", "pay-subsidies", "forget-identity-steps", "forget-notices",
+    "expire-cards", "close-expired", "close-graduates", "send-refunds", "advance-closings",
+    "remind-graduates", "remind-of-ends", "pay-subsidies", "forget-identity-steps",
+    "forget-notices",
 )  # fmt: skip
-"""What happens because a day has come, in this order.  The others ask somebody outside, or go by
-the real clock as the seals of the operation log do."""
+"""What happens because a day has come, in this order; what closings owe is sent on its way.  The
+others ask somebody outside, or go by the real clock as the seals of the operation log do."""
 
 
 def pass_day(parts: Parts, day: date) -> dict[str, int]:

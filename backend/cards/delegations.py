@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from backend.arrears import service as arrears
 from backend.arrears.service import ArrearsOpen
 from backend.cards.models import Card, CardAlias, Delegation, DelegationChallenge
-from backend.cards.service import usable_virtual_card
+from backend.cards.service import usable_until, usable_virtual_card
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders.login import HolderCaller
 from backend.holders.models import Holder, Permission
@@ -71,7 +71,7 @@ def challenge(session: Session, *, caller: HolderCaller, now: datetime) -> Chall
     Raises:
         NotBound, CardLost, CardFrozen, CardExpired, AccountClosed: as for codes.
     """
-    usable_virtual_card(session, holder_id=caller.holder_id)
+    usable_virtual_card(session, holder_id=caller.holder_id, now=now)
     session.execute(
         delete(DelegationChallenge).where(DelegationChallenge.session_id == caller.session_id)
     )
@@ -118,12 +118,16 @@ def grant(
         if earlier.content_hash != content:
             raise IdReused
         return earlier, False
-    card = usable_virtual_card(session, holder_id=caller.holder_id)
+    card = usable_virtual_card(session, holder_id=caller.holder_id, now=now)
     session.refresh(card, with_for_update=True)
     if arrears_fen := arrears.open_fen(session, holder_id=caller.holder_id):
         raise ArrearsOpen(arrears_fen=arrears_fen)
     _check_possession(session, caller=caller, public_key=public_key, proof=proof, now=now)
     policies = policies_at(session, now)
+    expires_at = min(
+        now + timedelta(hours=policies["offline.delegation_hours"]),
+        usable_until(session, holder_id=caller.holder_id),
+    )
     current = find_current(session, card=card)
     if current is None or current.public_key != public_key:
         _count_new_keys(session, card, policies, now=now)
@@ -137,9 +141,8 @@ def grant(
         content_hash=content,
         policy_ids=[str(id_) for id_ in policies.used(*POLICIES)],
         granted_at=now,
-        expires_at=now + timedelta(hours=policies["offline.delegation_hours"]),
-        renew_at=now
-        + timedelta(hours=policies["offline.delegation_hours"] - policies["offline.renew_hours"]),
+        expires_at=expires_at,
+        renew_at=max(now, expires_at - timedelta(hours=policies["offline.renew_hours"])),
         codes_from=now - EARLY,
     )
     signing = key_ring.current(now)

@@ -209,7 +209,7 @@ def issue_codes(request: dict[str, Any]) -> dict[str, Any]:
     now, own = clock.now(), parts()
     scope = SCOPES[request["scope"]]
     with transaction() as session:
-        card = service.usable_virtual_card(session, holder_id=who.holder_id)
+        card = service.usable_virtual_card(session, holder_id=who.holder_id, now=clock.now())
         holder = holder_of(session, holder_id=who.holder_id)
         permissions.require(holder, NEEDED_FOR[scope])
         if scope is Scope.PAY and holder.payment_paused:
@@ -247,7 +247,7 @@ def burn_codes() -> None:
     """Make every code shown so far worthless, as after a screenshot."""
     who: HolderCaller = caller()
     with transaction() as session:
-        card = service.usable_virtual_card(session, holder_id=who.holder_id)
+        card = service.usable_virtual_card(session, holder_id=who.holder_id, now=clock.now())
         codes.burn_codes(session, card=card, caller=who, now=clock.now())
 
 
@@ -260,7 +260,7 @@ def draw_code(query: dict[str, Any]) -> Response:
     who: HolderCaller = caller()
     own = parts()
     with transaction() as session:
-        card = service.usable_virtual_card(session, holder_id=who.holder_id)
+        card = service.usable_virtual_card(session, holder_id=who.holder_id, now=clock.now())
     codes.check_own(
         query["text"],
         card=card,

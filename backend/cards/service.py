@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
 from backend.arrears import service as arrears
@@ -264,11 +264,11 @@ def revoke_delegations(session: Session, *, card_id: UUID, now: datetime) -> Non
     )
 
 
-def usable_virtual_card(session: Session, *, holder_id: UUID) -> Card:
+def usable_virtual_card(session: Session, *, holder_id: UUID, now: datetime) -> Card:
     """Return the virtual card of a holder who may show codes.
 
     Raises:
-        CardLost, CardFrozen, CardExpired, AccountClosed: by the card's state.
+        CardLost, CardFrozen, CardExpired, AccountClosed: by the card's state, or its last day.
         NotBound: there is none.
     """
     card = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
@@ -276,7 +276,17 @@ def usable_virtual_card(session: Session, *, holder_id: UUID) -> Card:
         raise NotBound(binding="none")
     if refusal := STANDS_AGAINST.get(card.state):
         raise refusal
+    if now >= usable_until(session, holder_id=holder_id):
+        raise CardExpired
     return card
+
+
+def usable_until(session: Session, *, holder_id: UUID) -> datetime:
+    """Return the first instant at which a holder's cards are over, by the roster or by leaving."""
+    until: datetime = session.execute(
+        text("SELECT usable_until(h) FROM holders h WHERE h.id = :id"), {"id": holder_id}
+    ).scalar_one()
+    return until
 
 
 def expire_cards(session: Session, *, now: datetime) -> int:

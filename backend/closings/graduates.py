@@ -54,6 +54,10 @@ class NotAStudent(DomainError, code="not-a-student", kind=Kind.CONFLICT):
     """A batch is for students alone.  Fact: `category`."""
 
 
+class NotGraduated(DomainError, code="not-graduated", kind=Kind.CONFLICT):
+    """They study here until that day: the batch runs from it on.  Fact: `graduated_on`."""
+
+
 class ClosingStarted(DomainError, code="closing-started", kind=Kind.CONFLICT):
     """The account is being closed: nobody is exempted any more."""
 
@@ -268,8 +272,11 @@ def run(
 
     Raises:
         NotFound: there is no such batch.
+        NotGraduated: its day is still to come.
     """
-    find(session, batch_id=batch_id)
+    graduated_on = find(session, batch_id=batch_id).graduated_on
+    if business_date(now) < graduated_on:
+        raise NotGraduated(graduated_on=graduated_on.isoformat())
     batch, _, left = _go_on(session, batch_id, operator.actor, now=now)
     return batch, left
 

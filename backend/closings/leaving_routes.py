@@ -19,7 +19,13 @@ from backend.closings.departures import (
     DepartureScheduled,
     HoldersUnknown,
 )
-from backend.closings.graduates import ClosingStarted, NobodyGraduates, NotAStudent, Row
+from backend.closings.graduates import (
+    ClosingStarted,
+    NobodyGraduates,
+    NotAStudent,
+    NotGraduated,
+    Row,
+)
 from backend.closings.models import (
     ClosingBatch,
     Departure,
@@ -249,7 +255,7 @@ def exempt_graduate(body: dict[str, Any], batch_id: UUID, graduate_id: UUID) -> 
 
 
 @staff.route("/closing-batches/<uuid:batch_id>/runs", methods=["POST"])
-@raises(staff, Unauthenticated, RoleNotAllowed, NotFound)
+@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, NotGraduated)
 @staff.response(200, ClosingBatchRun)
 @logged("closing_batch.run", subject="batch_id")
 def run_closing_batch(batch_id: UUID) -> dict[str, Any]:

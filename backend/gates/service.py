@@ -28,7 +28,7 @@ from qr.rules import Access, Reason
 LOCK = text("SELECT lock_id(:id)")
 SPEND = text("SELECT spend_code(:key, :alias, :scope, :issued_at, :sequence, :id, :now)")
 DELEGATED = text("SELECT alias, refusal FROM delegated_alias(:serial, :issued_at)")
-REFUSAL = text("SELECT card_refusal(:state)")
+REFUSAL = text("SELECT usage_refusal(h, :state, :now) FROM holders h WHERE h.id = :holder_id")
 
 
 def decide(
@@ -138,7 +138,9 @@ def _judge(session: Session, passage: Passage, code: PresentedCode, *, now: date
     if not fresh:
         passage.reason = "code-spent"
     else:
-        passage.reason = session.execute(REFUSAL, {"state": state}).scalar_one()
+        passage.reason = session.execute(
+            REFUSAL, {"state": state, "now": now, "holder_id": holder.id}
+        ).scalar_one()
         if passage.reason is None and Permission.IDENTIFY in holder.denied:
             passage.reason = NotPermitted.code
             passage.facts = {"permission": Permission.IDENTIFY.value}

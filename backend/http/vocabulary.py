@@ -1483,6 +1483,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "review-resolved": {"decision": "reject"},
     "ruling-not-possible": {"decisions": ["accept"]},
     "channel-has-refund": {"state": "processing"},
+    "not-graduated": {"graduated_on": "2027-07-01"},
     "payout-decided": {"approved": False},
     "resolution-decided": {"approved": False},
     "top-up-not-frozen": {"state": "paid"},

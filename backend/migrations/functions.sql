@@ -38,7 +38,7 @@ CREATE OR REPLACE FUNCTION lock_id(p_id uuid) RETURNS void LANGUAGE sql AS $$
     SELECT pg_advisory_xact_lock(hashtextextended(p_id::text, 0));
 $$;
 
--- What keeps a card from being used, or NULL.  One list for charges and passages.
+-- What a card's state says against using it, or NULL.
 CREATE OR REPLACE FUNCTION card_refusal(p_state text) RETURNS text IMMUTABLE LANGUAGE sql AS $$
     SELECT CASE p_state
         WHEN 'active' THEN NULL
@@ -50,6 +50,26 @@ CREATE OR REPLACE FUNCTION card_refusal(p_state text) RETURNS text IMMUTABLE LAN
         ELSE 'code-stale'
     END;
 $$;
+
+-- Until when a holder's cards can be used: through the last day by the roster (有效期), or up to the
+-- day on which the holder leaves (离校、离职), whichever comes first.
+CREATE OR REPLACE FUNCTION usable_until(p_holder holders) RETURNS timestamptz
+STABLE LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN least(p_holder.valid_until + 1, (
+        SELECT min(d.effective_on) FROM leavers l JOIN departures d ON d.id = l.departure_id
+         WHERE l.holder_id = p_holder.id AND l.state = 'scheduled'
+    ))::timestamp AT TIME ZONE 'Asia/Shanghai';
+END $$;
+
+-- What keeps a holder's card from being used at a moment, or NULL.  Its time is over at the first
+-- instant of the day, also while the job that says so in its state has not run.
+CREATE OR REPLACE FUNCTION usage_refusal(p_holder holders, p_state text, p_now timestamptz)
+RETURNS text STABLE LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN coalesce(
+        card_refusal(p_state), CASE WHEN p_now >= usable_until(p_holder) THEN 'card-expired' END);
+END $$;
 
 -- Mark a code as decided on.  False when it, or a newer one of the same card and scope, already was.
 CREATE OR REPLACE FUNCTION spend_code(
@@ -170,8 +190,8 @@ BEGIN
 
     IF NOT spend_code(p_code_key, p_alias, scope_pay, p_issued_at, p_sequence, p_id, p_now) THEN
         answer.reason := 'code-spent';
-    ELSIF card_refusal(purse.card_state) IS NOT NULL THEN
-        answer.reason := card_refusal(purse.card_state);
+    ELSIF usage_refusal(holder, purse.card_state, p_now) IS NOT NULL THEN
+        answer.reason := usage_refusal(holder, purse.card_state, p_now);
     ELSIF 'pay' = ANY (holder.denied) THEN
         answer.reason := 'not-permitted';
         answer.facts := jsonb_build_object('permission', 'pay');

@@ -16,6 +16,7 @@ from werkzeug.test import TestResponse
 from backend import clock
 from backend.cards.models import CardAlias, CardKind, Delegation, DelegationChallenge
 from backend.cards.rules import CardEvent
+from backend.clock import business_date, start_of_day
 from backend.db import transaction
 from backend.http.parts import Parts
 from backend.ids import new_id
@@ -76,6 +77,12 @@ class TestGrant:
         assert (said["cap_fen"], said["cap_count"]) == (1500, 3)
         hours = (delegation.expires_at - clock.now()) / timedelta(hours=1)
         assert 71.9 < hours <= 72
+
+    def test_ends_with_the_card(self, device: Callable[..., DevicePhone]) -> None:
+        phone = device(valid_days=1)
+        assert phone.enrol().status_code == 201
+        delegation, _ = read_delegation(phone.delegation)
+        assert delegation.expires_at == start_of_day(business_date(clock.now()) + timedelta(days=2))
 
     def test_says_the_same_to_a_retry_for_ever(
         self, device: Callable[..., DevicePhone], let_happen: Callable[..., None]

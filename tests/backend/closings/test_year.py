@@ -237,6 +237,28 @@ def test_graduates_whom_nobody_closes_are_closed_by_the_deadline(college: Parts)
         assert graduates.open_beyond_deadline(session, now=late) == 0
 
 
+def test_nobody_is_closed_before_graduation(college: Parts) -> None:
+    centre, holder = make_operator(college, Role.CARD_CENTRE), make_holder(college, valid_days=900)
+    day, batch_id = clock.business_date(clock.now()) + 5 * ONE_DAY, new_id()
+    with transaction() as session:
+        graduates.make(
+            session,
+            batch_id=batch_id,
+            graduated_on=day,
+            holder_numbers=[holder.number],
+            document="x",
+            operator=centre,
+            now=clock.now(),
+        )
+    just_before = clock.start_of_day(day) - timedelta(seconds=1)
+    with pytest.raises(graduates.NotGraduated), transaction() as session:
+        graduates.run(session, batch_id=batch_id, operator=centre, now=just_before)
+    assert closing_state(holder) is None
+    with transaction() as session:
+        graduates.run(session, batch_id=batch_id, operator=centre, now=clock.start_of_day(day))
+    assert closing_state(holder) is ClosingState.STARTED
+
+
 def test_a_departure_of_a_graduate_shortens_the_card(college: Parts) -> None:
     academic, holder = make_operator(college, Role.ACADEMIC), make_holder(college, valid_days=900)
     today = clock.business_date(clock.now())

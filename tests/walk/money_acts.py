@@ -396,9 +396,32 @@ def follow_refunds(walk: Walk, one: Person) -> None:
 
 @act(3)
 def send_money_back(walk: Walk) -> str | None:
-    """Run the jobs that talk to the channels."""
+    """Run the jobs that talk to the channels; now and then no account takes the money back."""
+    taken = walk.chance.random() < 0.8
+    control = walk.campus.college.control
+    control("POST", "faults", {} if taken else {"refund_abnormal": True}).raise_for_status()
     walk.campus.settle_channels()
-    return DONE
+    control("POST", "faults", {}).raise_for_status()
+    return DONE if taken else "not taken"
+
+
+@act(2)
+def pay_by_hand(walk: Walk) -> str | None:
+    """Pay by bank what no channel could send back, by two people (线下打款)."""
+    waiting = walk.campus.rows(
+        "SELECT id FROM channel_refunds WHERE state = 'abnormal'"
+        " AND subject_id NOT IN (SELECT id FROM closings)"
+    )
+    if not waiting:
+        return None
+    ((refund,),) = walk.chance.sample(waiting, 1)
+    maker, checker = walk.campus.two(Role.FINANCE)
+    path = f"/staff/refunds/{refund}/payouts/{new_id()}"
+    walk.ask(maker, "PUT", path, {"bank_reference": "B-7"})
+    path, approve = f"{path}/decision", walk.chance.random() < 0.8
+    walk.ask(maker, "POST", path, {"approve": approve}, want="second-person-needed")
+    walk.ask(checker, "POST", path, {"approve": approve})
+    return "paid" if approve else "refused"
 
 
 @act(8)

@@ -76,6 +76,7 @@ def switch(
     last = months_after(business_date(now), policies["retired.valid_months"])
     before = {"category": holder.category.value, "valid_until": holder.valid_until.isoformat()}
     holder.category, holder.valid_until = Category.TEMPORARY_RETIRED, last
+    holder.employment = None
     for field in ("category", "valid_until"):
         holder.note_proven(field)
     old, new = _exchange_card(session, holder_id, operator, now=now)

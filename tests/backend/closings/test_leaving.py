@@ -12,7 +12,7 @@ from backend import clock
 from backend.cards.models import CardKind, CardState
 from backend.cards.service import expire_cards, find_card, list_cards
 from backend.db import transaction
-from backend.holders.models import Category, Holder
+from backend.holders.models import Category, Employment, Holder
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.operators.models import Role
@@ -92,6 +92,20 @@ class TestRetirees:
             document="x",
         )
         assert student.get_json()["code"] == "not-staff"
+
+    def test_who_is_employed_again_retires_again(self, counter: Counter, parts: Parts) -> None:
+        person = make_person(parts, category=Category.STAFF)
+        for _ in range(2):
+            with transaction() as session:
+                again = session.get_one(Holder, person.id)
+                again.category, again.employment = Category.STAFF, Employment.COLLEGE
+            said = counter.call(
+                "PUT", f"/retirements/{new_id()}", holder_number=person.number, document="x"
+            )
+            assert said.status_code == 201, said.text
+        with transaction() as session:
+            retired = session.get_one(Holder, person.id)
+        assert (retired.category, retired.employment) == (Category.TEMPORARY_RETIRED, None)
 
     def test_a_phone_that_was_lost_before_its_card_expired_stays_lost(
         self, counter: Counter, parts: Parts

@@ -88,11 +88,13 @@ class College:
         webs: int,
         workers: int,
         time_scale: float,
+        logins: bool = False,
     ) -> None:
         """Prepare the programs; `start` runs them.
 
         Args:
             time_scale: how many times faster than the platforms the sandbox repeats its notices.
+            logins: whether phones log in through the sandbox, too.
         """
         directory.mkdir(parents=True, exist_ok=True)
         *web_ports, sandbox_port = free_ports(webs + 1)
@@ -103,7 +105,7 @@ class College:
         self.settings = replace(
             settings,
             base_url=self.urls[0],
-            payments=self._write_payments(directory / "payments.json"),
+            payments=self._write_payments(directory / "payments.json", logins=logins),
             demo=directory / "demo.json",
             sandbox_url=self.sandbox_url,
         )
@@ -136,13 +138,17 @@ class College:
             for number in range(workers)
         ]
 
-    def _write_payments(self, path: Path) -> Path:
-        configs = {
+    def _write_payments(self, path: Path, *, logins: bool) -> Path:
+        configs: dict[str, Any] = {
             "wechat_pay": self.keys.wechat_pay_config(
                 self.sandbox_url, f"{self.urls[0]}/callbacks/wechat-pay"
             ),
             "alipay": self.keys.alipay_config(self.sandbox_url, f"{self.urls[0]}/callbacks/alipay"),
         }
+        if logins:
+            wechat = self.keys.wechat_mini_program_config(self.sandbox_url)
+            alipay = self.keys.alipay_mini_program_config(self.sandbox_url)
+            configs |= {"wechat_mini_program": wechat, "alipay_mini_program": alipay}
         path.write_text(
             json.dumps(
                 {

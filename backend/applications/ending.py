@@ -23,6 +23,7 @@ from backend.applications.service import (
     record_paper,
     refuse_used_oa_number,
 )
+from backend.cards import counter
 from backend.cards.models import Card, CardState
 from backend.cards.rules import CardEvent
 from backend.cards.service import change_state, is_account_closed
@@ -109,7 +110,7 @@ def extend(
     application.valid_until = valid_until
     for holder in _staying(session, application_id):
         holder.valid_until = valid_until
-        _wake(session, holder.id, actor=operator.actor, now=now)
+        counter.wake(session, holder_id=holder.id, actor=operator.actor, now=now)
     operation_log.record(
         session,
         actor=operator.actor,
@@ -134,12 +135,6 @@ def _staying(session: Session, application_id: UUID) -> list[Holder]:
     ]
     holders = session.scalars(select(Holder).where(Holder.id.in_(ids)).order_by(Holder.id))
     return [holder for holder in holders if not is_account_closed(session, holder_id=holder.id)]
-
-
-def _wake(session: Session, holder_id: UUID, *, actor: Actor, now: datetime) -> None:
-    expired = select(Card).where(Card.holder_id == holder_id, Card.state == CardState.EXPIRED)
-    for card in session.scalars(expired.order_by(Card.kind)).all():
-        change_state(session, card=card, event=CardEvent.EXTEND, actor=actor, now=now)
 
 
 def leave_early(

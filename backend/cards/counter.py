@@ -238,10 +238,7 @@ def restore(
 def _extend(
     session: Session, card: Card, wanted: Wanted, *, actor: Actor, now: datetime, **facts: Any
 ) -> None:
-    """Give the holder another last day (延期), and with it every expired card its life.
-
-    What stopped a card before it expired stops it again: nobody waits for a lost card to expire.
-    """
+    """Give the holder another last day (延期), and with it every expired card its life: `wake`."""
     today = business_date(now)
     if wanted.valid_until is None or wanted.valid_until < today:
         raise ExtensionTooShort(day=today.isoformat())
@@ -254,9 +251,17 @@ def _extend(
     holder.valid_until = wanted.valid_until
     holder.note_proven("valid_until")
     session.flush()
+    wake(session, holder_id=holder.id, actor=actor, now=now, **facts)
+
+
+def wake(session: Session, *, holder_id: UUID, actor: Actor, now: datetime, **facts: Any) -> None:
+    """Let every expired card of a holder live again, once there is another last day.
+
+    What stopped a card before it expired stops it again: nobody waits for a lost card to expire.
+    """
     expired = session.scalars(
         select(Card)
-        .where(Card.holder_id == holder.id, Card.state == CardState.EXPIRED)
+        .where(Card.holder_id == holder_id, Card.state == CardState.EXPIRED)
         .order_by(Card.kind)
     ).all()
     for one in expired:

@@ -1,7 +1,7 @@
 """Cards: opening, finding and changing them."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -157,12 +157,23 @@ def is_account_closed(session: Session, *, holder_id: UUID) -> bool:
 
     Whoever holds the main purse's lock is sure of it until commit: a closing locks it, too.
     """
-    states = set(
-        session.scalars(
-            select(Card.state).where(Card.holder_id == holder_id, Card.state != CardState.VOID)
-        )
-    )
-    return CardState.CLOSING in states or states == {CardState.CLOSED}
+    return bool(closed_accounts(session, holder_ids=[holder_id]))
+
+
+CLOSED_ACCOUNTS = text("""
+    SELECT wanted.id FROM unnest(CAST(:ids AS uuid[])) AS wanted (id)
+     WHERE EXISTS (SELECT FROM cards WHERE holder_id = wanted.id AND state = 'closing')
+        OR (EXISTS (SELECT FROM cards WHERE holder_id = wanted.id AND state = 'closed')
+            OR EXISTS (SELECT FROM closings WHERE holder_id = wanted.id AND state <> 'cancelled'))
+       AND NOT EXISTS (
+           SELECT FROM cards WHERE holder_id = wanted.id AND state NOT IN ('void', 'closed'))
+""")
+"""An account without any card that is not void tells by its closing alone that it closes."""
+
+
+def closed_accounts(session: Session, *, holder_ids: Collection[UUID]) -> set[UUID]:
+    """Return whose accounts, among some holders', are closing or closed: `is_account_closed`."""
+    return set(session.scalars(CLOSED_ACCOUNTS, {"ids": list(holder_ids)}))
 
 
 def list_cards(session: Session, *, holder_id: UUID) -> Sequence[Card]:

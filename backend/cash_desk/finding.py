@@ -1,6 +1,5 @@
 """Whose account cash is for: by number, by card, by a shown code."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -11,7 +10,13 @@ from sqlalchemy.orm import Session
 from backend.arrears import service as arrears
 from backend.cards.codes import CodeRevoked, CodeStale, PresentedCode, read_code
 from backend.cards.models import Card, CardKind, CardState
-from backend.cards.service import GONE, AccountClosed, CardExpired, list_cards
+from backend.cards.service import (
+    GONE,
+    AccountClosed,
+    CardExpired,
+    is_account_closed,
+    list_cards,
+)
 from backend.errors import DomainError, NotFound
 from backend.holders import viewing
 from backend.holders.models import Holder, Permission
@@ -138,7 +143,7 @@ def look_at(session: Session, *, holder_id: UUID, operator: OperatorCaller, now:
         virtual_card_state=states.get(CardKind.VIRTUAL),
         balance_fen=ledger.balance_of(session, holder_id=holder_id),
         arrears_fen=arrears.open_fen(session, holder_id=holder_id),
-        refusal=_refusal(states.values(), holder),
+        refusal=refusal_for(session, holder_id=holder_id),
     )
 
 
@@ -150,18 +155,13 @@ def _card_states(session: Session, holder_id: UUID) -> dict[CardKind, CardState]
 def refusal_for(session: Session, *, holder_id: UUID) -> DomainError | None:
     """Return why a holder's account takes no cash, None where it does.
 
-    A lost or frozen card is no reason: the money is the holder's all the same, and a holder
-    without a phone has a physical card alone.
+    A lost or frozen card is no reason, nor is a void one: the money is the holder's all the same,
+    and whoever is short of the fee for a new card brings it here.
     """
-    holder = session.get_one(Holder, holder_id)
-    return _refusal(_card_states(session, holder_id).values(), holder)
-
-
-def _refusal(states: Collection[CardState], holder: Holder) -> DomainError | None:
-    if not states or CardState.CLOSING in states:
+    if is_account_closed(session, holder_id=holder_id):
         return AccountClosed()
-    if CardState.EXPIRED in states:
+    if CardState.EXPIRED in _card_states(session, holder_id).values():
         return CardExpired()
-    if Permission.FINANCE in holder.denied:
+    if Permission.FINANCE in session.get_one(Holder, holder_id).denied:
         return NotPermitted(permission=Permission.FINANCE.value)
     return None

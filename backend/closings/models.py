@@ -195,7 +195,7 @@ class Retirement(Base):
     __tablename__ = "retirements"
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
-    holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"), unique=True)
+    holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"), index=True)
     document: Mapped[str]
     valid_until: Mapped[date]
     old_card_id: Mapped[UUID | None] = mapped_column(ForeignKey("cards.id"))

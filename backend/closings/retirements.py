@@ -10,6 +10,7 @@ from uuid import UUID
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
+from backend.cards import counter
 from backend.cards.models import Card, CardKind, CardState
 from backend.cards.rules import CardEvent
 from backend.cards.service import (
@@ -75,10 +76,11 @@ def switch(
     last = months_after(business_date(now), policies["retired.valid_months"])
     before = {"category": holder.category.value, "valid_until": holder.valid_until.isoformat()}
     holder.category, holder.valid_until = Category.TEMPORARY_RETIRED, last
+    holder.employment = None
     for field in ("category", "valid_until"):
         holder.note_proven(field)
     old, new = _exchange_card(session, holder_id, operator, now=now)
-    _extend_virtual_card(session, holder_id, operator, now=now)
+    counter.wake(session, holder_id=holder_id, actor=operator.actor, now=now)
     made = Retirement(
         id=retirement_id,
         holder_id=holder_id,
@@ -126,11 +128,3 @@ def _exchange_card(
     session.add(new)
     session.flush()
     return old, new
-
-
-def _extend_virtual_card(
-    session: Session, holder_id: UUID, operator: OperatorCaller, *, now: datetime
-) -> None:
-    virtual = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
-    if virtual is not None and virtual.state is CardState.EXPIRED:
-        change_state(session, card=virtual, event=CardEvent.EXTEND, actor=operator.actor, now=now)

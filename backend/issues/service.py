@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from backend.cards.models import Card, CardKind, CardState
 from backend.cards.rules import CardEvent, TransitionNotPossible, next_state
-from backend.cards.service import change_state, find_card
+from backend.cards.service import GONE, change_state, find_card, list_cards
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders.models import Holder
 from backend.issues import exchanges
@@ -340,12 +340,23 @@ def _activate(
 
 
 def _pending_card(session: Session, holder_id: UUID, event: CardEvent) -> Card:
-    card = find_card(session, holder_id=holder_id, kind=CardKind.PHYSICAL)
-    if card is None:
-        raise TransitionNotPossible(state=CardState.VOID.value, event=event.value)
+    card = _live_card(session, holder_id, event)
     if card.state is not CardState.PENDING:
         raise TransitionNotPossible(state=card.state.value, event=event.value)
     return card
+
+
+def _live_card(session: Session, holder_id: UUID, event: CardEvent) -> Card:
+    """Return the physical card that is not gone; where there is none, say how the last one stands.
+
+    Raises:
+        TransitionNotPossible: it is void, or closed.
+    """
+    cards = list_cards(session, holder_id=holder_id)
+    newest = next(card for card in cards if card.kind is CardKind.PHYSICAL)
+    if newest.state in GONE:
+        raise TransitionNotPossible(state=newest.state.value, event=event.value)
+    return newest
 
 
 def decide(
@@ -385,10 +396,7 @@ def decide(
         change_state(session, card=card, event=CardEvent.VOID, actor=operator.actor, now=now)
         _freeze_virtual_card(session, holder_id=holder_id, operator=operator, now=now)
     else:
-        found = find_card(session, holder_id=holder_id, kind=CardKind.PHYSICAL)
-        if found is None:
-            raise TransitionNotPossible(state=CardState.VOID.value, event=CardEvent.ACTIVATE.value)
-        card = found
+        card = _live_card(session, holder_id, CardEvent.ACTIVATE)
     before = item.outcome
     decision = _decide(
         session,

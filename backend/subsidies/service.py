@@ -14,7 +14,7 @@ from uuid import UUID
 from sqlalchemy import func, insert, select, text
 from sqlalchemy.orm import Session
 
-from backend.cards.models import Card, CardState
+from backend.cards.service import closed_accounts
 from backend.clock import business_date
 from backend.db import transaction
 from backend.errors import DomainError, IdReused, Kind, NotFound
@@ -47,7 +47,6 @@ AT_ONCE = 50
 """So many items are paid in one transaction: holders wait no longer for their purse."""
 MOST_FAULTS_TOLD = 100
 MOST = "subsidy.most_fen"
-GONE = (CardState.CLOSING, CardState.CLOSED, CardState.VOID)
 
 
 class SubsidyListUnreadable(DomainError, code="subsidy-list-unreadable", kind=Kind.INVALID):
@@ -132,13 +131,7 @@ def _holders(session: Session, numbers: set[str]) -> dict[str, UUID]:
 
 def _open(session: Session, holder_ids: set[UUID]) -> set[UUID]:
     """Return those whose account is neither closing nor closed."""
-    return set(
-        session.scalars(
-            select(Card.holder_id)
-            .where(Card.holder_id.in_(holder_ids), Card.state.not_in(GONE))
-            .distinct()
-        )
-    )
+    return holder_ids - closed_accounts(session, holder_ids=holder_ids)
 
 
 def make(

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from backend.arrears import service as arrears
 from backend.arrears.service import ArrearsOpen
 from backend.cards.models import CardKind, CardState
-from backend.cards.service import STANDS_AGAINST, find_card
+from backend.cards.service import AccountClosed, CardFrozen, find_card, is_account_closed
 from backend.clock import business_date, start_of_day
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders.models import Holder, Permission
@@ -37,8 +37,6 @@ POLICIES = (
     "refund.least_fen",
     "refund.per_day",
 )
-REFUSED_STATES = (CardState.FROZEN, CardState.CLOSING, CardState.CLOSED)
-"""A lost or expired card keeps nobody from the own money: it goes where it came from."""
 
 
 class RefundsOff(DomainError, code="refunds-off", kind=Kind.CONFLICT):
@@ -151,9 +149,8 @@ def _refusal(
 ) -> DomainError | None:
     if not policies["refund.enabled"]:
         return RefundsOff()
-    virtual = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
-    if virtual is not None and virtual.state in REFUSED_STATES:
-        return STANDS_AGAINST[virtual.state]()
+    if stands := _card_refusal(session, holder_id):
+        return stands
     if Permission.FINANCE in session.get_one(Holder, holder_id).denied:
         return NotPermitted(permission=Permission.FINANCE.value)
     arrears_fen = arrears.open_fen(session, holder_id=holder_id)
@@ -170,6 +167,18 @@ def _refusal(
     if (today or 0) >= policies["refund.per_day"]:
         return TooManyRefunds(per_day=policies["refund.per_day"])
     return None
+
+
+def _card_refusal(session: Session, holder_id: UUID) -> DomainError | None:
+    """Say why a card or its account stands against it.
+
+    A lost or expired card keeps nobody from the own money: it goes where it came from.
+    """
+    if is_account_closed(session, holder_id=holder_id):
+        return AccountClosed()
+    virtual = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
+    frozen = virtual is not None and virtual.state is CardState.FROZEN
+    return CardFrozen() if frozen else None
 
 
 @dataclass(frozen=True, slots=True)

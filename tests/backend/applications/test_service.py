@@ -29,7 +29,8 @@ from backend.applications.service import (
     SponsorNotStaff,
 )
 from backend.cards.models import Card, CardKind, CardState
-from backend.cards.service import expire_cards, find_card
+from backend.cards.rules import CardEvent
+from backend.cards.service import change_state, expire_cards, find_card
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders.identity import IdentityNotMatched, match_roster
@@ -38,6 +39,7 @@ from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.notices.models import HolderNotice
 from backend.operation_log.models import LogEntry
+from backend.operation_log.service import SYSTEM
 
 
 def card(holder_id: UUID) -> Card | None:
@@ -267,6 +269,24 @@ class TestExtension:
             case.extend(
                 case.wanted.valid_until + timedelta(days=1), oa_number=case.wanted.oa_number
             )
+
+    @pytest.mark.parametrize(
+        ("event", "stands"),
+        [(CardEvent.REPORT_LOST, CardState.LOST), (CardEvent.FREEZE, CardState.FROZEN)],
+    )
+    def test_undoes_no_loss_and_no_freeze(
+        self, case: Case, event: CardEvent, stands: CardState
+    ) -> None:
+        case.opened()
+        with transaction() as session:
+            card = find_card(session, holder_id=case.holder_id, kind=CardKind.PHYSICAL)
+            assert card is not None
+            change_state(session, card=card, event=event, actor=SYSTEM, now=clock.now())
+        with transaction() as session:
+            expire_cards(session, now=morning(case.wanted.valid_until + timedelta(days=1)))
+        assert state(case.holder_id) is CardState.EXPIRED
+        case.extend(case.wanted.valid_until + timedelta(days=9))
+        assert state(case.holder_id) is stands
 
 
 class TestEarlyLeaving:

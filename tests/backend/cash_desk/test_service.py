@@ -139,6 +139,13 @@ class TestTaking:
         desk.take(person.id)
         assert balances(person.id) == (5_000, 0)
 
+    def test_is_possible_with_a_void_card_alone(self, desk, parts) -> None:
+        """Who is short of the fee for a new card brings it."""
+        person = make_person(parts)
+        put_cards(person.id, physical=CardState.VOID)
+        desk.take(person.id)
+        assert balances(person.id) == (5_000, 0)
+
     @pytest.mark.parametrize("stopped", [CardState.LOST, CardState.FROZEN])
     def test_is_possible_while_a_card_is_stopped(self, desk, parts, stopped) -> None:
         holder = make_holder(parts)

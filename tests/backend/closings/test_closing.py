@@ -8,6 +8,7 @@ from factories import (
     balances,
     give,
     make_holder,
+    make_person,
     make_till,
     present,
     sign_in,
@@ -19,7 +20,8 @@ from sqlalchemy import update
 from backend import clock
 from backend.arrears import service as arrears
 from backend.cards.models import CardState
-from backend.cards.service import list_cards
+from backend.cards.rules import CardEvent
+from backend.cards.service import change_state, is_account_closed, list_cards
 from backend.charges import service as charges
 from backend.closings.models import ClosingState
 from backend.db import transaction
@@ -112,6 +114,29 @@ class TestStarting:
         said = counter.client.put(path, headers=holder.headers)
         assert (said.status_code, said.get_json()["code"]) == (409, "own-closing-off")
         assert CardState.CLOSING not in card_states(holder)
+
+    def test_an_account_without_a_card_in_use_takes_nothing_more(
+        self, counter: Counter, parts: Parts
+    ) -> None:
+        """Its only card is void, so no card tells that it closes."""
+        person = make_person(parts)
+        with transaction() as session:
+            (card,) = list_cards(session, holder_id=person.id)
+            void = CardEvent.VOID
+            change_state(session, card=card, event=void, actor=SYSTEM, now=clock.now())
+            assert not is_account_closed(session, holder_id=person.id)
+        started = counter.call(
+            "PUT", f"/closings/{new_id()}", holder_number=person.number, kind="leaving"
+        )
+        assert started.status_code == 201
+        with transaction() as session:
+            assert is_account_closed(session, holder_id=person.id)
+        body = {"cause": "damaged", "documents": ["id_document"], "quoted_fee_fen": 2000}
+        said = counter.call("PUT", f"/cards/{card.id}/replacements/{new_id()}", **body)
+        assert (said.status_code, said.get_json()["code"]) == (409, "account-closed")
+        counter.call("POST", f"/closings/{started.get_json()['id']}/cancellation")
+        with transaction() as session:
+            assert not is_account_closed(session, holder_id=person.id)
 
 
 class TestSettling:

@@ -4,15 +4,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from factories import make_holder, make_person, sign_in
+from factories import make_holder, make_person, sign_in, virtual_card
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
 from backend import clock
-from backend.cards.models import CardKind
-from backend.cards.service import find_card, list_cards
+from backend.cards.models import CardKind, CardState
+from backend.cards.service import expire_cards, find_card, list_cards
 from backend.db import transaction
-from backend.holders.models import Category, Holder
+from backend.holders.models import Category, Employment, Holder
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.operators.models import Role
@@ -92,6 +92,38 @@ class TestRetirees:
             document="x",
         )
         assert student.get_json()["code"] == "not-staff"
+
+    def test_who_is_employed_again_retires_again(self, counter: Counter, parts: Parts) -> None:
+        person = make_person(parts, category=Category.STAFF)
+        for _ in range(2):
+            with transaction() as session:
+                again = session.get_one(Holder, person.id)
+                again.category, again.employment = Category.STAFF, Employment.COLLEGE
+            said = counter.call(
+                "PUT", f"/retirements/{new_id()}", holder_number=person.number, document="x"
+            )
+            assert said.status_code == 201, said.text
+        with transaction() as session:
+            retired = session.get_one(Holder, person.id)
+        assert (retired.category, retired.employment) == (Category.TEMPORARY_RETIRED, None)
+
+    def test_a_phone_that_was_lost_before_its_card_expired_stays_lost(
+        self, counter: Counter, parts: Parts
+    ) -> None:
+        holder = make_holder(parts, category=Category.STAFF)
+        path = f"/api/v1/me/loss-reports/{new_id()}"
+        said = counter.client.put(path, json={"credential": "phone"}, headers=holder.headers)
+        assert said.status_code == 201
+        with transaction() as session:
+            session.get_one(Holder, holder.id).valid_until = clock.business_date(
+                clock.now()
+            ) - timedelta(days=1)
+        with transaction() as session:
+            expire_cards(session, now=clock.now())
+        assert virtual_card(holder.id).state is CardState.EXPIRED
+        path, body = f"/retirements/{new_id()}", {"holder_number": holder.number, "document": "x"}
+        assert counter.call("PUT", path, **body).status_code == 201
+        assert virtual_card(holder.id).state is CardState.LOST
 
 
 @pytest.fixture

@@ -118,6 +118,17 @@ class TestCheck:
             (7, "amount"),
         ]
 
+    def test_knows_an_account_by_more_than_its_cards(self, parts: Parts) -> None:
+        """A card that is void waits for another one: the account is open all the same."""
+        person = make_person(parts)
+        with transaction() as session:
+            session.execute(
+                text("UPDATE cards SET state = 'void' WHERE holder_id = :id"), {"id": person.id}
+            )
+        with transaction() as session:
+            report = service.check(session, [Row(1, person.number, 100)], now=clock.now())
+        assert (report.total_fen, report.faults) == (100, [])
+
 
 class TestMake:
     def test_is_idempotent_and_of_one_person(

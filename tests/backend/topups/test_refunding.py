@@ -330,6 +330,14 @@ class TestRefusal:
                 update(Card).where(Card.id == virtual_card(holder.id).id).values(state=state)
             )
 
+    def test_of_an_account_that_is_closed(self, phone: Phone, holder: Bound) -> None:
+        top_up(holder.id, 1000)
+        with transaction() as session:
+            session.execute(
+                update(Card).where(Card.holder_id == holder.id).values(state=CardState.CLOSED)
+            )
+        self.refused(phone, "account-closed")
+
     @pytest.mark.parametrize(
         ("card_state", "code"),
         [(CardState.FROZEN, "card-frozen"), (CardState.CLOSING, "account-closed")],

@@ -42,7 +42,7 @@ from backend.reconciliation import routes as bills
 from backend.refunds import batch_routes as payouts
 from backend.refunds import routes as refunds
 from backend.rulebook import routes as rulebook
-from backend.sealing import Sealer
+from backend.sealing import SealedCache, Sealer
 from backend.settings import Settings
 from backend.subsidies import routes as subsidies
 from backend.terminals import routes as terminals
@@ -190,7 +190,8 @@ def read_payments(
         if configs.alipay_mini_program:
             platforms["alipay"] = AlipayMiniProgram(configs.alipay_mini_program)
     if configs.wechat_mini_program:
-        wechat = WeChatMiniProgram(configs.wechat_mini_program, redis)
+        cache = SealedCache(redis, Sealer(settings.root_key))
+        wechat = WeChatMiniProgram(configs.wechat_mini_program, cache)
         platforms["wechat"] = wechat
         if wechat.templates:
             messengers["wechat"] = wechat

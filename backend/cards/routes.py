@@ -610,7 +610,7 @@ def import_roster(query: dict[str, Any]) -> RosterReport:
             actor=who.actor,
             now=clock.now(),
             dry_run=query["dry_run"],
-            open_accounts=service.open_accounts,
+            open_accounts=service.open_accounts_to_issue,
         )
 
 

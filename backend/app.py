@@ -38,6 +38,7 @@ from backend.notices.rules import WORDINGS, faults_of
 from backend.operation_log import refusals
 from backend.operators import change_routes as operator_changes
 from backend.operators import routes as operators
+from backend.own_data import routes as own_data
 from backend.reconciliation import routes as bills
 from backend.refunds import batch_routes as payouts
 from backend.refunds import routes as refunds
@@ -72,6 +73,7 @@ BLUEPRINTS = (
     (counter.own, API),
     (holders.blueprint, API),
     (inbox.blueprint, API),
+    (own_data.blueprint, API),
     (topups.blueprint, API),
     (refunding.blueprint, API),
     (gates.own, API),

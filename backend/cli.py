@@ -290,6 +290,7 @@ def verify_log(head: str | None, number: int | None, heads: Path | None) -> None
     engine.dispose()
     click.echo(f"seals        {found.seals}")
     click.echo(f"entries      {found.entries}")
+    click.echo(f"disposed     {found.disposed}")
     click.echo(f"unsealed     {found.unsealed}")
     click.echo(f"head         {found.head.number} {found.head.head.hex()}")
     click.echo(f"heads kept   {len(kept) + (head is not None)}")

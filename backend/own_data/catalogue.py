@@ -197,7 +197,8 @@ NOT_ABOUT_HOLDERS: dict[str, str] = {
     **dict.fromkeys(
         (
             "policies", "policy_proposals", "merchants", "stalls", "terminals", "terminal_bundles",
-            "gate_settings", "emergencies", "operation_log_seals", "surcharge_reratings",
+            "gate_settings", "emergencies", "passage_counts", "operation_log_seals",
+            "surcharge_reratings",
         ),
         "the school, its rules and its machines",
     ),

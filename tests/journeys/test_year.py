@@ -294,6 +294,7 @@ def leave_and_retire(year: Year, people: People) -> None:
     year.await_refund(people.leaver)
     year.live_until(on(3, 6))
     pay_out(year, "招行 2028030600002")
+    year.live_until(on(3, 8))  # the passage of 6 September is 183 days old
     year.live_until(on(4, 1))
     retired = {"holder_number": people.retiree.number, "document": "人事〔2028〕12号"}
     year.send(
@@ -361,6 +362,7 @@ def check_days(year: Year, people: People) -> None:
         ("closing.settle", people.leaver, [on(3, 4)]),
         ("refund.succeeded", people.leaver, [on(3, 4)]),
         ("closing.close", people.leaver, [on(3, 6)]),
+        ("passage.forget", None, [on(3, 8)]),
         ("retirement.switch", people.retiree, [on(4, 1)]),
         ("card.expire", people.retiree, []),
         ("departure.end_validity", people.graduate, [on(7, 1)]),

@@ -15,7 +15,7 @@ export UV_SYSTEM_CERTS ?= 1
 # Compiled modules are kept: they make the second start a quick one.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test lint late money roster walk openapi lock clean browser moved
+.PHONY: help run test lint late money roster walk year openapi lock clean browser moved
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ money: .venv/.stamp ## Do 1,000 top-ups and 200 refunds with every fault on, pro
 
 walk: .venv/.stamp ## Do 5,000 random operations by everybody, and print what each was answered with
 	@WALK_STEPS=$${WALK_STEPS:-5000} $(BIN)/pytest -q -s tests/walk $(ARGS)
+
+year: .venv/.stamp ## Let a small college live a year, day by day over HTTP, and print what happened when
+	@EVERY_DAY=1 $(BIN)/pytest -q -s tests/journeys/test_year.py $(ARGS)
 
 openapi: .venv/.stamp ## Write openapi/ anew from the code
 	$(BIN)/campus-card openapi

@@ -38,11 +38,12 @@ from backend.notices.rules import WORDINGS, faults_of
 from backend.operation_log import refusals
 from backend.operators import change_routes as operator_changes
 from backend.operators import routes as operators
+from backend.own_data import routes as own_data
 from backend.reconciliation import routes as bills
 from backend.refunds import batch_routes as payouts
 from backend.refunds import routes as refunds
 from backend.rulebook import routes as rulebook
-from backend.sealing import Sealer
+from backend.sealing import SealedCache, Sealer
 from backend.settings import Settings
 from backend.subsidies import routes as subsidies
 from backend.terminals import routes as terminals
@@ -72,6 +73,7 @@ BLUEPRINTS = (
     (counter.own, API),
     (holders.blueprint, API),
     (inbox.blueprint, API),
+    (own_data.blueprint, API),
     (topups.blueprint, API),
     (refunding.blueprint, API),
     (gates.own, API),
@@ -190,7 +192,8 @@ def read_payments(
         if configs.alipay_mini_program:
             platforms["alipay"] = AlipayMiniProgram(configs.alipay_mini_program)
     if configs.wechat_mini_program:
-        wechat = WeChatMiniProgram(configs.wechat_mini_program, redis)
+        cache = SealedCache(redis, Sealer(settings.root_key))
+        wechat = WeChatMiniProgram(configs.wechat_mini_program, cache)
         platforms["wechat"] = wechat
         if wechat.templates:
             messengers["wechat"] = wechat

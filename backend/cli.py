@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
+    from typing import TextIO
+
     from backend.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -104,6 +106,61 @@ def prove_ledger() -> None:
     holds = proof.holds and not any((arrears_fen, refunds_fen, cash_fen))
     click.echo("the ledger holds" if holds else "THE LEDGER DOES NOT HOLD")
     sys.exit(0 if holds else 1)
+
+
+@main.command("scan-leaks")
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--find-from",
+    type=click.File("r", encoding="utf-8"),
+    help="A file of values, one a line, to be found too; - reads standard input.",
+)
+def scan_leaks(files: tuple[Path, ...], find_from: "TextIO | None") -> None:
+    """Look for ID numbers and tokens in clear in the database, in Redis and in FILES such as logs.
+
+    Values of one's own, such as numbers and tokens that were just used, are looked for with
+    --find-from.  Names where something stands and never shows it; exit 1 if there is anything.
+    """
+    from redis import Redis
+    from sqlalchemy import text
+
+    from backend import clock, db
+    from backend.leaks import service
+    from backend.leaks.rules import LEAST_GIVEN, Recogniser
+    from backend.sealing import Sealer
+
+    given = [line.strip() for line in find_from or () if line.strip()]
+    if any(len(value) < LEAST_GIVEN for value in given):
+        raise click.BadParameter(
+            f"values of at least {LEAST_GIVEN} characters", param_hint="--find-from"
+        )
+    settings, findings = _settings(), service.Findings()
+    engine = db.connect(settings.owner_database_url or settings.database_url)
+    with db.transaction() as session:
+        session.execute(text("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY"))
+        session.execute(text("SET LOCAL statement_timeout = 0"))
+        session.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        recogniser = Recogniser(
+            known=service.known(session),
+            sealer=Sealer(settings.root_key),
+            given=given,
+            today=clock.business_date(clock.now()),
+        )
+        service.scan_database(session, recogniser, findings)
+    engine.dispose()
+    service.scan_redis(Redis.from_url(settings.redis_url), recogniser, findings)
+    for path in files:
+        service.scan_file(path, recogniser, findings)
+    for leak in findings.leaks:
+        where = f"{leak.where}  {leak.place}".strip()
+        click.echo(f"{leak.kind}  {where}" + (f"  and {leak.times - 1} more" * (leak.times > 1)))
+    read = findings.read
+    click.echo(
+        f"read {read['values']} values of {read['tables']} tables and {read['files']} files,"
+        f" {read['keys']} keys; looked for {len(given)} given values"
+    )
+    click.echo("nothing stands in clear" if not findings.leaks else "IN CLEAR, SEE ABOVE")
+    sys.exit(1 if findings.leaks else 0)
 
 
 @main.command("fetch-bills")
@@ -233,6 +290,7 @@ def verify_log(head: str | None, number: int | None, heads: Path | None) -> None
     engine.dispose()
     click.echo(f"seals        {found.seals}")
     click.echo(f"entries      {found.entries}")
+    click.echo(f"disposed     {found.disposed}")
     click.echo(f"unsealed     {found.unsealed}")
     click.echo(f"head         {found.head.number} {found.head.head.hex()}")
     click.echo(f"heads kept   {len(kept) + (head is not None)}")

@@ -22,6 +22,7 @@ from backend.charges import rerating
 from backend.closings import departures, graduates
 from backend.closings import service as closings
 from backend.db import transaction
+from backend.gates import retention as passages
 from backend.holders import category_changes, permissions
 from backend.holders.identity import forget_old_identity_steps
 from backend.http.parts import Parts
@@ -29,6 +30,7 @@ from backend.issues import exchanges
 from backend.notices import messages, relay
 from backend.notices import service as notices
 from backend.operation_log import heads, seals
+from backend.operation_log import retention as log_retention
 from backend.policies.service import policies_at
 from backend.reconciliation import fetching as bills
 from backend.refunds import asking as refunds
@@ -104,6 +106,38 @@ def forget_notices(_: Parts, now: datetime) -> int:
         before = now - timedelta(days=days)
         messages.forget_old(session, before=before)
         return notices.forget_old(session, before=before)
+
+
+def forget_passages(_: Parts, now: datetime) -> int:
+    """Delete passages that were kept for long enough, all of them."""
+    gone = 0
+    while True:
+        with transaction() as session:
+            policies = policies_at(session, now)
+            before = now - timedelta(days=policies["passage.keep_days"])
+            used = policies.used("passage.keep_days")
+            done = passages.forget_old(session, before=before, policy_ids=used, now=now)
+        gone += done
+        if done < passages.AT_ONCE:
+            return gone
+
+
+def dispose_log(_: Parts, now: datetime) -> int:
+    """Delete entries of the operation log that were kept for long enough, whole seals of them."""
+    gone = 0
+    while True:
+        with transaction() as session:
+            seals.read_slowly(session)
+            policies = policies_at(session, now)
+            done = log_retention.dispose(
+                session,
+                before=now - timedelta(days=policies["log.keep_days"]),
+                policy_ids=policies.used("log.keep_days"),
+                now=now,
+            )
+        gone += done
+        if not done:
+            return gone
 
 
 def expire(_: Parts, now: datetime) -> int:
@@ -226,6 +260,8 @@ TIMETABLE: Timetable = (
     ("remind-of-ends", "0 1 * * *", remind_of_ends),  # 09:00 in Shanghai
     ("forget-identity-steps", "*/5 * * * *", forget),
     ("forget-notices", "*/10 * * * *", forget_notices),
+    ("forget-passages", "20 18 * * *", forget_passages),  # 02:20 in Shanghai
+    ("dispose-log", "40 18 * * *", dispose_log),
     ("seal-log", "* * * * * */10", seal_log),
     ("keep-log-head", "*/5 * * * *", keep_log_head),
     ("rotate-code-keys", "0 18 1 * *", rotate_code_keys),  # 02:00 in Shanghai, monthly
@@ -235,7 +271,7 @@ BY_THE_DAY = (
     "change-categories", "begin-temporary-cards", "propose-exchanges", "apply-departures",
     "expire-cards", "close-expired", "close-graduates", "send-refunds", "advance-closings",
     "remind-graduates", "remind-of-ends", "pay-subsidies", "forget-identity-steps",
-    "forget-notices",
+    "forget-notices", "forget-passages",
 )  # fmt: skip
 """What happens because a day has come, in this order; what closings owe is sent on its way.  The
 others ask somebody outside, or go by the real clock as the seals of the operation log do."""

@@ -24,6 +24,7 @@ from backend.clock import business_date
 from backend.closings.models import Retirement
 from backend.closings.rules import months_after
 from backend.errors import DomainError, IdReused, Kind
+from backend.holders import permissions
 from backend.holders.models import Category, Holder
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
@@ -74,9 +75,14 @@ def switch(
         raise NotStaff(category=holder.category.value)
     policies = policies_at(session, now)
     last = months_after(business_date(now), policies["retired.valid_months"])
-    before = {"category": holder.category.value, "valid_until": holder.valid_until.isoformat()}
-    holder.category, holder.valid_until = Category.TEMPORARY_RETIRED, last
-    holder.employment = None
+    before = {
+        "category": holder.category.value,
+        "employment": holder.employment and holder.employment.value,
+        "valid_until": holder.valid_until.isoformat(),
+    }
+    holder.category, holder.employment, holder.valid_until = (
+        Category.TEMPORARY_RETIRED, None, last,
+    )  # fmt: skip
     for field in ("category", "valid_until"):
         holder.note_proven(field)
     old, new = _exchange_card(session, holder_id, operator, now=now)
@@ -93,6 +99,7 @@ def switch(
         policy_ids=[str(id_) for id_ in policies.used("retired.valid_months")],
     )
     session.add(made)
+    permissions.work_out(session, policies=policies, now=now, holder_ids=[holder_id])
     operation_log.record(
         session,
         actor=operator.actor,
@@ -102,7 +109,11 @@ def switch(
         subject_id=retirement_id,
         now=now,
         before=before,
-        after={"category": holder.category.value, "valid_until": last.isoformat()},
+        after={
+            "category": holder.category.value,
+            "employment": None,
+            "valid_until": last.isoformat(),
+        },
         documents=[document],
         policy_ids=policies.used("retired.valid_months"),
     )

@@ -1,6 +1,6 @@
 """Passages (通行): every decision of a gate, also the refused ones, and what it was decided by."""
 
-from datetime import datetime
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
@@ -36,7 +36,7 @@ class Passage(Base):
     """One decision, under the id that the gate made."""
 
     __tablename__ = "passages"
-    __table_args__ = (Index(None, "holder_id", "decided_at"),)
+    __table_args__ = (Index(None, "holder_id", "decided_at"), Index(None, "decided_at"))
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     terminal_id: Mapped[UUID] = mapped_column(ForeignKey("terminals.id"))
@@ -58,6 +58,18 @@ class Passage(Base):
     device_at: Mapped[datetime | None]
     """When the gate says that it decided, without network: a claim."""
     reference: Mapped[str] = mapped_column(index=True)
+
+
+class PassageCount(Base):
+    """What stays of passages that were kept for long enough: how many there were on a day."""
+
+    __tablename__ = "passage_counts"
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    terminal_id: Mapped[UUID] = mapped_column(ForeignKey("terminals.id"), primary_key=True)
+    direction: Mapped[Direction] = mapped_column(primary_key=True)
+    decision: Mapped[Decision] = mapped_column(primary_key=True)
+    passages: Mapped[int]
 
 
 class GateSettings(Base):

@@ -17,7 +17,7 @@ from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
 
-REVEAL = "holder.reveal"
+VIEW, REVEAL = "holder.view", "holder.reveal"
 SEE_IN_FULL = (Role.CARD_CENTRE, Role.AUDITOR)
 """Who sees full names and card numbers, one holder at a time and for a reason."""
 
@@ -49,7 +49,7 @@ def view(session: Session, *, holder_id: UUID, actor: Actor, now: datetime) -> H
     Raises:
         NotFound: there is no such holder.
     """
-    return _note(session, "holder.view", holder_id=holder_id, actor=actor, now=now)
+    return _note(session, VIEW, holder_id=holder_id, actor=actor, now=now)
 
 
 def reveal(

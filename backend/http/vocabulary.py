@@ -7,6 +7,10 @@ no example here.  Where a schema means something of its own, `Schema.name` goes 
 from typing import Any
 
 MEANINGS: dict[str, str] = {
+    "kept": "The rows of each table, by its name; tables without any are left out.",
+    "looks": "Who of the staff looked at the caller, newest first: by role, when, and why.",
+    "revealed": "Whether the full name and the card number were shown, or only what is masked.",
+    "OwnDataReply.taken_at": "When the copy was taken.",
     "SubsidyItemList.items": "In the order of the batch's list.",
     "SubsidyPreviewRequest.items": "The list, or null where it comes as CSV.",
     "SubsidyBatchRequest.items": "The list, or null where it comes as CSV.",
@@ -862,6 +866,8 @@ MEANINGS: dict[str, str] = {
 }
 
 EXAMPLES: dict[str, Any] = {
+    "kept": {"cards": [{"kind": "virtual", "state": "active"}]},
+    "revealed": False,
     "OperatorList.changes": [],
     "csv": None,
     "due_count": 0,

@@ -368,8 +368,14 @@ BEGIN
 END $$;
 
 -- Rows that are evidence are appended and never changed, not even by their owner.
+-- Only dispose_log, below, takes rows out of the operation log.
 CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_TABLE_NAME = 'operation_log' AND TG_OP = 'DELETE'
+       AND current_setting('campus_card.disposes', true) = pg_current_xact_id()::text
+    THEN
+        RETURN NULL;
+    END IF;
     RAISE EXCEPTION '% is append-only', TG_TABLE_NAME USING ERRCODE = 'insufficient_privilege';
 END $$;
 
@@ -388,6 +394,29 @@ BEGIN
                        ' FOR EACH STATEMENT EXECUTE FUNCTION refuse_change()', t);
         EXECUTE format('ALTER TABLE %I ENABLE ALWAYS TRIGGER append_only', t);
     END LOOP;
+END $$;
+
+-- Delete the entries of all seals up to one (台账保存期满销毁); the seals stay, so the chain is whole.
+-- Whoever calls it, and whatever a policy says: nothing that was sealed within the last 183 days by
+-- the server's own clock goes (网络安全法: six months).  Returns how many entries went.
+CREATE OR REPLACE FUNCTION dispose_log(p_through bigint) RETURNS bigint
+LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+DECLARE
+    gone bigint;
+BEGIN
+    IF NOT EXISTS (SELECT FROM operation_log_seals WHERE number = p_through) OR EXISTS (
+        SELECT FROM operation_log_seals
+         WHERE number <= p_through AND sealed_at > clock_timestamp() - interval '183 days'
+    ) THEN
+        RAISE EXCEPTION 'dispose_log: not sealed, or not for long enough'
+            USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    PERFORM set_config('campus_card.disposes', pg_current_xact_id()::text, true);
+    DELETE FROM operation_log
+     WHERE written_by < (SELECT until FROM operation_log_seals WHERE number = p_through);
+    GET DIAGNOSTICS gone = ROW_COUNT;
+    PERFORM set_config('campus_card.disposes', '', true);
+    RETURN gone;
 END $$;
 
 -- What the role that serves may do, where the deployment has one: it owns nothing, so it disables no
@@ -424,4 +453,16 @@ BEGIN
             END, t, app);
     END LOOP;
     EXECUTE format('REVOKE INSERT ON transfers FROM %I', app);  -- through post_transfer alone
+END $$;
+
+-- Functions that act as the owner look tables up in this schema alone: temporary tables, which
+-- anybody may make, come last instead of first.
+DO $$
+DECLARE
+    f regprocedure;
+BEGIN
+    FOR f IN SELECT oid FROM pg_proc WHERE prosecdef AND pronamespace = current_schema()::regnamespace
+    LOOP
+        EXECUTE format('ALTER FUNCTION %s SET search_path = %I, pg_temp', f, current_schema());
+    END LOOP;
 END $$;

@@ -49,6 +49,11 @@ class LogEntry(Base):
         Index(None, "actor", "at"),
         Index(None, "written_by", "id"),
         Index(None, "reference", postgresql_where=text("reference IS NOT NULL")),
+        Index(
+            "ix_operation_log_disposals",
+            "written_by",
+            postgresql_where=text("action = 'log.dispose'"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -32,6 +32,10 @@ ID_BYTES, DIGEST_BYTES = 16, 32
 WIDTH = ID_BYTES + DIGEST_BYTES
 LATE = timedelta(hours=1)
 """An entry is written when it happens: one that is dated so long before the last seal was not."""
+LEAST_KEPT = timedelta(days=183)
+"""By law (网络安全法) nobody deletes anything younger; the function `dispose_log` says the same."""
+DISPOSE = "log.dispose"
+"""The action that says which entries were kept for long enough and are gone (期满销毁)."""
 
 
 class Fault(StrEnum):
@@ -51,6 +55,8 @@ class Fault(StrEnum):
     """封存缺失"""
     HEAD_DIFFERS = "head-differs"
     """与外部留存的链头不符"""
+    DISPOSED_EARLY = "disposed-early"
+    """未到期销毁"""
 
 
 @dataclass(frozen=True, slots=True)

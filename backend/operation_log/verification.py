@@ -1,15 +1,22 @@
-"""Verifying the operation log (校验): the whole chain is computed again from the rows."""
+"""Verifying the operation log (校验): the whole chain is computed again from the rows.
+
+Where entries were kept for long enough and are gone, an entry of the log itself says so: of their
+seals the chain alone is computed, and that no row is left there.  Such an entry excuses nothing
+that was younger than the law allows.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select, text
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from backend.operation_log.models import LogEntry, LogSeal
 from backend.operation_log.rules import (
+    DISPOSE,
     LATE,
+    LEAST_KEPT,
     NO_HEAD,
     Difference,
     Fault,
@@ -33,6 +40,8 @@ class Verification:
     """Seals that hold."""
     entries: int
     """Sealed entries whose rows were compared."""
+    disposed: int
+    """Sealed entries that were kept for long enough and are gone; their seals hold."""
     unsealed: int
     difference: Difference | None
 
@@ -40,6 +49,32 @@ class Verification:
     def holds(self) -> bool:
         """Whether nothing differs."""
         return self.difference is None
+
+
+@dataclass(frozen=True, slots=True)
+class Disposal:
+    """What the log says of its own entries that are gone (期满销毁)."""
+
+    through: int
+    """The last seal whose entries went, and those of all before it."""
+    head: bytes
+    at: datetime
+
+
+def disposal(session: Session) -> Disposal | None:
+    """Return the newest word on entries that are gone, or None.
+
+    One that is dated in the future by the database's clock is none: it would excuse too much.
+    """
+    found = session.execute(
+        select(LogEntry.facts, LogEntry.at)
+        .where(LogEntry.action == DISPOSE, LogEntry.at <= func.clock_timestamp())
+        .order_by(LogEntry.written_by.desc(), LogEntry.id.desc())
+        .limit(1)
+    ).one_or_none()
+    if found is None:
+        return None
+    return Disposal(found.facts["through"], bytes.fromhex(found.facts["head"]), found.at)
 
 
 def read_only(session: Session) -> None:
@@ -73,8 +108,34 @@ def verify(
         head=Head(*stored) if stored else Head(0, NO_HEAD, 0, None),
         seals=last.number if last else 0,
         entries=chain.entries,
+        disposed=chain.disposed,
         unsealed=unsealed,
         difference=difference,
+    )
+
+
+def holds(session: Session, *, first: int, last: int) -> bool:
+    """Say whether some seals, one after another, are what they were and so are their entries."""
+    for number in range(first, last + 1):
+        seal = session.get_one(LogSeal, number)
+        since = FIRST if number == 1 else seal.since
+        rows = [(id_, hashed) for id_, _, hashed in digests(session, since=since, until=seal.until)]
+        if _head_of(seal) != seal.head or compare(list(read(seal.contents)), rows):
+            return False
+        session.expunge(seal)
+    return True
+
+
+def _head_of(seal: LogSeal) -> bytes:
+    return head_of(
+        number=seal.number,
+        since=seal.since,
+        until=seal.until,
+        entries=seal.entries,
+        total=seal.total,
+        contents=seal.contents,
+        previous_head=seal.previous_head,
+        sealed_at=seal.sealed_at,
     )
 
 
@@ -83,8 +144,9 @@ class _Chain:
 
     def __init__(self, session: Session, heads: Mapping[int, bytes], rows_from: int) -> None:
         self._session, self._heads, self._rows_from = session, heads, rows_from
+        self._disposal = disposal(session)
         self.last: LogSeal | None = None
-        self.entries = 0
+        self.entries = self.disposed = 0
 
     def follow(self) -> Difference | None:
         """Go along the chain; return the first difference."""
@@ -114,26 +176,32 @@ class _Chain:
             and seal.total == (last.total if last else 0) + seal.entries
             and seal.previous_head == (last.head if last else NO_HEAD)
         )
-        head = head_of(
-            number=seal.number,
-            since=seal.since,
-            until=seal.until,
-            entries=seal.entries,
-            total=seal.total,
-            contents=seal.contents,
-            previous_head=seal.previous_head,
-            sealed_at=seal.sealed_at,
-        )
+        head = _head_of(seal)
         if not follows or head != seal.head:
             return Difference(Fault.SEAL_CHANGED, number)
         if self._heads.get(number, head) != head:
             return Difference(Fault.HEAD_DIFFERS, number)
+        if self._disposal is not None and number <= self._disposal.through:
+            return self._check_disposed(seal, self._disposal)
         return self._compare_rows(seal) if number >= self._rows_from else None
+
+    def _check_disposed(self, seal: LogSeal, said: "Disposal") -> Difference | None:
+        if seal.sealed_at > said.at - LEAST_KEPT:
+            return Difference(Fault.DISPOSED_EARLY, seal.number)
+        if seal.number == said.through and seal.head != said.head:
+            return Difference(Fault.HEAD_DIFFERS, seal.number)
+        left = list(digests(self._session, since=self._since(seal), until=seal.until))
+        if left:
+            return Difference(Fault.ENTRY_INSERTED, seal.number, left[0][0])
+        self.disposed += seal.entries
+        return None
+
+    def _since(self, seal: LogSeal) -> int:
+        return seal.since if self.last else FIRST
 
     def _compare_rows(self, seal: LogSeal) -> Difference | None:
         sealed = list(read(seal.contents))
-        since = seal.since if self.last else FIRST
-        rows = list(digests(self._session, since=since, until=seal.until))
+        rows = list(digests(self._session, since=self._since(seal), until=seal.until))
         found = compare(sealed, ((id_, hashed) for id_, _, hashed in rows))
         if found is not None:
             return Difference(found[0], seal.number, found[1])

@@ -34,6 +34,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "code.refresh_seconds": 30,
         "exchange.grace_days": 14,
         "exchange.months": 3,
+        "log.keep_days": 1_095,
         "notice.charge_from_fen": 3_000,
         "notice.keep_days": 180,
         "notice.low_balance_fen": 2_000,
@@ -49,6 +50,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "offline.per_terminal_fen": 50_000,
         "offline.renew_hours": 48,
         "offline.total_fen": 200_000,
+        "passage.keep_days": 183,
         "permissions.new_student": list(PERMISSIONS),
         "permissions.staff": list(PERMISSIONS),
         "permissions.student": list(PERMISSIONS),
@@ -200,6 +202,7 @@ CATALOGUE: dict[str, PolicyRule] = {
     "code.refresh_seconds": _count(Unit.SECONDS, 5, 300, touches=HOLDERS),
     "exchange.grace_days": _count(Unit.DAYS, 0, 180, clause="三(二)"),
     "exchange.months": _count(Unit.MONTHS, 1, 12, clause="三(二)", public=True),
+    "log.keep_days": _count(Unit.DAYS, 183, 3_650, clause="三(一)"),
     "notice.charge_from_fen": _fen(1_000_000, touches=HOLDERS, public=True),
     "notice.keep_days": _count(Unit.DAYS, 30, 3_650, touches=HOLDERS, public=True),
     "notice.low_balance_fen": _fen(100_000, touches=HOLDERS, public=True),
@@ -217,6 +220,7 @@ CATALOGUE: dict[str, PolicyRule] = {
     "offline.per_terminal_fen": _fen(10_000_000, clause="六", touches=TILLS),
     "offline.renew_hours": _count(Unit.HOURS, 1, 168, touches=HOLDERS),
     "offline.total_fen": _fen(100_000_000, clause="六", touches=TILLS),
+    "passage.keep_days": _count(Unit.DAYS, 30, 1_095, touches=HOLDERS, public=True),
     **{
         f"permissions.{category}": PolicyRule(
             Unit.SOME_OF, choices=PERMISSIONS, clause="二(二)", touches=HOLDERS, public=True

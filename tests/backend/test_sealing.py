@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from backend.sealing import Sealer, normal_document, token_hash
+from backend.http.parts import Parts
+from backend.sealing import SealedCache, Sealer, normal_document, token_hash
 
 SEALER, OTHER = Sealer(bytes(range(32))), Sealer(bytes(32))
 words = st.text(st.characters(blacklist_categories=["Cs"]))
@@ -89,3 +90,23 @@ class TestTokenHash:
         assert token_hash("abc").hex() == (
             "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
         )
+
+
+class TestCache:
+    def test_has_values_for_this_school_alone(self, parts: Parts) -> None:
+        cache, key = SealedCache(parts.redis, SEALER), "test:sealed-cache"
+        assert cache.get(key) is None
+        assert cache.set(key, "an access token", ex=60, nx=True)
+        assert not cache.set(key, "another", ex=60, nx=True)
+        assert cache.get(key) == "an access token"
+        assert "access" not in str(parts.redis.get(key))
+        assert 0 < int(str(parts.redis.ttl(key))) <= 60
+        assert SealedCache(parts.redis, OTHER).get(key) is None
+        cache.delete(key)
+        assert parts.redis.get(key) is None
+
+    def test_gives_no_value_under_another_name(self, parts: Parts) -> None:
+        cache = SealedCache(parts.redis, SEALER)
+        cache.set("test:one", "x", ex=60)
+        parts.redis.set("test:other", str(parts.redis.get("test:one")), ex=60)
+        assert cache.get("test:other") is None

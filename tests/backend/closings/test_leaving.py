@@ -68,6 +68,7 @@ class TestRetirees:
         holder = make_holder(parts, category=Category.STAFF, balance_fen=500)
         with transaction() as session:
             old = find_card(session, holder_id=holder.id, kind=CardKind.PHYSICAL)
+            session.get_one(Holder, holder.id).employment = Employment.COLLEGE
         path = f"/retirements/{new_id()}"
         body = {"holder_number": holder.number, "document": "人事〔2026〕3号"}
         first, again = counter.call("PUT", path, **body), counter.call("PUT", path, **body)
@@ -76,7 +77,7 @@ class TestRetirees:
         with transaction() as session:
             now = session.get_one(Holder, holder.id)
             cards = list_cards(session, holder_id=holder.id)
-        assert now.category is Category.TEMPORARY_RETIRED
+        assert (now.category, now.employment) == (Category.TEMPORARY_RETIRED, None)
         assert old is not None
         assert sorted((card.kind.value, card.state.value) for card in cards) == [
             ("physical", "active"),

@@ -15,10 +15,10 @@ export UV_SYSTEM_CERTS ?= 1
 # Compiled modules are kept: they make the second start a quick one.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test lint late money roster openapi lock clean browser moved
+.PHONY: help run test lint late money roster subsidies openapi lock clean browser moved
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/.stamp ## Set up and start the demo; Ctrl-C ends it, its data stays in var/
 	@exec $(BIN)/campus-card demo $(ARGS)
@@ -41,6 +41,9 @@ roster: .venv/.stamp ## Import a roster of 20,000 people, one row in a hundred b
 
 money: .venv/.stamp ## Do 1,000 top-ups and 200 refunds with every fault on, programs killed, and print the books
 	@MONEY_TOP_UPS=$${MONEY_TOP_UPS:-1000} $(BIN)/pytest -q -s tests/faults/test_money.py $(ARGS)
+
+subsidies: .venv/.stamp ## Pay subsidies to 10,000 holders by workers that are killed, and print how long it took
+	@SUBSIDY_ITEMS=$${SUBSIDY_ITEMS:-10000} $(BIN)/pytest -q -s tests/faults/test_subsidies.py $(ARGS)
 
 openapi: .venv/.stamp ## Write openapi/ anew from the code
 	$(BIN)/campus-card openapi

@@ -17,7 +17,7 @@ from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.service import RoleNotAllowed, SecondPersonNeeded, caller_in
-from backend.subsidies import rules, service
+from backend.subsidies import rules, service, taking_back
 from backend.subsidies.models import ItemState, SubsidyBatch, SubsidyWithdrawal
 from backend.subsidies.rules import ListUnreadable, Row
 from backend.subsidies.schemas import (
@@ -43,10 +43,9 @@ from backend.subsidies.service import (
     SubsidyBatchDecided,
     SubsidyDayOver,
     SubsidyListUnreadable,
-    SubsidyNotPaid,
     SubsidyRowsFaulty,
-    SubsidyWithdrawalWaits,
 )
+from backend.subsidies.taking_back import SubsidyNotPaid, SubsidyWithdrawalWaits
 
 staff = guard(
     Blueprint("subsidies", __name__, url_prefix="/staff", description="Staff: subsidies (补贴)"),
@@ -206,7 +205,7 @@ def ask_subsidy_back(body: dict[str, Any], withdrawal_id: UUID) -> Any:
     """Ask for a mistaken subsidy to be taken back; finance approves it."""
     who = caller_in(*MAY_WITHDRAW)
     with transaction() as session:
-        withdrawal, first = service.ask_back(
+        withdrawal, first = taking_back.ask_back(
             session, withdrawal_id=withdrawal_id, **body, maker=who, now=clock.now()
         )
         session.flush()
@@ -222,7 +221,7 @@ def take_subsidy_back(withdrawal_id: UUID) -> Any:
     """Take a mistaken subsidy back, at most what is left of it."""
     who = caller_in(*MAY_APPROVE)
     with transaction() as session:
-        withdrawal, first = service.take_back(
+        withdrawal, first = taking_back.take_back(
             session, withdrawal_id=withdrawal_id, checker=who, now=clock.now()
         )
         return _withdrawal(session, withdrawal), 201 if first else 200

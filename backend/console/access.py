@@ -8,6 +8,7 @@ from flask import abort, g, request
 from werkzeug.wrappers import Response
 
 from backend import clock
+from backend.applications.service import MAY_LOOK as APPLICATIONS_MAY_LOOK
 from backend.cards import counter
 from backend.cash_desk import shifts
 from backend.db import transaction
@@ -47,6 +48,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "policies": proposals.MAY_LOOK,
     "roster": (Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL),
     "issues": ISSUES_MAY_LOOK,
+    "applications": APPLICATIONS_MAY_LOOK,
     "log": (Role.CARD_CENTRE, Role.AUDITOR),
     "operators": OPERATORS_MAY_LOOK,
     "confirmation": EVERYBODY,

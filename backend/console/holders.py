@@ -13,6 +13,7 @@ from flask import Blueprint, abort, render_template, request
 from sqlalchemy.orm import Session
 
 from backend import clock
+from backend.applications import service as applications
 from backend.arrears import service as arrears
 from backend.cards import service as cards
 from backend.clock import business_date
@@ -85,6 +86,7 @@ def _page(holder: Holder, *, revealed: bool) -> str:
             binding=viewing.live_binding(session, holder_id=holder.id),
             cards=cards.list_cards(session, holder_id=holder.id),
             purses=ledger.purses_of(session, holder_id=holder.id),
+            application_id=applications.find_by_holder(session, holder_id=holder.id),
             arrears_fen=arrears.open_fen(session, holder_id=holder.id),
             limits=limits_of(holder, now=now),
             month=f"{first:%Y-%m}",

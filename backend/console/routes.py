@@ -12,6 +12,7 @@ from werkzeug.exceptions import HTTPException
 from backend.clock import SHANGHAI
 from backend.console import (
     access,
+    applications,
     bills,
     cards,
     cash_desk,
@@ -67,6 +68,7 @@ ROOMS = (
     "policies",
     "roster",
     "issues",
+    "applications",
     "log",
     "operators",
 )
@@ -98,6 +100,7 @@ for page in (
     policies,
     roster,
     issues,
+    applications,
     log,
     operators,
     confirmation,

@@ -1,0 +1,106 @@
+"""Rooms where one office begins and another ends, walked in the browser and looked at with axe."""
+
+import secrets
+from datetime import timedelta
+
+import pytest
+from applicants import today
+from factories import Person, make_document, make_person
+from playwright.sync_api import Page, expect
+
+from backend.holders.models import Category
+from backend.http.parts import Parts
+from backend.operators.models import Role
+
+from .conftest import assert_clean, follow, leave, sign_in
+
+pytestmark = pytest.mark.browser
+
+LANGUAGES = ["zh-CN", "en"]
+
+
+def speak(page: Page, language: str) -> None:
+    """Choose the language of the pages, unless it is the browser's."""
+    if language == "en" and page.locator("html").get_attribute("lang") != "en":
+        follow(page, page.get_by_role("button", name="English"))
+    expect(page.locator("html")).to_have_attribute("lang", language)
+
+
+def fill(page: Page, **said: object) -> None:
+    """Fill in a form by the names of its fields."""
+    for name, value in said.items():
+        page.locator(f"main [name={name}]").fill(str(value))
+
+
+def record(page: Page, sponsor: Person) -> str:
+    """Record an application for three people, past what is wrong with it; return where it is."""
+    main, document = page.locator("main"), make_document()
+    page.goto("/console/applications")
+    assert_clean(page)
+    follow(page, main.locator('a[href$="/new"]'))
+    assert_clean(page)
+    main.locator("select[name=category]").select_option("temporary_outsider")
+    fill(
+        page,
+        oa_number=f"OA-{secrets.token_hex(5)}",
+        sponsor_unit="后勤保卫处",
+        sponsor_number="nobody",
+        purpose="设备维护",
+        valid_until=today() + timedelta(days=60),
+        list=f"马师傅,设备维护公司,,{document}\n,,护照,E1234567",
+    )
+    follow(page, main.locator("button.primary"))
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert_clean(page)
+    fill(page, list=f"马师傅,设备维护公司,,{document}\n钱工\n王小明,,,{sponsor.document}")
+    follow(page, main.locator("button.primary"))
+    expect(page.get_by_role("alert")).to_be_visible()
+    fill(page, sponsor_number=sponsor.number)
+    follow(page, main.locator("button.primary"))
+    assert document not in page.content()
+    assert_clean(page)
+    follow(page, main.locator("button.primary"))
+    assert_clean(page)
+    return page.url
+
+
+class TestApplications:
+    @pytest.mark.parametrize("language", LANGUAGES)
+    def test_from_the_pasted_list_to_the_early_end(
+        self, page: Page, parts: Parts, language: str
+    ) -> None:
+        sponsor = make_person(parts, category=Category.STAFF, unit="后勤保卫处")
+        main = page.locator("main")
+        sign_in(page, parts)
+        speak(page, language)
+        application = record(page, sponsor)
+        for _ in range(2):
+            fill(page, approver="陈院长", document="附件1")
+            follow(page, main.locator("form[action*=approvals] button"))
+        assert_clean(page)
+        follow(page, main.locator('a[href$="/opening"]'))
+        assert_clean(page)
+        fill(page, receipt_number=f"R{secrets.token_hex(5)}")
+        follow(page, main.locator("button.primary"))
+        assert_clean(page)
+        follow(page, main.locator('a[href$="/extension"]'))
+        assert_clean(page)
+        fill(page, oa_number=f"OA-{secrets.token_hex(5)}", valid_until=today() + timedelta(days=90))
+        for kind in ("unit", "leader"):
+            fill(page, **{f"{kind}_approver": "陈院长", f"{kind}_document": "附件2"})
+        follow(page, main.locator("button.primary"))
+        assert_clean(page)
+        follow(page, main.locator('a[href*="/console/holders/"]').last)
+        follow(page, main.locator('a[href*="/console/applications/"]'))
+        assert page.url == application
+
+        leave(page)
+        sign_in(page, parts, Role.LOGISTICS)
+        page.goto(application)
+        speak(page, language)
+        assert main.locator('a[href$="/extension"]').count() == 0
+        follow(page, main.locator('a[href$="/early-leaving"]').first)
+        assert_clean(page)
+        fill(page, last_on=today() + timedelta(days=3), reason="合同提前结束")
+        follow(page, main.locator("button.danger"))
+        assert_clean(page)

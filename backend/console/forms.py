@@ -1,13 +1,16 @@
 """What the forms of the rooms say, and the same page once more where something is wrong."""
 
+import hashlib
+import hmac
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
 import marshmallow as ma
 from flask import Response, request
 
-from backend.console import language
+from backend.console import access, language
 from backend.errors import DomainError, NotFound
+from backend.http.parts import parts
 from backend.http.problems import STATUS, tell
 from backend.http.words import Words
 
@@ -30,6 +33,25 @@ def typed(*names: str) -> dict[str, str]:
     """Return what was typed into these fields, without the spaces around it; blanks say nothing."""
     said = {name: request.form.get(name, "").strip() for name in names}
     return {name: text for name, text in said.items() if text}
+
+
+def sent_file() -> bytes:
+    """Return what the form's file holds, nothing where none was chosen."""
+    sent = request.files.get("file")
+    return sent.read() if sent else b""
+
+
+def mark(purpose: str, content: bytes) -> str:
+    """Return what only this operator's session can say of having checked this file."""
+    digest = hashlib.sha256(content).hexdigest()
+    session_id = access.operator().session_id
+    return parts().sealer.index(purpose, f"{session_id}:{digest}").hex()
+
+
+def was_checked(purpose: str, content: bytes) -> bool:
+    """Say whether the form carries the mark of this very file."""
+    said = request.form.get("checked", "")
+    return hmac.compare_digest(said.encode(), mark(purpose, content).encode())
 
 
 def again(

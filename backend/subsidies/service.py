@@ -313,6 +313,20 @@ def items_of(
     return [(item, holder, withdrawal) for item, holder, withdrawal in found]
 
 
+def items_of_holder(
+    session: Session, *, holder_id: UUID, limit: int
+) -> list[tuple[SubsidyItem, SubsidyBatch]]:
+    """Return what a holder was given or is about to be, newest first."""
+    found = session.execute(
+        select(SubsidyItem, SubsidyBatch)
+        .join(SubsidyBatch, SubsidyBatch.id == SubsidyItem.batch_id)
+        .where(SubsidyItem.holder_id == holder_id, SubsidyBatch.state != BatchState.WITHDRAWN)
+        .order_by(SubsidyItem.id.desc())
+        .limit(limit)
+    ).all()
+    return [(item, batch) for item, batch in found]
+
+
 def lock(session: Session, batch_id: UUID) -> SubsidyBatch:
     """Return a batch, locked until commit.
 

@@ -1,6 +1,5 @@
 """Taking a mistaken subsidy back (补贴收回): asked for by one person, approved by another."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -94,10 +93,9 @@ def take_back(
         raise SecondPersonNeeded
     item = _lock_item(session, withdrawal.item_id)
     ledger.lock_purse(session, holder_id=item.holder_id)
-    purse = ledger.purses_of(session, holder_id=item.holder_id)[AccountKind.SUBSIDY_PURSE]
-    amount_fen = Fen(min(item.amount_fen, purse.balance_fen or 0))
+    purse_id, amount_fen = left_of(session, item)
     fund = ledger.school_account(session, AccountKind.SUBSIDY_FUND)
-    movement = Movement(TransferKind.SUBSIDY_WITHDRAWN, withdrawal.id, purse.id, fund, amount_fen)
+    movement = Movement(TransferKind.SUBSIDY_WITHDRAWN, withdrawal.id, purse_id, fund, amount_fen)
     ledger.post(session, [movement], now=now)
     withdrawal.approved_by, withdrawal.approved_at = checker.operator_id, now
     withdrawal.amount_fen, item.state = amount_fen, ItemState.WITHDRAWN
@@ -113,13 +111,49 @@ def take_back(
     return withdrawal, True
 
 
-def waiting(session: Session) -> Sequence[SubsidyWithdrawal]:
-    """Return the withdrawals that nobody has approved, oldest first."""
-    return session.scalars(
-        select(SubsidyWithdrawal)
+def left_of(session: Session, item: SubsidyItem) -> tuple[UUID, Fen]:
+    """Return the subsidy purse of an item's holder, and what of the item could be taken back."""
+    purse = ledger.purses_of(session, holder_id=item.holder_id)[AccountKind.SUBSIDY_PURSE]
+    return purse.id, Fen(min(item.amount_fen, purse.balance_fen or 0))
+
+
+def waiting(
+    session: Session, *, batch_id: UUID | None = None
+) -> list[tuple[SubsidyWithdrawal, SubsidyItem]]:
+    """Return the withdrawals that nobody has approved, of one batch or all, oldest first."""
+    query = (
+        select(SubsidyWithdrawal, SubsidyItem)
+        .join(SubsidyItem, SubsidyItem.id == SubsidyWithdrawal.item_id)
         .where(SubsidyWithdrawal.approved_by.is_(None))
-        .order_by(SubsidyWithdrawal.made_at)
-    ).all()
+    )
+    if batch_id is not None:
+        query = query.where(SubsidyItem.batch_id == batch_id)
+    found = session.execute(query.order_by(SubsidyWithdrawal.made_at)).all()
+    return [(withdrawal, item) for withdrawal, item in found]
+
+
+def find_item(session: Session, *, item_id: UUID) -> SubsidyItem:
+    """Return an item.
+
+    Raises:
+        NotFound: there is none.
+    """
+    item = session.get(SubsidyItem, item_id)
+    if item is None:
+        raise NotFound
+    return item
+
+
+def find(session: Session, *, withdrawal_id: UUID) -> tuple[SubsidyWithdrawal, SubsidyItem]:
+    """Return a withdrawal and its item.
+
+    Raises:
+        NotFound: there is none.
+    """
+    withdrawal = session.get(SubsidyWithdrawal, withdrawal_id)
+    if withdrawal is None:
+        raise NotFound
+    return withdrawal, session.get_one(SubsidyItem, withdrawal.item_id)
 
 
 def _lock_item(session: Session, item_id: UUID) -> SubsidyItem:

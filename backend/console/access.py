@@ -22,6 +22,7 @@ from backend.operators.rules import MAY_LOOK as OPERATORS_MAY_LOOK
 from backend.operators.service import OperatorCaller
 from backend.refunds.handling import MAY_LOOK as REFUNDS_MAY_LOOK
 from backend.rulebook import proposals
+from backend.subsidies.service import MAY_LOOK as SUBSIDIES_MAY_LOOK
 
 PATH = "/console"
 COOKIE = "campus_card_console"
@@ -38,6 +39,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "top-ups": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "refunds": REFUNDS_MAY_LOOK,
     "closings": REFUNDS_MAY_LOOK,
+    "subsidies": SUBSIDIES_MAY_LOOK,
     "cash-desk": shifts.MAY_LOOK,
     "bills": (Role.FINANCE, Role.CARD_CENTRE, Role.AUDITOR),
     "reviews": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),

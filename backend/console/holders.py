@@ -29,6 +29,7 @@ from backend.operation_log.refusals import logged
 from backend.operation_log.service import LogFilter
 from backend.operators import service as operators
 from backend.operators.models import Role
+from backend.subsidies import service as subsidies
 from backend.topups import figures
 
 SEE_ALL = (Role.CARD_CENTRE, Role.AUDITOR)
@@ -105,6 +106,7 @@ def _page(holder: Holder, *, revealed: bool) -> str:
             top_ups=figures.list_top_ups(
                 session, holder_id=holder.id, before=None, limit=MOST_ROWS
             ),
+            subsidies=subsidies.items_of_holder(session, holder_id=holder.id, limit=MOST_ROWS),
             **(_movements(session, holder) if sees_all else {}),
         )
 

@@ -35,6 +35,7 @@ from backend.console import (
     roster,
     search,
     sign_in,
+    subsidies,
     terminals,
     top_ups,
 )
@@ -58,6 +59,7 @@ ROOMS = (
     "top-ups",
     "refunds",
     "closings",
+    "subsidies",
     "cash-desk",
     "bills",
     "reviews",
@@ -90,6 +92,7 @@ for page in (
     top_ups,
     refunds,
     closings,
+    subsidies,
     cash_desk,
     bills,
     reviews,

@@ -2,15 +2,18 @@
 
 import secrets
 from datetime import timedelta
+from urllib.parse import urlsplit
 
 import pytest
 from applicants import today
-from factories import Person, make_document, make_person
+from factories import Person, balances, make_document, make_person
 from playwright.sync_api import Page, expect
 
+from backend import clock
 from backend.holders.models import Category
 from backend.http.parts import Parts
 from backend.operators.models import Role
+from backend.subsidies import paying
 
 from .conftest import assert_clean, follow, leave, sign_in
 
@@ -103,4 +106,77 @@ class TestApplications:
         assert_clean(page)
         fill(page, last_on=today() + timedelta(days=3), reason="合同提前结束")
         follow(page, main.locator("button.danger"))
+        assert_clean(page)
+
+
+def choose(page: Page, content: str) -> None:
+    """Choose a file with these lines."""
+    file = {"name": "list.csv", "mimeType": "text/csv", "buffer": content.encode()}
+    page.locator("main input[type=file]").set_input_files(file)
+
+
+def make_batch(page: Page, numbers: list[str]) -> str:
+    """Check a list, put it right, and make a batch of it; return where it is."""
+    main = page.locator("main")
+    follow(page, main.locator('a[href$="/new"]'))
+    assert_clean(page)
+    fill(page, name="伙食补贴", document_number="学工〔2026〕18号", fund="国家资助")
+    choose(page, f"学工号,金额\n{numbers[0]},12.5\nnobody,1\n")
+    follow(page, main.locator("button.primary"))
+    expect(page.get_by_role("alert")).to_be_visible()
+    assert_clean(page)
+    right = "学工号,金额\n" + "".join(f"{number},12.5\n" for number in numbers)
+    choose(page, right)
+    follow(page, main.locator("button.primary"))
+    assert_clean(page)
+    choose(page, right)
+    follow(page, main.locator("button.primary"))
+    return page.url
+
+
+class TestSubsidies:
+    @pytest.mark.parametrize("language", LANGUAGES)
+    def test_from_the_list_to_the_purse_and_back(
+        self, page: Page, parts: Parts, language: str
+    ) -> None:
+        holders = [make_person(parts) for _ in range(3)]
+        main = page.locator("main")
+        sign_in(page, parts, Role.STUDENT_AFFAIRS, first="补贴发放")
+        speak(page, language)
+        assert_clean(page)
+        batch = make_batch(page, [holder.number for holder in holders])
+        assert_clean(page)
+
+        leave(page)
+        sign_in(page, parts, Role.FINANCE)
+        page.goto("/console/subsidies")
+        speak(page, language)
+        follow(page, main.locator(f'a[href="{urlsplit(batch).path}"]'))
+        main.locator("summary").click()
+        assert_clean(page)
+        follow(page, main.locator("form[action$=approval] button"))
+        assert_clean(page)
+        paying.pay_due(now=clock.now())
+        page.reload()
+        assert_clean(page)
+        fill(page, holder_number=holders[1].number)
+        follow(page, main.locator("form[action$=search] button"))
+        assert_clean(page)
+        follow(page, main.locator('a[href$="/withdrawal"]'))
+        assert_clean(page)
+        fill(page, reason="重复发放")
+        follow(page, main.locator("button.danger"))
+        assert_clean(page)
+
+        leave(page)
+        sign_in(page, parts, Role.FINANCE)
+        page.goto("/console/subsidies")
+        speak(page, language)
+        assert_clean(page)
+        page.goto(batch)
+        follow(page, main.locator('form[action*="/withdrawals/"] button'))
+        assert_clean(page)
+        assert balances(holders[1].id) == (0, 0)
+        assert balances(holders[2].id) == (0, 1_250)
+        follow(page, main.locator('a[href*="/console/holders/"]').nth(2))
         assert_clean(page)

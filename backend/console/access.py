@@ -11,6 +11,7 @@ from backend import clock
 from backend.applications.service import MAY_LOOK as APPLICATIONS_MAY_LOOK
 from backend.cards import counter
 from backend.cash_desk import shifts
+from backend.charges.rerating import MAY_LOOK as RERATINGS_MAY_LOOK
 from backend.db import transaction
 from backend.gates.access import MAY_LOOK
 from backend.http.auth import MAX_TOKEN_LENGTH
@@ -40,6 +41,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "refunds": REFUNDS_MAY_LOOK,
     "closings": REFUNDS_MAY_LOOK,
     "subsidies": SUBSIDIES_MAY_LOOK,
+    "reratings": RERATINGS_MAY_LOOK,
     "cash-desk": shifts.MAY_LOOK,
     "bills": (Role.FINANCE, Role.CARD_CENTRE, Role.AUDITOR),
     "reviews": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),

@@ -1,17 +1,33 @@
 """Rooms where one office begins and another ends, walked in the browser and looked at with axe."""
 
 import secrets
-from datetime import timedelta
+from datetime import date, timedelta
 from urllib.parse import urlsplit
 
 import pytest
 from applicants import today
-from factories import Person, balances, make_document, make_person
+from factories import (
+    Bound,
+    Person,
+    balances,
+    make_document,
+    make_holder,
+    make_person,
+    make_till,
+    present,
+)
 from playwright.sync_api import Page, expect
+from sqlalchemy import update
 
 from backend import clock
+from backend.charges import rerating
+from backend.charges import service as charges
+from backend.charges.models import Charge
+from backend.db import transaction
 from backend.holders.models import Category
 from backend.http.parts import Parts
+from backend.ids import new_id
+from backend.money import Fen
 from backend.operators.models import Role
 from backend.subsidies import paying
 
@@ -179,4 +195,57 @@ class TestSubsidies:
         assert balances(holders[1].id) == (0, 0)
         assert balances(holders[2].id) == (0, 1_250)
         follow(page, main.locator('a[href*="/console/holders/"]').nth(2))
+        assert_clean(page)
+
+
+def eat(parts: Parts, day: date) -> Bound:
+    """Let somebody pay 10.00 yuan and 1.00 of surcharge in a canteen, noted for a day."""
+    holder = make_holder(parts, balance_fen=5_000, pays_surcharge=True)
+    till = make_till(is_canteen=True)
+    with transaction() as session:
+        charged, _ = charges.charge(
+            session, charge_id=new_id(), terminal=till.caller, code=present(holder.id),
+            code_text="", amount_fen=Fen(1000), note=None, now=clock.now(),
+        )  # fmt: skip
+        assert charged.reason is None
+    with transaction() as session:
+        session.execute(update(Charge).where(Charge.id == charged.id).values(business_date=day))
+    return holder
+
+
+class TestReratings:
+    @pytest.mark.parametrize(("language", "day"), [("zh-CN", "2018-03-01"), ("en", "2018-03-02")])
+    def test_from_the_sums_to_the_purses(
+        self, page: Page, parts: Parts, language: str, day: str
+    ) -> None:
+        holder, main = eat(parts, date.fromisoformat(day)), page.locator("main")
+        sign_in(page, parts)
+        page.goto("/console/reratings")
+        speak(page, language)
+        assert_clean(page)
+        fill(page, first_day=day, last_day="2018-01-01", permille=40)
+        follow(page, main.locator("button.primary"))
+        expect(page.get_by_role("alert")).to_be_visible()
+        assert_clean(page)
+        fill(page, last_day=day)
+        follow(page, main.locator("button.primary"))
+        expect(main).to_contain_text("¥0.60")
+        assert_clean(page)
+        fill(page, document_number="后勤〔2026〕7号", reason="比例有误")
+        follow(page, main.locator("button.primary"))
+        assert_clean(page)
+        rerated = page.url
+
+        leave(page)
+        sign_in(page, parts, Role.FINANCE)
+        page.goto(rerated)
+        speak(page, language)
+        assert_clean(page)
+        follow(page, main.locator("form[action$=approval] button"))
+        assert_clean(page)
+        rerating.pay_due(now=clock.now())
+        assert balances(holder.id) == (5_000 - 1_040, 0)
+        page.reload()
+        assert_clean(page)
+        follow(page, main.locator('a[href$="/reratings"]'))
         assert_clean(page)

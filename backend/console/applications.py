@@ -37,6 +37,7 @@ from backend.cards.models import CardState
 from backend.clock import business_date
 from backend.console import access, language
 from backend.console.forms import again, form_id, typed
+from backend.console.search import searchable
 from backend.db import transaction
 from backend.errors import DomainError, NotFound
 from backend.holders import viewing
@@ -47,7 +48,6 @@ from backend.http.words import Words
 from backend.ids import new_id
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
-from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
 
 MOST = 50
@@ -68,7 +68,7 @@ def show() -> str:
     """List applications: of one state, or by the number of the OA."""
     said = request.args.get("state", "")
     state = next((known for known in ApplicationState if known == said), None)
-    oa_number = request.args.get("oa_number", "").strip()[:MOST_NUMBER].replace("\x00", "")
+    oa_number = searchable(request.args.get("oa_number", ""), longest=MOST_NUMBER)
     with transaction() as session:
         found = page(
             service.list_applications(
@@ -97,14 +97,14 @@ def show() -> str:
 @blueprint.get("/new")
 def ask() -> str:
     """Ask what is applied for, and for whom."""
-    _maker()
+    access.operator_in(*MAKERS)
     return _form(application_id=new_id())
 
 
 @blueprint.post("/new")
 def change() -> str:
     """Show what was typed once more, to be changed."""
-    _maker()
+    access.operator_in(*MAKERS)
     return _form(application_id=form_id("application_id"), sealed=request.form.get("people", ""))
 
 
@@ -130,7 +130,7 @@ def _form(problem: Words | None = None, **facts: Any) -> str:
 @blueprint.post("/check")
 def check() -> str | Response:
     """Show what would be recorded, person by person; write nothing."""
-    _maker()
+    access.operator_in(*MAKERS)
     application_id = form_id("application_id")
     people = _typed_people() or _unsealed(request.form.get("people", ""))
     facts: dict[str, Any] = {"application_id": application_id}
@@ -162,7 +162,7 @@ def check() -> str | Response:
 @logged("application.make")
 def make() -> Response:
     """Record what was checked.  The page made the id, so a form sent twice is one application."""
-    who, application_id = _maker(), form_id("application_id")
+    who, application_id = access.operator_in(*MAKERS), form_id("application_id")
     sealed = request.form.get("people", "")
     try:
         wanted = _wanted(_unsealed(sealed))
@@ -299,7 +299,7 @@ def _one(application_id: UUID, problem: Words | None = None) -> str:
 @logged("application.approve", subject="application_id")
 def approve(application_id: UUID, approval_id: UUID) -> Response:
     """Record an approval that was given in the OA."""
-    who = _maker()
+    who = access.operator_in(*MAKERS)
     try:
         paper = OaApprovalRequest().load(typed("kind", "approver", "document", "decided_on"))
         with transaction() as session:
@@ -320,7 +320,7 @@ def approve(application_id: UUID, approval_id: UUID) -> Response:
 @logged("application.withdraw", subject="application_id")
 def withdraw(application_id: UUID) -> Response:
     """Take an application back."""
-    who = _maker()
+    who = access.operator_in(*MAKERS)
     try:
         with transaction() as session:
             service.withdraw(session, application_id=application_id, operator=who, now=clock.now())
@@ -332,7 +332,7 @@ def withdraw(application_id: UUID) -> Response:
 @blueprint.get("/<uuid:application_id>/opening")
 def ask_to_open(application_id: UUID) -> str:
     """Show for whom cards would be opened, from when, and ask for the receipt."""
-    _maker()
+    access.operator_in(*MAKERS)
     return _opening(application_id)
 
 
@@ -361,7 +361,7 @@ def _opening(application_id: UUID, problem: Words | None = None) -> str:
 @logged("application.open", subject="application_id")
 def open_cards(application_id: UUID) -> Response:
     """Open the cards, a person at a time; sent again, go on with those who have none yet."""
-    who, opening_id = _maker(), form_id("opening_id")
+    who, opening_id = access.operator_in(*MAKERS), form_id("opening_id")
     try:
         said = OpeningRequest().load(typed("receipt_number"))
         opening.open_cards(
@@ -381,7 +381,7 @@ def open_cards(application_id: UUID) -> Response:
 @blueprint.get("/<uuid:application_id>/extension")
 def ask_to_extend(application_id: UUID) -> str:
     """Show whose cards would go on, and ask for the new approval."""
-    _maker()
+    access.operator_in(*MAKERS)
     return _extension(application_id)
 
 
@@ -418,7 +418,7 @@ def _extension(application_id: UUID, problem: Words | None = None) -> str:
 @logged("application.extend", subject="application_id")
 def extend(application_id: UUID) -> Response:
     """Put the end off by a new approval of the OA."""
-    who, extension_id = _maker(), form_id("extension_id")
+    who, extension_id = access.operator_in(*MAKERS), form_id("extension_id")
     try:
         said = ExtensionRequest().load(
             typed("oa_number", "valid_until")
@@ -455,7 +455,7 @@ def extend(application_id: UUID) -> Response:
 @blueprint.get("/<uuid:application_id>/people/<uuid:holder_id>/early-leaving")
 def ask_who_leaves(application_id: UUID, holder_id: UUID) -> str:
     """Ask for the last day of somebody who leaves early, as the sponsor tells it."""
-    access.operator().must_be(*TELL_OF_LEAVING)
+    access.operator_in(*TELL_OF_LEAVING)
     return _leaving(application_id, holder_id)
 
 
@@ -482,8 +482,7 @@ def _leaving(application_id: UUID, holder_id: UUID, problem: Words | None = None
 @logged("application.leave_early", subject="application_id", holder="holder_id")
 def leave_early(application_id: UUID, holder_id: UUID) -> Response:
     """Note that somebody leaves before their day."""
-    who = access.operator()
-    who.must_be(*TELL_OF_LEAVING)
+    who = access.operator_in(*TELL_OF_LEAVING)
     leaving_id = form_id("leaving_id")
     try:
         said = EarlyLeavingRequest().load(
@@ -503,12 +502,6 @@ def leave_early(application_id: UUID, holder_id: UUID) -> Response:
             raise
         return again(error, lambda said: _leaving(application_id, holder_id, said), _labels())
     return _to(application_id)
-
-
-def _maker() -> OperatorCaller:
-    who = access.operator()
-    who.must_be(*MAKERS)
-    return who
 
 
 def _again(error: ma.ValidationError | DomainError, application_id: UUID) -> Response:

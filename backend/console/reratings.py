@@ -111,8 +111,7 @@ def _typed(said: Any) -> dict[str, Any]:
 @logged("surcharge.rerate_propose", subject="rerating_id")
 def propose(rerating_id: UUID) -> AnyResponse:
     """Propose what was shown.  The page made the id, so a form sent twice is one proposal."""
-    who = access.operator()
-    who.must_be(*MAY_PROPOSE)
+    who = access.operator_in(*MAY_PROPOSE)
     form = request.form
     try:
         period = _period(form)
@@ -168,8 +167,7 @@ def _one(rerating_id: UUID, problem: Words | None = None) -> str:
 @logged("surcharge.rerate_approve", subject="rerating_id")
 def approve(rerating_id: UUID) -> AnyResponse:
     """Approve what somebody else proposed."""
-    who = access.operator()
-    who.must_be(*MAY_APPROVE)
+    who = access.operator_in(*MAY_APPROVE)
     who.must_have_confirmed(clock.now())
     try:
         with transaction() as session:

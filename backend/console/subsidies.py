@@ -4,7 +4,6 @@ As with the roster, nothing keeps the file between the check and the making: it 
 a mark in the form says whether it is the same.
 """
 
-from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
@@ -27,8 +26,6 @@ from backend.http.problems import tell
 from backend.http.words import Words
 from backend.ids import new_id
 from backend.operation_log.refusals import logged
-from backend.operators.models import Role
-from backend.operators.service import OperatorCaller
 from backend.subsidies import rules, service, taking_back
 from backend.subsidies.models import BatchState, ItemState
 from backend.subsidies.routes import replies, withdrawals
@@ -107,14 +104,14 @@ def _waiting(session: Session, batch_id: UUID | None = None) -> list[dict[str, A
 @blueprint.get("/new")
 def ask() -> str:
     """Ask for a list and what it is for."""
-    _must_be(MAY_MAKE)
+    access.operator_in(*MAY_MAKE)
     return _form()
 
 
 @blueprint.post("/check")
 def check() -> str | Response:
     """Report what is wrong with a list, row by row, and what it comes to; write nothing."""
-    _must_be(MAY_MAKE)
+    access.operator_in(*MAY_MAKE)
     return _checked(sent_file())
 
 
@@ -137,7 +134,7 @@ def _checked(content: bytes, *, other_file: bool = False) -> str | Response:
 @logged("subsidy.make")
 def make() -> str | Response:
     """Make a batch of the file that was checked; another one is checked first."""
-    who, batch_id, content = _must_be(MAY_MAKE), form_id("batch_id"), sent_file()
+    who, batch_id, content = access.operator_in(*MAY_MAKE), form_id("batch_id"), sent_file()
     if not was_checked(MARKED_FOR, content):
         return _checked(content, other_file=True)
     try:
@@ -261,7 +258,7 @@ def _after() -> UUID | None:
 @logged("subsidy.approve", subject="batch_id")
 def approve(batch_id: UUID) -> Response:
     """Approve a batch that somebody else made."""
-    who = _must_be(MAY_APPROVE)
+    who = access.operator_in(*MAY_APPROVE)
     who.must_have_confirmed(clock.now())
     try:
         with transaction() as session:
@@ -275,7 +272,7 @@ def approve(batch_id: UUID) -> Response:
 @logged("subsidy.withdraw_batch", subject="batch_id")
 def withdraw(batch_id: UUID) -> Response:
     """Take a batch back, or refuse it, before it is approved."""
-    who = _must_be(MAY_WITHDRAW)
+    who = access.operator_in(*MAY_WITHDRAW)
     try:
         said = SubsidyReasonRequest().load(typed("reason"))
         with transaction() as session:
@@ -288,7 +285,7 @@ def withdraw(batch_id: UUID) -> Response:
 @blueprint.get("/items/<uuid:item_id>/withdrawal")
 def ask_why(item_id: UUID) -> str:
     """Show what of a mistaken item could be taken back, and ask why."""
-    _must_be(MAY_WITHDRAW)
+    access.operator_in(*MAY_WITHDRAW)
     return _mistake(item_id)
 
 
@@ -312,7 +309,7 @@ def _mistake(item_id: UUID, problem: Words | None = None) -> str:
 @logged("subsidy.ask_back", subject="item_id")
 def ask_back(item_id: UUID) -> Response:
     """Ask for a mistaken item to be taken back."""
-    who, withdrawal_id = _must_be(MAY_WITHDRAW), form_id("withdrawal_id")
+    who, withdrawal_id = access.operator_in(*MAY_WITHDRAW), form_id("withdrawal_id")
     try:
         said = SubsidyReasonRequest().load(typed("reason"))
         with transaction() as session:
@@ -336,7 +333,7 @@ def ask_back(item_id: UUID) -> Response:
 @logged("subsidy.take_back", subject="withdrawal_id")
 def take_back(withdrawal_id: UUID) -> Response:
     """Take a mistaken item back, at most what is left of it."""
-    who = _must_be(MAY_APPROVE)
+    who = access.operator_in(*MAY_APPROVE)
     who.must_have_confirmed(clock.now())
     with transaction() as session:
         _, item = taking_back.find(session, withdrawal_id=withdrawal_id)
@@ -348,12 +345,6 @@ def take_back(withdrawal_id: UUID) -> Response:
     except DomainError as error:
         return _again(error, item.batch_id)
     return _to(item.batch_id)
-
-
-def _must_be(roles: Sequence[Role]) -> OperatorCaller:
-    who = access.operator()
-    who.must_be(*roles)
-    return who
 
 
 def _again(error: ma.ValidationError | DomainError, batch_id: UUID) -> Response:

@@ -219,6 +219,8 @@ def who_agreed(session: Session, *, kind: str, holder_ids: Collection[UUID]) -> 
 
     Most have not, and need not be asked one by one.
     """
+    if kind not in WORDINGS:
+        return []
     return list(
         session.scalars(
             select(SubscriptionCredit.holder_id)

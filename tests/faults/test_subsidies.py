@@ -164,7 +164,9 @@ def test_each_item_is_paid_once_by_workers_that_are_killed(
     parts: Parts, start_payers: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     numbers = enrol(parts, ITEMS)
+    asked = time.monotonic()
     batch_id = approved(parts, numbers)
+    making = time.monotonic() - asked
     *doomed, last = start_payers(ROUNDS * AT_A_TIME + 1)
     chance, began, unpaid = random.Random(ITEMS), time.monotonic(), [ITEMS]
     for first in range(0, len(doomed), AT_A_TIME):
@@ -204,7 +206,8 @@ def test_each_item_is_paid_once_by_workers_that_are_killed(
     assert ends == 1
     with capsys.disabled():
         print(  # noqa: T201 - `make subsidies` shows it
-            f"\n{ITEMS} items, {len(doomed)} workers killed, unpaid by then {unpaid};"
+            f"\n{ITEMS} items made and approved in {making:.1f} s;"
+            f" {len(doomed)} workers killed, unpaid by then {unpaid};"
             f" the last worker paid {unpaid[-1]} in {ended - steady:.1f} s,"
             f" all took {ended - began:.1f} s; each exactly once"
         )

@@ -15,10 +15,10 @@ export UV_SYSTEM_CERTS ?= 1
 # Compiled modules are kept: they make the second start a quick one.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help run test lint late money roster walk year openapi lock clean browser moved
+.PHONY: help run test lint late money roster subsidies walk year openapi lock clean browser moved
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: .venv/.stamp ## Set up and start the demo; Ctrl-C ends it, its data stays in var/
 	@exec $(BIN)/campus-card demo $(ARGS)
@@ -47,6 +47,9 @@ walk: .venv/.stamp ## Do 5,000 random operations by everybody, and print what ea
 
 year: .venv/.stamp ## Let a small college live a year, day by day over HTTP, and print what happened when
 	@EVERY_DAY=1 $(BIN)/pytest -q -s tests/journeys/test_year.py $(ARGS)
+
+subsidies: .venv/.stamp ## Pay subsidies to 10,000 holders by workers that are killed, and print how long it took
+	@SUBSIDY_ITEMS=$${SUBSIDY_ITEMS:-10000} $(BIN)/pytest -q -s tests/faults/test_subsidies.py $(ARGS)
 
 openapi: .venv/.stamp ## Write openapi/ anew from the code
 	$(BIN)/campus-card openapi

@@ -34,7 +34,7 @@ from backend.operation_log import retention as log_retention
 from backend.policies.service import policies_at
 from backend.reconciliation import fetching as bills
 from backend.refunds import asking as refunds
-from backend.subsidies import service as subsidies
+from backend.subsidies import paying as subsidies
 from backend.topups import figures
 from backend.topups.asking import ask_due
 

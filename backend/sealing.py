@@ -48,6 +48,8 @@ class Sealer:
 
     def unseal_bytes(self, purpose: str, sealed: bytes, *, also: bytes = b"") -> bytes | None:
         """Return sealed bytes, or None when another key, purpose or `also` sealed them."""
+        if len(sealed) < NONCE_BYTES:
+            return None
         box = AESGCM(self._key(f"seal:{purpose}", also))
         try:
             return box.decrypt(sealed[:NONCE_BYTES], sealed[NONCE_BYTES:], purpose.encode())

@@ -108,7 +108,7 @@ def extend(
             session, new_id(), application_id, extension_id, paper, operator=operator, now=now
         )
     application.valid_until = valid_until
-    for holder in _staying(session, application_id):
+    for holder in staying(session, application_id):
         holder.valid_until = valid_until
         counter.wake(session, holder_id=holder.id, actor=operator.actor, now=now)
     operation_log.record(
@@ -127,7 +127,8 @@ def extend(
     return extension, True
 
 
-def _staying(session: Session, application_id: UUID) -> list[Holder]:
+def staying(session: Session, application_id: UUID) -> list[Holder]:
+    """Return whom an extension is for: neither left early nor closing their account."""
     ids = [
         one.holder_id
         for one in people_of(session, application_id)
@@ -251,17 +252,26 @@ def _remind(session: Session, application_id: UUID, *, now: datetime) -> None:
     if application.reminded_of == application.valid_until:
         return
     ends = application.valid_until.isoformat()
-    staying = _staying(session, application_id)
-    for holder in staying:
+    people = staying(session, application_id)
+    for holder in people:
         notices.tell(session, holder_id=holder.id, kind="card-ends-soon", now=now, valid_until=ends)
-    if staying:
+    if people:
         notices.tell(
             session,
             holder_id=application.sponsor_id,
             kind="sponsored-cards-end",
             now=now,
             valid_until=ends,
-            people=len(staying),
+            people=len(people),
             oa_number=application.oa_number,
         )
     application.reminded_of = application.valid_until
+
+
+def extensions_of(session: Session, application_id: UUID) -> Sequence[Extension]:
+    """Return the extensions of an application, oldest first."""
+    return session.scalars(
+        select(Extension)
+        .where(Extension.application_id == application_id)
+        .order_by(Extension.made_at)
+    ).all()

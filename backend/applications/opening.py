@@ -27,7 +27,7 @@ from backend.ids import new_id
 from backend.notices import service as notices
 from backend.operation_log import service as operation_log
 from backend.operators.service import OperatorCaller
-from backend.policies.service import policies_at
+from backend.policies.service import Policies, policies_at
 
 PAID = "application.paid_categories"
 
@@ -106,7 +106,7 @@ def _begin(
         raise ApplicationNotApproved(missing=[kind.value for kind in missing])
     check_end(application.valid_until, first=business_date(now))
     policies = policies_at(session, now)
-    if receipt_number is None and application.category.value in policies[PAID]:
+    if receipt_number is None and is_paid_for(application, policies):
         raise ReceiptNeeded().decided_by(policies.used(PAID))
     if receipt_number is not None and session.scalar(
         select(exists().where(Application.receipt_number == receipt_number))
@@ -133,6 +133,11 @@ def _begin(
     return True
 
 
+def is_paid_for(application: Application, policies: Policies) -> bool:
+    """Say whether finance collects a fee for these cards (工本费), so that a receipt is needed."""
+    return application.category.value in policies[PAID]
+
+
 def _open(session: Session, *, applicant_id: UUID, operator: OperatorCaller, now: datetime) -> None:
     applicant = session.get_one(
         Applicant, applicant_id, with_for_update=True, populate_existing=True
@@ -140,7 +145,7 @@ def _open(session: Session, *, applicant_id: UUID, operator: OperatorCaller, now
     if applicant.holder_id is not None:
         return
     application = session.get_one(Application, applicant.application_id)
-    if _is_known(session, applicant):
+    if is_known(session, applicant):
         applicant.fault = Fault.HOLDER_KNOWN
         return
     holder = _holder(application, applicant)
@@ -170,7 +175,8 @@ def _open(session: Session, *, applicant_id: UUID, operator: OperatorCaller, now
     session.flush()
 
 
-def _is_known(session: Session, applicant: Applicant) -> bool:
+def is_known(session: Session, applicant: Applicant) -> bool:
+    """Say whether somebody's document belongs to a holder: they get no second account."""
     known = Holder.document_index == applicant.document_index
     return applicant.document_index is not None and bool(
         session.scalar(select(exists().where(known)))

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import exists, or_, select
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from backend.applications.models import (
@@ -24,7 +24,7 @@ from backend.applications.models import (
 from backend.applications.rules import check_end, missing_approvals
 from backend.clock import business_date
 from backend.errors import DomainError, IdReused, Kind, NotFound
-from backend.holders.documents import document_fault, document_index
+from backend.holders.documents import document_fault, document_index, kind_of
 from backend.holders.identity import tail_index
 from backend.holders.models import Category, DocumentKind, Holder
 from backend.holders.rules import document_tail
@@ -131,23 +131,14 @@ def make(
         if earlier.content_index != content:
             raise IdReused
         return earlier, False
-    check_end(wanted.valid_until, first=max(wanted.valid_from, business_date(now)))
-    documents = _documents(wanted.people)
-    sponsor = session.scalars(
-        select(Holder.id).where(
-            Holder.holder_number == wanted.sponsor_number, Holder.category == Category.STAFF
-        )
-    ).one_or_none()
-    if sponsor is None:
-        raise SponsorNotStaff
-    refuse_used_oa_number(session, wanted.oa_number)
+    sponsor_id, documents = check(session, wanted=wanted, now=now)
     application = Application(
         id=application_id,
         content_index=content,
         state=ApplicationState.WAITING,
         oa_number=wanted.oa_number,
         sponsor_unit=wanted.sponsor_unit,
-        sponsor_id=sponsor,
+        sponsor_id=sponsor_id,
         purpose=wanted.purpose,
         category=wanted.category,
         permissions=list(wanted.permissions),
@@ -182,6 +173,41 @@ def make(
     return application, True
 
 
+def check(session: Session, *, wanted: Wanted, now: datetime) -> tuple[UUID, list[str | None]]:
+    """Return the sponsor and the people's normal document numbers; writes nothing.
+
+    Raises:
+        PeriodNotPossible, DocumentsNotValid, SponsorNotStaff, OaNumberUsed: as `make` does.
+    """
+    check_end(wanted.valid_until, first=max(wanted.valid_from, business_date(now)))
+    documents = _documents(wanted.people)
+    sponsor_id = session.scalars(
+        select(Holder.id).where(
+            Holder.holder_number == wanted.sponsor_number, Holder.category == Category.STAFF
+        )
+    ).one_or_none()
+    if sponsor_id is None:
+        raise SponsorNotStaff
+    refuse_used_oa_number(session, wanted.oa_number)
+    return sponsor_id, documents
+
+
+def known_positions(
+    session: Session, *, people: Sequence[Person], documents: Sequence[str | None], sealer: Sealer
+) -> set[int]:
+    """Return which people of a list, from 1, are holders already: no card will be opened for them.
+
+    `documents` are their normal numbers, as `check` returns them.
+    """
+    indexes = {
+        index: position
+        for position, (person, document) in enumerate(zip(people, documents, strict=True), start=1)
+        if (index := _index(sealer, person, document)) is not None
+    }
+    known = session.scalars(select(Holder.document_index).where(Holder.document_index.in_(indexes)))
+    return {indexes[index] for index in known if index is not None}
+
+
 def _documents(people: Sequence[Person]) -> list[str | None]:
     """Return the normal numbers, None where no document was shown."""
     numbers = [
@@ -190,12 +216,20 @@ def _documents(people: Sequence[Person]) -> list[str | None]:
     ]
     wrong = [
         place
-        for place, number in enumerate(numbers, start=1)
-        if number is not None and (document_fault(number) or numbers.count(number) > 1)
+        for place, (person, number) in enumerate(zip(people, numbers, strict=True), start=1)
+        if number is not None
+        and (not _is_of_kind(number, person.document_kind) or numbers.count(number) > 1)
     ]
     if wrong:
         raise DocumentsNotValid(positions=wrong)
     return numbers
+
+
+def _is_of_kind(number: str, kind: DocumentKind | None) -> bool:
+    """Say whether a number can be one; a resident's card has eighteen characters."""
+    if kind is DocumentKind.RESIDENT_ID and kind_of(number) is not kind:
+        return False
+    return document_fault(number) is None
 
 
 def _applicant(
@@ -414,13 +448,16 @@ def list_applications(
     session: Session,
     *,
     state: ApplicationState | None,
+    oa_number: str | None = None,
     before: tuple[datetime, UUID] | None,
     limit: int,
 ) -> Sequence[Application]:
-    """Return applications, newest first."""
+    """Return applications, newest first: all, or those of one state or one flow of the OA."""
     query = select(Application)
     if state is not None:
         query = query.where(Application.state == state)
+    if oa_number is not None:
+        query = query.where(Application.oa_number == oa_number)
     if before is not None:
         query = query.where(
             (Application.made_at < before[0])
@@ -429,3 +466,18 @@ def list_applications(
     return session.scalars(
         query.order_by(Application.made_at.desc(), Application.id.desc()).limit(limit)
     ).all()
+
+
+def find_by_holder(session: Session, *, holder_id: UUID) -> UUID | None:
+    """Return the application by which somebody became a holder, None where there was none."""
+    return session.scalar(select(Applicant.application_id).where(Applicant.holder_id == holder_id))
+
+
+def counts_of(session: Session, application_ids: Sequence[UUID]) -> dict[UUID, tuple[int, int]]:
+    """Return how many people are on each application, and how many of them have a card."""
+    found = session.execute(
+        select(Applicant.application_id, func.count(), func.count(Applicant.holder_id))
+        .where(Applicant.application_id.in_(application_ids))
+        .group_by(Applicant.application_id)
+    )
+    return {application_id: (people, opened) for application_id, people, opened in found}

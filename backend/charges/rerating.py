@@ -10,10 +10,11 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
+from enum import StrEnum
 from typing import Any, Self
 from uuid import UUID
 
-from sqlalchemy import Row, select, text
+from sqlalchemy import ColumnElement, Row, select, text
 from sqlalchemy.orm import Session
 
 from backend.arrears import service as arrears
@@ -59,6 +60,19 @@ MEALS = text("""
        AND (CAST(:only AS uuid) IS NULL OR c.id = :only)
      ORDER BY c.id LIMIT :limit
 """)
+
+
+class Standing(StrEnum):
+    """How far a re-rating has come."""
+
+    WAITING = "waiting"
+    """待批准"""
+    LAPSED = "lapsed"
+    """已失效: nobody approved it in time"""
+    PAYING = "paying"
+    """退回中"""
+    PAID = "paid"
+    """已退回"""
 
 
 class ReratingPeriodRefused(DomainError, code="rerating-period-refused", kind=Kind.INVALID):
@@ -379,11 +393,33 @@ def find(session: Session, *, rerating_id: UUID) -> tuple[SurchargeRerating, Fen
     return rerating, Fen(sum(returned))
 
 
-def newest(session: Session, *, limit: int) -> Sequence[SurchargeRerating]:
-    """Return the newest re-ratings."""
-    return session.scalars(
-        select(SurchargeRerating).order_by(SurchargeRerating.made_at.desc()).limit(limit)
-    ).all()
+def newest(
+    session: Session, *, limit: int, standing: Standing | None = None, now: datetime | None = None
+) -> Sequence[SurchargeRerating]:
+    """Return the newest re-ratings: all, or those that stand so at a moment."""
+    query = select(SurchargeRerating)
+    if standing is not None and now is not None:
+        query = query.where(*_of_standing(standing, now=now))
+    return session.scalars(query.order_by(SurchargeRerating.made_at.desc()).limit(limit)).all()
+
+
+def standing_of(rerating: SurchargeRerating, *, now: datetime) -> Standing:
+    """Return how far a re-rating has come."""
+    if rerating.finished_at is not None:
+        return Standing.PAID
+    if rerating.approved_by is not None:
+        return Standing.PAYING
+    return Standing.WAITING if now < rerating.made_at + LIFE else Standing.LAPSED
+
+
+def _of_standing(standing: Standing, *, now: datetime) -> tuple[ColumnElement[bool], ...]:
+    one = SurchargeRerating
+    return {
+        Standing.WAITING: (one.approved_by.is_(None), one.made_at > now - LIFE),
+        Standing.LAPSED: (one.approved_by.is_(None), one.made_at <= now - LIFE),
+        Standing.PAYING: (one.approved_by.is_not(None), one.finished_at.is_(None)),
+        Standing.PAID: (one.finished_at.is_not(None),),
+    }[standing]
 
 
 def _excess(meal: Row[Any], basis: Basis) -> int:

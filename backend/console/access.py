@@ -8,8 +8,10 @@ from flask import abort, g, request
 from werkzeug.wrappers import Response
 
 from backend import clock
+from backend.applications.service import MAY_LOOK as APPLICATIONS_MAY_LOOK
 from backend.cards import counter
 from backend.cash_desk import shifts
+from backend.charges.rerating import MAY_LOOK as RERATINGS_MAY_LOOK
 from backend.db import transaction
 from backend.gates.access import MAY_LOOK
 from backend.http.auth import MAX_TOKEN_LENGTH
@@ -21,6 +23,7 @@ from backend.operators.rules import MAY_LOOK as OPERATORS_MAY_LOOK
 from backend.operators.service import OperatorCaller
 from backend.refunds.handling import MAY_LOOK as REFUNDS_MAY_LOOK
 from backend.rulebook import proposals
+from backend.subsidies.service import MAY_LOOK as SUBSIDIES_MAY_LOOK
 
 PATH = "/console"
 COOKIE = "campus_card_console"
@@ -37,6 +40,8 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "top-ups": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "refunds": REFUNDS_MAY_LOOK,
     "closings": REFUNDS_MAY_LOOK,
+    "subsidies": SUBSIDIES_MAY_LOOK,
+    "reratings": RERATINGS_MAY_LOOK,
     "cash-desk": shifts.MAY_LOOK,
     "bills": (Role.FINANCE, Role.CARD_CENTRE, Role.AUDITOR),
     "reviews": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
@@ -47,6 +52,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "policies": proposals.MAY_LOOK,
     "roster": (Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL),
     "issues": ISSUES_MAY_LOOK,
+    "applications": APPLICATIONS_MAY_LOOK,
     "log": (Role.CARD_CENTRE, Role.AUDITOR),
     "operators": OPERATORS_MAY_LOOK,
     "confirmation": EVERYBODY,
@@ -88,6 +94,17 @@ def _cookie() -> str:
 def operator() -> OperatorCaller:
     """Return who is signed in."""
     who: OperatorCaller = g.operator
+    return who
+
+
+def operator_in(*roles: Role) -> OperatorCaller:
+    """Return who is signed in, where the role covers what is asked for.
+
+    Raises:
+        RoleNotAllowed: this operator has another role.
+    """
+    who = operator()
+    who.must_be(*roles)
     return who
 
 

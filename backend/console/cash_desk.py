@@ -31,6 +31,7 @@ from backend.cash_desk.schemas import (
 from backend.cash_desk.shifts import CASHIERS, SEE_ALL, SUPERVISORS
 from backend.clock import business_date
 from backend.console import access, language
+from backend.console.forms import again, form_id
 from backend.console.search import searchable
 from backend.db import transaction
 from backend.errors import DomainError, NotFound
@@ -38,7 +39,6 @@ from backend.holders import viewing
 from backend.http import words
 from backend.http.paging import page, place_of
 from backend.http.parts import parts
-from backend.http.problems import STATUS, tell
 from backend.ids import new_id
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
@@ -47,7 +47,6 @@ MOST = 50
 FEW = 10
 YUAN = re.compile(r"(\d{1,6})(?:[.．。](\d{1,2}))?")
 CODE = re.compile(r"96\d{18,}")
-VALIDATION = "validation-failed"
 
 blueprint = Blueprint("cash-desk", __name__, url_prefix="/cash-desk")
 
@@ -125,7 +124,7 @@ def open_shift() -> AnyResponse:
     """Open a shift."""
     who = access.operator()
     who.must_be(*CASHIERS)
-    shift_id, form = _id("shift_id"), request.form
+    shift_id, form = form_id("shift_id"), request.form
     try:
         said = ShiftRequest().load(
             {
@@ -136,7 +135,7 @@ def open_shift() -> AnyResponse:
         with transaction() as session:
             shifts.open_shift(session, shift_id=shift_id, cashier=who, now=clock.now(), **said)
     except (ma.ValidationError, DomainError) as error:
-        return _again(error, lambda problem: _window(problem, said=form.to_dict()))
+        return again(error, lambda problem: _window(problem, said=form.to_dict()))
     return redirect(url_for("console.cash-desk.show"), 303)
 
 
@@ -151,7 +150,7 @@ def find_holder() -> str | Response:
             holder_id = _find(session, shown)
         return _taking(holder_id)
     except DomainError as error:
-        return _again(error, _window)
+        return again(error, _window)
 
 
 def _find(session: Session, shown: str) -> UUID:
@@ -196,11 +195,11 @@ def _taking(
 def confirm() -> str | Response:
     """Ask for a last look before money moves."""
     access.operator().must_be(*CASHIERS)
-    holder_id = _id("holder_id")
+    holder_id = form_id("holder_id")
     try:
         wanted = _wanted(holder_id)
     except ma.ValidationError as error:
-        return _again(error, lambda said: _taking(holder_id, said, said=request.form.to_dict()))
+        return again(error, lambda said: _taking(holder_id, said, said=request.form.to_dict()))
     return _taking(holder_id, wanted=wanted)
 
 
@@ -228,7 +227,7 @@ def take() -> AnyResponse:
     """Credit the cash, and lead to the receipt."""
     who = access.operator()
     who.must_be(*CASHIERS)
-    holder_id, top_up_id = _id("holder_id"), _id("top_up_id")
+    holder_id, top_up_id = form_id("holder_id"), form_id("top_up_id")
     try:
         wanted = _wanted(holder_id)
         with transaction() as session:
@@ -236,7 +235,7 @@ def take() -> AnyResponse:
     except (ma.ValidationError, DomainError) as error:
         if isinstance(error, NotFound):
             raise
-        return _again(error, lambda said: _taking(holder_id, said, said=request.form.to_dict()))
+        return again(error, lambda said: _taking(holder_id, said, said=request.form.to_dict()))
     return redirect(url_for("console.cash-desk.receipt", top_up_id=top_up_id), 303)
 
 
@@ -279,7 +278,7 @@ def reverse(top_up_id: UUID) -> AnyResponse:
     """Take a cash top-up back."""
     who = access.operator()
     who.must_be(*SUPERVISORS)
-    reversal_id, reason = _id("reversal_id"), request.form.get("reason", "").strip()
+    reversal_id, reason = form_id("reversal_id"), request.form.get("reason", "").strip()
     try:
         said = CashReversalRequest().load({"reason": reason})
         with transaction() as session:
@@ -294,7 +293,7 @@ def reverse(top_up_id: UUID) -> AnyResponse:
     except (ma.ValidationError, DomainError) as error:
         if isinstance(error, NotFound):
             raise
-        return _again(error, lambda told: _receipt(top_up_id, told, reason))
+        return again(error, lambda told: _receipt(top_up_id, told, reason))
     return redirect(url_for("console.cash-desk.receipt", top_up_id=top_up_id), 303)
 
 
@@ -382,7 +381,7 @@ def rule(shift_id: UUID) -> AnyResponse:
     except (ma.ValidationError, DomainError) as error:
         if isinstance(error, NotFound):
             raise
-        return _again(error, lambda told: _shift(shift_id, told, reason))
+        return again(error, lambda told: _shift(shift_id, told, reason))
     return redirect(url_for("console.cash-desk.shift", shift_id=shift_id), 303)
 
 
@@ -434,7 +433,7 @@ def close_out(shift_id: UUID) -> AnyResponse:
     except (ma.ValidationError, DomainError) as error:
         if isinstance(error, NotFound):
             raise
-        return _again(error, lambda told: _close_out(shift_id, told))
+        return again(error, lambda told: _close_out(shift_id, told))
     return redirect(url_for("console.cash-desk.shift", shift_id=shift_id), 303)
 
 
@@ -475,23 +474,3 @@ def fen_of(typed: str) -> int | None:
     if found is None:
         return None
     return int(found[1]) * 100 + int((found[2] or "").ljust(2, "0"))
-
-
-def _id(name: str) -> UUID:
-    """Return an id that a form of ours carries.
-
-    Raises:
-        NotFound: it is none: no form of ours.
-    """
-    try:
-        return UUID(request.form.get(name, ""))
-    except ValueError as error:
-        raise NotFound from error
-
-
-def _again(error: ma.ValidationError | DomainError, make: Any) -> Response:
-    """Return the page once more, with what stood against it."""
-    if isinstance(error, ma.ValidationError):
-        return Response(make(language.refusal(VALIDATION, {})), 422)
-    tell(error)
-    return Response(make(language.refusal(error.code, dict(error.facts))), STATUS[error.kind])

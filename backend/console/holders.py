@@ -13,6 +13,7 @@ from flask import Blueprint, abort, render_template, request
 from sqlalchemy.orm import Session
 
 from backend import clock
+from backend.applications import service as applications
 from backend.arrears import service as arrears
 from backend.cards import service as cards
 from backend.clock import business_date
@@ -28,6 +29,7 @@ from backend.operation_log.refusals import logged
 from backend.operation_log.service import LogFilter
 from backend.operators import service as operators
 from backend.operators.models import Role
+from backend.subsidies import service as subsidies
 from backend.topups import figures
 
 SEE_ALL = (Role.CARD_CENTRE, Role.AUDITOR)
@@ -85,6 +87,7 @@ def _page(holder: Holder, *, revealed: bool) -> str:
             binding=viewing.live_binding(session, holder_id=holder.id),
             cards=cards.list_cards(session, holder_id=holder.id),
             purses=ledger.purses_of(session, holder_id=holder.id),
+            application_id=applications.find_by_holder(session, holder_id=holder.id),
             arrears_fen=arrears.open_fen(session, holder_id=holder.id),
             limits=limits_of(holder, now=now),
             month=f"{first:%Y-%m}",
@@ -103,6 +106,7 @@ def _page(holder: Holder, *, revealed: bool) -> str:
             top_ups=figures.list_top_ups(
                 session, holder_id=holder.id, before=None, limit=MOST_ROWS
             ),
+            subsidies=subsidies.items_of_holder(session, holder_id=holder.id, limit=MOST_ROWS),
             **(_movements(session, holder) if sees_all else {}),
         )
 

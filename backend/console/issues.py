@@ -1,19 +1,18 @@
 """Issuing cards (发卡): batches, the class list used at the counter, the sheet that is signed."""
 
-from typing import Any
 from uuid import UUID
 
 import marshmallow as ma
-from flask import Blueprint, Response, redirect, render_template, request, url_for
+from flask import Blueprint, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response as AnyResponse
 
 from backend import clock
-from backend.console import access, language
+from backend.console import access
+from backend.console.forms import again, form_id
 from backend.db import transaction
-from backend.errors import DomainError, NotFound
+from backend.errors import DomainError
 from backend.http import words
 from backend.http.paging import page, place_of
-from backend.http.problems import STATUS, tell
 from backend.ids import new_id
 from backend.issues import exchanges, service
 from backend.issues.models import BatchKind, DeferralReason, Signature
@@ -83,7 +82,7 @@ def make() -> AnyResponse:
     """Make a batch, and lead to its class list."""
     who = access.operator()
     who.must_be(*service.ISSUERS)
-    batch_id, form = _id("batch_id"), request.form
+    batch_id, form = form_id("batch_id"), request.form
     try:
         said = IssueBatchRequest().load(
             {
@@ -94,7 +93,7 @@ def make() -> AnyResponse:
         with transaction() as session:
             service.make_batch(session, batch_id=batch_id, operator=who, now=clock.now(), **said)
     except (ma.ValidationError, DomainError) as error:
-        return _again(error, _batches)
+        return again(error, _batches)
     return _to(batch_id)
 
 
@@ -153,7 +152,7 @@ def hand_out(batch_id: UUID, holder_id: UUID) -> AnyResponse:
     """Hand a card out against a signature."""
     who = access.operator()
     who.must_be(*service.ISSUERS)
-    receipt_id, form = _id("receipt_id"), request.form
+    receipt_id, form = form_id("receipt_id"), request.form
     try:
         said = ItemReceiptRequest().load(
             {
@@ -173,7 +172,7 @@ def hand_out(batch_id: UUID, holder_id: UUID) -> AnyResponse:
                 **said,
             )
     except (ma.ValidationError, DomainError) as error:
-        return _again(error, lambda problem: _list(batch_id, problem))
+        return again(error, lambda problem: _list(batch_id, problem))
     return _to(batch_id)
 
 
@@ -183,7 +182,7 @@ def decide(batch_id: UUID, holder_id: UUID) -> AnyResponse:
     """Note that somebody never came, or gets the card later."""
     who = access.operator()
     who.must_be(*service.ISSUERS)
-    decision_id, form = _id("decision_id"), request.form
+    decision_id, form = form_id("decision_id"), request.form
     try:
         said = ItemDecisionRequest().load(
             {"outcome": form.get("outcome", ""), "reason": form.get("reason") or None}
@@ -199,29 +198,9 @@ def decide(batch_id: UUID, holder_id: UUID) -> AnyResponse:
                 **said,
             )
     except (ma.ValidationError, DomainError) as error:
-        return _again(error, lambda problem: _list(batch_id, problem))
+        return again(error, lambda problem: _list(batch_id, problem))
     return _to(batch_id)
 
 
 def _to(batch_id: UUID) -> AnyResponse:
     return redirect(url_for("console.issues.look", batch_id=batch_id), 303)
-
-
-def _id(name: str) -> UUID:
-    """Return an id that a form of ours carries.
-
-    Raises:
-        NotFound: it is none: no form of ours.
-    """
-    try:
-        return UUID(request.form.get(name, ""))
-    except ValueError as error:
-        raise NotFound from error
-
-
-def _again(error: ma.ValidationError | DomainError, make_page: Any) -> Response:
-    """Return the page once more, with what stood against it."""
-    if isinstance(error, ma.ValidationError):
-        return Response(make_page(language.refusal("validation-failed", {})), 422)
-    tell(error)
-    return Response(make_page(language.refusal(error.code, dict(error.facts))), STATUS[error.kind])

@@ -4,8 +4,6 @@ The file holds document numbers, so nothing keeps it between the two steps: it i
 a keyed hash in the form says whether it is the same.
 """
 
-import hashlib
-import hmac
 from uuid import UUID
 
 from flask import Blueprint, Response, abort, render_template, request
@@ -13,6 +11,7 @@ from flask import Blueprint, Response, abort, render_template, request
 from backend import clock
 from backend.cards.service import open_accounts_to_issue
 from backend.console import access, language
+from backend.console.forms import mark, sent_file, was_checked
 from backend.db import transaction
 from backend.holders import roster
 from backend.holders.roster import RosterReport, RosterUnreadable
@@ -20,6 +19,8 @@ from backend.http.parts import parts
 from backend.http.problems import STATUS, tell
 from backend.ids import new_id
 from backend.operation_log.refusals import logged
+
+MARKED_FOR = "console-roster"
 
 blueprint = Blueprint("roster", __name__, url_prefix="/roster")
 
@@ -33,39 +34,29 @@ def show() -> str:
 @blueprint.post("/check")
 def check() -> str | Response:
     """Report what an import would do, row by row; write nothing."""
-    content = _content()
+    content = sent_file()
     try:
         report = _run(content, dry_run=True)
     except RosterUnreadable as error:
         return _unreadable(error)
-    return _page(report=report, checked=_mark(content), batch_id=new_id())
+    return _page(report=report, checked=mark(MARKED_FOR, content), batch_id=new_id())
 
 
 @blueprint.post("/import")
 @logged("roster.import")
 def import_checked() -> str | Response:
     """Import the file that was checked; another one is checked first."""
-    content = _content()
-    same = hmac.compare_digest(request.form.get("checked", "").encode(), _mark(content).encode())
+    content = sent_file()
+    same = was_checked(MARKED_FOR, content)
     try:
         report = _run(content, dry_run=not same, batch_id=_batch_id())
     except RosterUnreadable as error:
         return _unreadable(error)
     if same:
         return _page(report=report, imported=True)
-    return _page(report=report, checked=_mark(content), batch_id=new_id(), other_file=True)
-
-
-def _content() -> bytes:
-    sent = request.files.get("file")
-    return sent.read() if sent else b""
-
-
-def _mark(content: bytes) -> str:
-    """Return what only this operator's session can say of having checked this file."""
-    digest = hashlib.sha256(content).hexdigest()
-    session_id = access.operator().session_id
-    return parts().sealer.index("console-roster", f"{session_id}:{digest}").hex()
+    return _page(
+        report=report, checked=mark(MARKED_FOR, content), batch_id=new_id(), other_file=True
+    )
 
 
 def _batch_id() -> UUID | None:

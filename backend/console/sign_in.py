@@ -20,6 +20,7 @@ FIELDS = OperatorSessionRequest(unknown=ma.EXCLUDE)
 FIRST_ROOMS = {
     "overview": "console.overview.show",
     "roster": "console.roster.show",
+    "subsidies": "console.subsidies.show",
     "operators": "console.operators.show",
 }
 """Where one begins, in order of preference."""

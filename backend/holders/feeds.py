@@ -33,19 +33,28 @@ def rows(
     Raises:
         RosterUnreadable: nothing can be read at all.
     """
-    table = _xlsx(content) if content[:2] == b"PK" else _csv(content)
-    heading = next(table, None)
+    cells_of_rows = table(content)
+    heading = next(cells_of_rows, None)
     if heading is None:
         raise RosterUnreadable(fault="the file is empty")
     english = {chinese: name for name, chinese in headings.items()}
     names = [english.get(cell, cell.lower()) for cell in heading]
     if missing := [name for name in needed if name not in names]:
         raise RosterUnreadable(fault=f"missing columns: {', '.join(missing)}")
-    for number, cells in enumerate(table, start=2):
+    for number, cells in enumerate(cells_of_rows, start=2):
         if number > MOST_ROWS:
             raise RosterUnreadable(fault=f"more than {MOST_ROWS} rows")
         if any(cells):
             yield number, dict(zip(names, cells, strict=False))
+
+
+def table(content: bytes) -> Iterator[list[str]]:
+    """Return the rows of a file, the heading too, as the text of their cells.
+
+    Raises:
+        RosterUnreadable: it is neither CSV nor XLSX; perhaps not before the last row.
+    """
+    return _xlsx(content) if content[:2] == b"PK" else _csv(content)
 
 
 def _csv(content: bytes) -> Iterator[list[str]]:

@@ -50,26 +50,24 @@ def post(session: Session, movements: Sequence[Movement], *, now: datetime) -> N
     Raises:
         InsufficientBalance: a purse would fall below zero.
     """
-    for movement in movements:
-        if movement.amount_fen:
-            _post_one(session, movement, now=now)
-
-
-def _post_one(session: Session, movement: Movement, *, now: datetime) -> None:
+    asked = [
+        {
+            "kind": movement.kind.value,
+            "subject_id": movement.subject_id,
+            "debit": movement.debit_account_id,
+            "credit": movement.credit_account_id,
+            "amount_fen": movement.amount_fen,
+            "facts": json.dumps(movement.facts, ensure_ascii=False),
+            "now": now,
+            "business_date": business_date(now),
+        }
+        for movement in movements
+        if movement.amount_fen
+    ]
+    if not asked:
+        return
     try:
-        session.execute(
-            POST_TRANSFER,
-            {
-                "kind": movement.kind.value,
-                "subject_id": movement.subject_id,
-                "debit": movement.debit_account_id,
-                "credit": movement.credit_account_id,
-                "amount_fen": movement.amount_fen,
-                "facts": json.dumps(movement.facts, ensure_ascii=False),
-                "now": now,
-                "business_date": business_date(now),
-            },
-        )
+        session.execute(POST_TRANSFER, asked)  # in one journey to the database and back
     except IntegrityError as error:
         if (
             isinstance(error.orig, CheckViolation)

@@ -5,7 +5,7 @@ A platform has no key under which a repeated message would be one.  So a message
 it may have arrived, and is not sent again.  The inbox has what it says.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -212,6 +212,27 @@ def enqueue(
         )
     )
     return True
+
+
+def who_agreed(session: Session, *, kind: str, holder_ids: Collection[UUID]) -> list[UUID]:
+    """Return those holders who agreed to messages of a kind, in the order of their ids.
+
+    Most have not, and need not be asked one by one.
+    """
+    if kind not in WORDINGS:
+        return []
+    return list(
+        session.scalars(
+            select(SubscriptionCredit.holder_id)
+            .where(
+                SubscriptionCredit.holder_id.in_(holder_ids),
+                SubscriptionCredit.kinds.contains([kind]),
+                _has_credit(),
+            )
+            .distinct()
+            .order_by(SubscriptionCredit.holder_id)
+        )
+    )
 
 
 def _has_credit() -> ColumnElement[bool]:

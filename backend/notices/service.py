@@ -1,6 +1,6 @@
 """Telling the holder, and reading what was told."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -34,6 +34,18 @@ def tell(session: Session, *, holder_id: UUID, kind: str, now: datetime, **facts
     """
     session.add(HolderNotice(id=new_id(), holder_id=holder_id, kind=kind, facts=facts, at=now))
     messages.enqueue(session, holder_id=holder_id, kind=kind, facts=facts, now=now)
+
+
+def tell_each(
+    session: Session, *, kind: str, now: datetime, told: Mapping[UUID, Mapping[str, Any]]
+) -> None:
+    """Put one notice into the inbox of each of several holders, with facts of their own."""
+    session.add_all(
+        HolderNotice(id=new_id(), holder_id=holder_id, kind=kind, facts=dict(facts), at=now)
+        for holder_id, facts in told.items()
+    )
+    for holder_id in messages.who_agreed(session, kind=kind, holder_ids=list(told)):
+        messages.enqueue(session, holder_id=holder_id, kind=kind, facts=told[holder_id], now=now)
 
 
 def read_after(

@@ -16,8 +16,13 @@ from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
-from backend.operators.service import RoleNotAllowed, SecondPersonNeeded, caller_in
-from backend.subsidies import rules, service
+from backend.operators.service import (
+    ConfirmationNeeded,
+    RoleNotAllowed,
+    SecondPersonNeeded,
+    caller_in,
+)
+from backend.subsidies import rules, service, taking_back
 from backend.subsidies.models import ItemState, SubsidyBatch, SubsidyWithdrawal
 from backend.subsidies.rules import ListUnreadable, Row
 from backend.subsidies.schemas import (
@@ -43,10 +48,9 @@ from backend.subsidies.service import (
     SubsidyBatchDecided,
     SubsidyDayOver,
     SubsidyListUnreadable,
-    SubsidyNotPaid,
     SubsidyRowsFaulty,
-    SubsidyWithdrawalWaits,
 )
+from backend.subsidies.taking_back import SubsidyNotPaid, SubsidyWithdrawalWaits
 
 staff = guard(
     Blueprint("subsidies", __name__, url_prefix="/staff", description="Staff: subsidies (补贴)"),
@@ -160,13 +164,22 @@ def list_subsidy_items(query: dict[str, Any], batch_id: UUID) -> dict[str, Any]:
 
 
 @staff.route("/subsidy-batches/<uuid:batch_id>/approval", methods=["POST"])
-@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, SubsidyBatchDecided, SecondPersonNeeded)
+@raises(
+    staff,
+    Unauthenticated,
+    RoleNotAllowed,
+    ConfirmationNeeded,
+    NotFound,
+    SubsidyBatchDecided,
+    SecondPersonNeeded,
+)
 @staff.alt_response(201, schema=SubsidyBatchReply, description="Approved now.")
 @staff.response(200, SubsidyBatchReply)
 @logged("subsidy.approve", subject="batch_id")
 def approve_subsidy_batch(batch_id: UUID) -> Any:
     """Approve a batch that somebody else made; it is paid within seconds, or on its day."""
     who = caller_in(*MAY_APPROVE)
+    who.must_have_confirmed(clock.now())
     with transaction() as session:
         batch, first = service.approve(session, batch_id=batch_id, checker=who, now=clock.now())
         return replies(session, [batch])[0], 201 if first else 200
@@ -206,7 +219,7 @@ def ask_subsidy_back(body: dict[str, Any], withdrawal_id: UUID) -> Any:
     """Ask for a mistaken subsidy to be taken back; finance approves it."""
     who = caller_in(*MAY_WITHDRAW)
     with transaction() as session:
-        withdrawal, first = service.ask_back(
+        withdrawal, first = taking_back.ask_back(
             session, withdrawal_id=withdrawal_id, **body, maker=who, now=clock.now()
         )
         session.flush()
@@ -214,15 +227,16 @@ def ask_subsidy_back(body: dict[str, Any], withdrawal_id: UUID) -> Any:
 
 
 @staff.route("/subsidy-withdrawals/<uuid:withdrawal_id>/approval", methods=["POST"])
-@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, SecondPersonNeeded)
+@raises(staff, Unauthenticated, RoleNotAllowed, ConfirmationNeeded, NotFound, SecondPersonNeeded)
 @staff.alt_response(201, schema=SubsidyWithdrawalReply, description="Taken back now.")
 @staff.response(200, SubsidyWithdrawalReply)
 @logged("subsidy.take_back", subject="withdrawal_id")
 def take_subsidy_back(withdrawal_id: UUID) -> Any:
     """Take a mistaken subsidy back, at most what is left of it."""
     who = caller_in(*MAY_APPROVE)
+    who.must_have_confirmed(clock.now())
     with transaction() as session:
-        withdrawal, first = service.take_back(
+        withdrawal, first = taking_back.take_back(
             session, withdrawal_id=withdrawal_id, checker=who, now=clock.now()
         )
         return _withdrawal(session, withdrawal), 201 if first else 200

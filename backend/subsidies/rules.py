@@ -3,6 +3,7 @@
 import csv
 import io
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -60,6 +61,15 @@ def read_csv(content: str) -> list[Row]:
         table = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(content))]
     except csv.Error as error:
         raise ListUnreadable("csv") from error
+    return read_table(table)
+
+
+def read_table(table: Sequence[Sequence[str]]) -> list[Row]:
+    """Return the rows of a table with the same columns, the heading first.
+
+    Raises:
+        ListUnreadable: it is no such table.
+    """
     if not table:
         raise ListUnreadable("empty")
     heading = [cell.lstrip("\ufeff") for cell in table[0]]
@@ -90,11 +100,11 @@ def checked_length(rows: list[Row]) -> list[Row]:
     return rows
 
 
-def _place(heading: list[str], names: tuple[str, ...]) -> int | None:
-    return next((heading.index(name) for name in names if name in heading), None)
+def _place(heading: Sequence[str], names: tuple[str, ...]) -> int | None:
+    return next((place for place, name in enumerate(heading) if name in names), None)
 
 
-def _cell(cells: list[str], place: int) -> str:
+def _cell(cells: Sequence[str], place: int) -> str:
     return cells[place] if place < len(cells) else ""
 
 

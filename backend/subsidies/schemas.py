@@ -35,11 +35,15 @@ class SubsidyPreviewRequest(ma.Schema):
             raise ma.ValidationError("Either items or csv.", "items")
 
 
-class SubsidyBatchRequest(SubsidyPreviewRequest):
+class SubsidyBatchHead(ma.Schema):
     name = Line(required=True, validate=ma.validate.Length(1, MOST_NAME))
     document_number = Line(required=True, validate=ma.validate.Length(1, MOST_NAME))
     fund = Line(required=True, validate=ma.validate.Length(1, MOST_NAME))
     pay_on = ma.fields.Date(load_default=None, allow_none=True)
+
+
+class SubsidyBatchRequest(SubsidyPreviewRequest, SubsidyBatchHead):
+    pass
 
 
 class SubsidyFault(ma.Schema):

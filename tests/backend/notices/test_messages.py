@@ -9,6 +9,7 @@ import pytest
 from factories import Bound, give, make_holder, make_till, present
 from flask import Flask
 from post import Post
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
 from backend import clock, db
@@ -21,7 +22,7 @@ from backend.ids import new_id
 from backend.money import Fen
 from backend.notices import messages
 from backend.notices import service as notices
-from backend.notices.models import MessageState, NoticeMessage, SubscriptionCredit
+from backend.notices.models import HolderNotice, MessageState, NoticeMessage, SubscriptionCredit
 from payments import MessageTemplate, WeChatMiniProgram
 from payments.sandbox.keys import prepare
 
@@ -41,6 +42,24 @@ class TestOutbox:
             post.tell(holder, "top-up-paid")
             assert post.credits(holder) == left
         assert post.states(holder) == [("due", None)] * 2
+
+    def test_of_several_who_are_told_those_who_agreed_are_written_to(
+        self, post: Post, holder: Bound
+    ) -> None:
+        other = post.holder()
+        post.agree(holder, "top-up-paid")
+        told = {
+            one.id: {"amount_fen": fen, "balance_fen": 0} for one, fen in ((holder, 7), (other, 8))
+        }
+        for _ in range(2):
+            with transaction() as session:
+                notices.tell_each(session, kind="top-up-paid", now=clock.now(), told=told)
+        (message,) = post.messages(holder)
+        assert (message.facts["amount_fen"], post.credits(holder)) == (7, 0)
+        assert post.messages(other) == []
+        with transaction() as session:
+            found = session.scalars(select(HolderNotice).where(HolderNotice.holder_id == other.id))
+            assert [one.facts["amount_fen"] for one in found] == [8, 8]
 
     def test_keeps_both_or_neither(self, post: Post, holder: Bound) -> None:
         post.agree(holder, "top-up-paid")

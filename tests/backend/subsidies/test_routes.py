@@ -11,7 +11,7 @@ from backend import clock
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.operators.models import Role
-from backend.subsidies import service
+from backend.subsidies import paying
 
 PATH = "/api/v1/staff/subsidy-batches"
 
@@ -43,7 +43,7 @@ def test_from_the_list_to_the_purse_and_back(
     assert first.get_json() == again.get_json()
     assert client.post(f"{path}/approval", headers=maker).status_code == 403
     assert client.post(f"{path}/approval", headers=checker).status_code == 201
-    service.pay_due(now=clock.now())
+    paying.pay_due(now=clock.now())
     assert balances(holder.id) == (0, 1_250)
     full = client.get(path, headers=checker).get_json()
     assert (full["state"], full["paid_count"], full["due_count"]) == ("paid", 1, 0)

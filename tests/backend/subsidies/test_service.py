@@ -23,17 +23,16 @@ from backend.money import Fen
 from backend.notices.models import HolderNotice
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller, SecondPersonNeeded
-from backend.subsidies import service
+from backend.subsidies import paying, service, taking_back
 from backend.subsidies.models import BatchState, ItemState, SubsidyBatch
 from backend.subsidies.rules import Row
 from backend.subsidies.service import (
     Asked,
     SubsidyBatchDecided,
     SubsidyDayOver,
-    SubsidyNotPaid,
     SubsidyRowsFaulty,
-    SubsidyWithdrawalWaits,
 )
+from backend.subsidies.taking_back import SubsidyNotPaid, SubsidyWithdrawalWaits
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +75,7 @@ def paid(rows: list[tuple[str, int]], maker: Any, checker: Any) -> UUID:
     """Make, approve and pay a batch."""
     batch_id, _ = make(asked(rows), maker)
     approve(batch_id, checker)
-    service.pay_due(now=clock.now())
+    paying.pay_due(now=clock.now())
     return batch_id
 
 
@@ -202,7 +201,7 @@ class TestApprove:
                 ]
             won = [run.result() for run in runs if run.result()]
             assert len(won) == 1
-            service.pay_due(now=clock.now())
+            paying.pay_due(now=clock.now())
             assert balances(holder.id) == (0, 100 if won == ["approve"] else 0)
 
 
@@ -213,7 +212,7 @@ class TestPay:
         first, second = make_person(parts), make_person(parts)
         id_ = paid([(first.number, 100), (second.number, 250)], maker, checker)
         assert (balances(first.id), balances(second.id)) == ((0, 100), (0, 250))
-        assert service.pay_due(now=clock.now()) == 0
+        assert paying.pay_due(now=clock.now()) == 0
         assert [item.state for item in items(id_)] == [ItemState.PAID] * 2
         with transaction() as session:
             assert service.find(session, batch_id=id_).state is BatchState.PAID
@@ -229,9 +228,9 @@ class TestPay:
         day = business_date(now) + timedelta(days=2)
         id_, _ = make(asked([(holder.number, 100)], pay_on=day), maker)
         approve(id_, checker)
-        service.pay_due(now=now)
+        paying.pay_due(now=now)
         assert balances(holder.id) == (0, 0)
-        service.pay_due(now=now + timedelta(days=2))
+        paying.pay_due(now=now + timedelta(days=2))
         assert balances(holder.id) == (0, 100)
 
     def test_whose_account_has_closed_is_left_out(
@@ -241,7 +240,7 @@ class TestPay:
         id_, _ = make(asked([(stays.number, 100), (leaves.number, 100)]), maker)
         approve(id_, checker)
         close(leaves.id)
-        service.pay_due(now=clock.now())
+        paying.pay_due(now=clock.now())
         assert [item.state for item in items(id_)] == [ItemState.PAID, ItemState.LEFT_OUT]
         assert balances(leaves.id) == (0, 0)
         with transaction() as session:
@@ -254,70 +253,26 @@ class TestPay:
         people = [make_person(parts) for _ in range(12)]
         id_, _ = make(asked([(person.number, 70) for person in people]), maker)
         approve(id_, checker)
-        monkeypatch.setattr(service, "AT_ONCE", 2)
+        monkeypatch.setattr(paying, "AT_ONCE", 2)
         with db.Session() as session:  # killed before it commits
             batch = service.find(session, batch_id=id_)
-            service._pay_items(session, batch, items(id_)[:2], now=clock.now())
+            paying._pay_items(session, batch, items(id_)[:2], now=clock.now())
             session.rollback()
-        workers = [Thread(target=service.pay_due, kwargs={"now": clock.now()}) for _ in range(3)]
+        workers = [Thread(target=paying.pay_due, kwargs={"now": clock.now()}) for _ in range(3)]
         for worker in workers:
             worker.start()
         for worker in workers:
             worker.join()
-        service.pay_due(now=clock.now())
+        paying.pay_due(now=clock.now())
         assert [balances(person.id) for person in people] == [(0, 70)] * 12
         with transaction() as session:
             assert service.find(session, batch_id=id_).state is BatchState.PAID
-
-    def test_ten_thousand_items(
-        self, parts: Parts, maker: OperatorCaller, checker: OperatorCaller
-    ) -> None:
-        made, many = make_person(parts), 10_000
-        with transaction() as session:
-            session.execute(
-                text(
-                    "INSERT INTO holders (id, holder_number, name, category, unit, document_index,"
-                    " document_tail_index, pays_surcharge, valid_until) SELECT uuidv7(),"
-                    " 'many' || n, name, category, unit, decode(md5('many' || n), 'hex'),"
-                    " document_tail_index, false, valid_until"
-                    " FROM holders, generate_series(1, :many) n WHERE id = :id"
-                ),
-                {"many": many, "id": made.id},
-            )
-            session.execute(
-                text(
-                    "INSERT INTO accounts (id, kind, holder_id, balance_fen) SELECT uuidv7(), kind,"
-                    " h.id, 0 FROM holders h, (VALUES ('main_purse'), ('subsidy_purse')) k (kind)"
-                    " WHERE holder_number LIKE 'many%'"
-                )
-            )
-            session.execute(
-                text(
-                    "INSERT INTO cards (id, holder_id, kind, state, number, created_at)"
-                    " SELECT uuidv7(), id, 'physical', 'active', holder_number, now()"
-                    " FROM holders WHERE holder_number LIKE 'many%'"
-                )
-            )
-        id_, _ = make(asked([(f"many{n}", 1 + n % 7) for n in range(1, many + 1)]), maker)
-        approve(id_, checker)
-        assert service.pay_due(now=clock.now()) == many
-        with transaction() as session:
-            batch = service.find(session, batch_id=id_)
-            moved = session.execute(
-                text(
-                    "SELECT count(*), sum(t.amount_fen) FROM transfers t"
-                    " JOIN subsidy_items i ON i.id = t.subject_id WHERE i.batch_id = :id"
-                ),
-                {"id": id_},
-            ).one()
-            assert tuple(moved) == (many, batch.total_fen)
-            assert batch.state is BatchState.PAID
 
 
 class TestTakeBack:
     def ask(self, item_id: UUID, who: OperatorCaller, id_: UUID | None = None) -> UUID:
         with transaction() as session:
-            asked_back, _ = service.ask_back(
+            asked_back, _ = taking_back.ask_back(
                 session,
                 withdrawal_id=id_ or new_id(),
                 item_id=item_id,
@@ -329,7 +284,7 @@ class TestTakeBack:
 
     def take(self, id_: UUID, who: OperatorCaller) -> tuple[int | None, bool]:
         with transaction() as session:
-            taken, first = service.take_back(
+            taken, first = taking_back.take_back(
                 session, withdrawal_id=id_, checker=who, now=clock.now()
             )
             return taken.amount_fen, first

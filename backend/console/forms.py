@@ -1,0 +1,76 @@
+"""What the forms of the rooms say, and the same page once more where something is wrong."""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Mapping
+from uuid import UUID
+
+import marshmallow as ma
+from flask import Response, request
+
+from backend.console import access, language
+from backend.errors import DomainError, NotFound
+from backend.http.parts import parts
+from backend.http.problems import STATUS, tell
+from backend.http.words import Words
+
+VALIDATION = "validation-failed"
+
+
+def form_id(name: str) -> UUID:
+    """Return an id that a form of ours carries.
+
+    Raises:
+        NotFound: it is none: no form of ours.
+    """
+    try:
+        return UUID(request.form.get(name, ""))
+    except ValueError as error:
+        raise NotFound from error
+
+
+def typed(*names: str) -> dict[str, str]:
+    """Return what was typed into these fields, without the spaces around it; blanks say nothing."""
+    said = {name: request.form.get(name, "").strip() for name in names}
+    return {name: text for name, text in said.items() if text}
+
+
+def sent_file() -> bytes:
+    """Return what the form's file holds, nothing where none was chosen."""
+    sent = request.files.get("file")
+    return sent.read() if sent else b""
+
+
+def mark(purpose: str, content: bytes) -> str:
+    """Return what only this operator's session can say of having checked this file."""
+    digest = hashlib.sha256(content).hexdigest()
+    session_id = access.operator().session_id
+    return parts().sealer.index(purpose, f"{session_id}:{digest}").hex()
+
+
+def was_checked(purpose: str, content: bytes) -> bool:
+    """Say whether the form carries the mark of this very file."""
+    said = request.form.get("checked", "")
+    return hmac.compare_digest(said.encode(), mark(purpose, content).encode())
+
+
+def again(
+    error: ma.ValidationError | DomainError,
+    make_page: Callable[[Words], str],
+    labels: Mapping[str, str] | None = None,
+) -> Response:
+    """Return the page once more, with what stood against it.
+
+    `labels` are the names of the fields as the page has them.
+    """
+    if isinstance(error, ma.ValidationError):
+        return Response(make_page(unfit(error, labels or {})), 422)
+    tell(error)
+    return Response(make_page(language.refusal(error.code, dict(error.facts))), STATUS[error.kind])
+
+
+def unfit(error: ma.ValidationError, labels: Mapping[str, str]) -> Words:
+    """Return the words for fields that do not fit: which they are, where the page names them."""
+    said = language.refusal(VALIDATION, {})
+    named = [labels[name] for name in error.messages_dict if name in labels]
+    return Words(said.title, "、".join(named)) if named else said

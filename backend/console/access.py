@@ -37,6 +37,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "top-ups": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "refunds": REFUNDS_MAY_LOOK,
     "closings": REFUNDS_MAY_LOOK,
+    "payouts": REFUNDS_MAY_LOOK,
     "cash-desk": shifts.MAY_LOOK,
     "bills": (Role.FINANCE, Role.CARD_CENTRE, Role.AUDITOR),
     "reviews": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),

@@ -6,7 +6,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from factories import Bound, make_holder
+from factories import Bound, make_holder, other_policies
 from flask import Flask
 from sqlalchemy import select, update
 
@@ -21,7 +21,6 @@ from backend.ids import new_id
 from backend.operation_log.models import LogEntry
 from backend.operation_log.service import SYSTEM
 from backend.operators.models import OperatorSession, Role
-from backend.policies.models import Policy
 from backend.refunds import payout_list
 from backend.refunds.models import PayoutLine, PayoutLineState
 from backend.refunds.payout_list import BatchState
@@ -215,15 +214,8 @@ class TestDayLimit:
     @pytest.fixture
     def at_most(self, app: Flask) -> Iterator[None]:
         """One person may pay out 15 yuan a day."""
-        key, before = "operator.payout_day_fen", 0
-        with transaction() as session:
-            row = session.scalars(
-                select(Policy).where(Policy.key == key, Policy.valid_until.is_(None))
-            ).one()
-            before, row.value = row.value, 1500
-        yield
-        with transaction() as session:
-            session.get_one(Policy, row.id).value = before
+        with other_policies(operator__payout_day_fen=1500):
+            yield
 
     def test_a_batch_holds_what_fits_into_the_makers_day(self, staff, owed, parts, at_most) -> None:
         maker, checker = staff(Role.FINANCE), staff(Role.FINANCE)

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response
 from backend import clock
 from backend.cards import counter
 from backend.cash_desk import shifts
+from backend.closings.routes import MAY_LOOK as CLOSINGS_MAY_LOOK
 from backend.db import transaction
 from backend.gates.access import MAY_LOOK
 from backend.http.auth import MAX_TOKEN_LENGTH
@@ -38,6 +39,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "refunds": REFUNDS_MAY_LOOK,
     "closings": REFUNDS_MAY_LOOK,
     "payouts": REFUNDS_MAY_LOOK,
+    "screenings": CLOSINGS_MAY_LOOK,
     "cash-desk": shifts.MAY_LOOK,
     "bills": (Role.FINANCE, Role.CARD_CENTRE, Role.AUDITOR),
     "reviews": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),

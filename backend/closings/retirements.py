@@ -4,14 +4,16 @@ Balance, binding, virtual card and history stay: it is the same account.
 """
 
 import secrets
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
 from uuid import UUID
 
 from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from backend.cards.models import Card, CardKind, CardState
-from backend.cards.rules import CardEvent
+from backend.cards.rules import CardEvent, next_state
 from backend.cards.service import (
     CARD_NUMBER_DIGITS,
     AccountClosed,
@@ -22,7 +24,7 @@ from backend.cards.service import (
 from backend.clock import business_date
 from backend.closings.models import Retirement
 from backend.closings.rules import months_after
-from backend.errors import DomainError, IdReused, Kind
+from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders import permissions
 from backend.holders.models import Category, Holder
 from backend.ids import new_id
@@ -68,10 +70,7 @@ def switch(
         .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
     ).one()
-    if is_account_closed(session, holder_id=holder_id):
-        raise AccountClosed
-    if holder.category is not Category.STAFF:
-        raise NotStaff(category=holder.category.value)
+    _must_be_possible(session, holder)
     policies = policies_at(session, now)
     last = months_after(business_date(now), policies["retired.valid_months"])
     before = {"category": holder.category.value, "valid_until": holder.valid_until.isoformat()}
@@ -110,6 +109,47 @@ def switch(
     return made, True
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a switch would do if it were made now (换卡预览)."""
+
+    holder: Holder
+    valid_until: date
+    """How long the temporary card would be valid."""
+    old_card: Card | None
+    """The physical card that would be void."""
+    virtual_card: Card | None
+
+
+def preview(session: Session, *, holder_id: UUID, now: datetime) -> Draft:
+    """Return what a switch would do.
+
+    Raises:
+        AccountClosed: the account is closing or closed.
+        NotStaff: the holder is no member of the staff.
+        TransitionNotPossible: the staff card is frozen.
+    """
+    holder = session.get_one(Holder, holder_id)
+    _must_be_possible(session, holder)
+    old = find_card(session, holder_id=holder_id, kind=CardKind.PHYSICAL)
+    if old is not None:
+        next_state(old.state, CardEvent.VOID)
+    months = policies_at(session, now)["retired.valid_months"]
+    return Draft(
+        holder=holder,
+        valid_until=months_after(business_date(now), months),
+        old_card=old,
+        virtual_card=find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL),
+    )
+
+
+def _must_be_possible(session: Session, holder: Holder) -> None:
+    if is_account_closed(session, holder_id=holder.id):
+        raise AccountClosed
+    if holder.category is not Category.STAFF:
+        raise NotStaff(category=holder.category.value)
+
+
 def _exchange_card(
     session: Session, holder_id: UUID, operator: OperatorCaller, *, now: datetime
 ) -> tuple[Card | None, Card]:
@@ -136,3 +176,33 @@ def _extend_virtual_card(
     virtual = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
     if virtual is not None and virtual.state is CardState.EXPIRED:
         change_state(session, card=virtual, event=CardEvent.EXTEND, actor=operator.actor, now=now)
+
+
+def find(session: Session, *, retirement_id: UUID) -> Retirement:
+    """Return a switch that was made.
+
+    Raises:
+        NotFound: there is none.
+    """
+    made = session.get(Retirement, retirement_id)
+    if made is None:
+        raise NotFound
+    return made
+
+
+def of_holder(session: Session, *, holder_id: UUID) -> Retirement | None:
+    """Return how somebody got the retiree's card, or None."""
+    return session.scalars(
+        select(Retirement).where(Retirement.holder_id == holder_id)
+    ).one_or_none()
+
+
+def list_retirements(
+    session: Session, *, before: tuple[datetime, UUID] | None, limit: int
+) -> Sequence[Retirement]:
+    """Return switches, newest first."""
+    at, id_ = Retirement.made_at, Retirement.id
+    query = select(Retirement)
+    if before is not None:
+        query = query.where((at < before[0]) | ((at == before[0]) & (id_ < before[1])))
+    return session.scalars(query.order_by(at.desc(), id_.desc()).limit(limit)).all()

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response
 from backend import clock
 from backend.cards import counter
 from backend.cash_desk import shifts
+from backend.closings.leaving_routes import MAY_LOOK_AT_DEPARTURES
 from backend.closings.routes import MAY_LOOK as CLOSINGS_MAY_LOOK
 from backend.db import transaction
 from backend.gates.access import MAY_LOOK
@@ -37,6 +38,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "found-cards": (Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR),
     "top-ups": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "refunds": REFUNDS_MAY_LOOK,
+    "departures": MAY_LOOK_AT_DEPARTURES,
     "closings": REFUNDS_MAY_LOOK,
     "payouts": REFUNDS_MAY_LOOK,
     "screenings": CLOSINGS_MAY_LOOK,

@@ -1,6 +1,6 @@
-"""What the forms of several rooms share: ids that a page made, and a page shown once more."""
+"""What the forms of the rooms say, and the same page once more where something is wrong."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from uuid import UUID
 
 import marshmallow as ma
@@ -8,11 +8,13 @@ from flask import Response, request
 
 from backend.console import language
 from backend.errors import DomainError, NotFound
-from backend.http import words
 from backend.http.problems import STATUS, tell
+from backend.http.words import Words
+
+VALIDATION = "validation-failed"
 
 
-def made_id(name: str) -> UUID:
+def form_id(name: str) -> UUID:
     """Return an id that a form of ours carries.
 
     Raises:
@@ -36,17 +38,29 @@ def chosen_ids(name: str) -> list[UUID]:
         raise NotFound from error
 
 
+def typed(*names: str) -> dict[str, str]:
+    """Return what was typed into these fields, without the spaces around it; blanks say nothing."""
+    said = {name: request.form.get(name, "").strip() for name in names}
+    return {name: text for name, text in said.items() if text}
+
+
 def again(
-    error: ma.ValidationError | DomainError, make_page: Callable[[words.Words], str]
+    error: ma.ValidationError | DomainError,
+    make_page: Callable[[Words], str],
+    labels: Mapping[str, str] | None = None,
 ) -> Response:
     """Return the page once more, with what stood against it.
 
-    Raises:
-        NotFound: there is no such thing to show a page of.
+    `labels` are the names of the fields as the page has them.
     """
     if isinstance(error, ma.ValidationError):
-        return Response(make_page(language.refusal("validation-failed", {})), 422)
-    if isinstance(error, NotFound):
-        raise error
+        return Response(make_page(unfit(error, labels or {})), 422)
     tell(error)
     return Response(make_page(language.refusal(error.code, dict(error.facts))), STATUS[error.kind])
+
+
+def unfit(error: ma.ValidationError, labels: Mapping[str, str]) -> Words:
+    """Return the words for fields that do not fit: which they are, where the page names them."""
+    said = language.refusal(VALIDATION, {})
+    named = [labels[name] for name in error.messages_dict if name in labels]
+    return Words(said.title, "、".join(named)) if named else said

@@ -12,7 +12,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from backend import clock
 from backend.clock import business_date
-from backend.console import access, forms
+from backend.console import access, forms, language
 from backend.db import transaction
 from backend.errors import DomainError
 from backend.holders import viewing
@@ -171,7 +171,7 @@ def decide(batch_id: UUID) -> AnyResponse:
     who.must_have_confirmed(clock.now())
     try:
         if said not in ("approve", "refuse"):
-            raise ma.ValidationError("Neither.", "decision")
+            raise ma.ValidationError({"decision": ["Neither."]})
         with transaction() as session:
             batches.decide(
                 session, batch_id=batch_id, approve=said == "approve", checker=who, now=clock.now()
@@ -205,7 +205,7 @@ def pay_lines(batch_id: UUID) -> AnyResponse:
     try:
         reference = _reference()
         if not line_ids:
-            raise ma.ValidationError("Nothing is ticked.", "lines")
+            raise ma.ValidationError({"lines": ["Nothing is ticked."]})
         with transaction() as session:
             for line_id in sorted(line_ids):
                 batches.note_paid(
@@ -216,7 +216,7 @@ def pay_lines(batch_id: UUID) -> AnyResponse:
                     now=clock.now(),
                 )
     except (ma.ValidationError, DomainError) as error:
-        return forms.again(error, lambda problem: _batch(batch_id, problem))
+        return forms.again(error, lambda problem: _batch(batch_id, problem), _labels())
     return _to(batch_id)
 
 
@@ -272,7 +272,7 @@ def pay(line_id: UUID) -> AnyResponse:
                 now=clock.now(),
             )
     except (ma.ValidationError, DomainError) as error:
-        return forms.again(error, lambda problem: _line(line_id, problem))
+        return forms.again(error, lambda problem: _line(line_id, problem), _labels())
     return redirect(url_for("console.payouts.look_at_line", line_id=line_id), 303)
 
 
@@ -286,8 +286,16 @@ def bounce(line_id: UUID) -> AnyResponse:
         with transaction() as session:
             batches.note_bounced(session, line_id=line_id, operator=who, now=clock.now(), **said)
     except (ma.ValidationError, DomainError) as error:
-        return forms.again(error, lambda problem: _line(line_id, problem))
+        return forms.again(error, lambda problem: _line(line_id, problem), _labels())
     return redirect(url_for("console.payouts.look_at_line", line_id=line_id), 303)
+
+
+def _labels() -> dict[str, str]:
+    return {
+        "lines": language.say("payouts", "batch_lines"),
+        "bank_reference": language.say("payouts", "bank_reference"),
+        "reason": language.say("payouts", "bounce_reason"),
+    }
 
 
 def _reference() -> str:

@@ -13,7 +13,7 @@ from backend.closings.leaving_routes import MAY_EXPORT
 from backend.closings.models import Finding, ScreeningOutcome
 from backend.closings.routes import MAY_CLOSE
 from backend.closings.schemas import MOST_REASON, OutcomeRequest, ScreeningRequest
-from backend.console import access, forms
+from backend.console import access, forms, language
 from backend.db import transaction
 from backend.errors import DomainError
 from backend.holders import viewing
@@ -172,7 +172,7 @@ def decide(screening_id: UUID) -> AnyResponse:
             {"outcome": form.get("outcome", ""), "reason": form.get("reason", "")}
         )
         if not item_ids:
-            raise ma.ValidationError("Nothing is ticked.", "items")
+            raise ma.ValidationError({"items": ["Nothing is ticked."]})
         with transaction() as session:
             for item_id in sorted(item_ids):
                 screenings.decide(
@@ -185,7 +185,12 @@ def decide(screening_id: UUID) -> AnyResponse:
                     now=clock.now(),
                 )
     except (ma.ValidationError, DomainError) as error:
-        return forms.again(error, lambda problem: _screening(screening_id, problem))
+        labels = {
+            "items": language.say("screenings", "items"),
+            "outcome": language.say("screenings", "outcome"),
+            "reason": language.say("screenings", "reason"),
+        }
+        return forms.again(error, lambda problem: _screening(screening_id, problem), labels)
     return redirect(
         url_for(
             "console.screenings.look",

@@ -39,6 +39,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "top-ups": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "refunds": REFUNDS_MAY_LOOK,
     "departures": MAY_LOOK_AT_DEPARTURES,
+    "graduates": CLOSINGS_MAY_LOOK,
     "closings": REFUNDS_MAY_LOOK,
     "payouts": REFUNDS_MAY_LOOK,
     "screenings": CLOSINGS_MAY_LOOK,

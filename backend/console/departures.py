@@ -3,7 +3,6 @@
 What is about to be filed is shown first, person by person; it takes effect on its day.
 """
 
-import re
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +26,7 @@ from backend.closings.schemas import (
     RetirementRequest,
 )
 from backend.console import access, forms, language
+from backend.console.forms import BETWEEN_NUMBERS
 from backend.db import transaction
 from backend.errors import DomainError, NotFound
 from backend.holders import viewing
@@ -41,7 +41,6 @@ from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
 
 MOST = 50
-BETWEEN_NUMBERS = re.compile(r"[\s,;，；、]+")
 
 blueprint = Blueprint("departures", __name__, url_prefix="/departures")
 

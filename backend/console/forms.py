@@ -1,5 +1,6 @@
 """What the forms of the rooms say, and the same page once more where something is wrong."""
 
+import re
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
@@ -12,6 +13,8 @@ from backend.http.problems import STATUS, tell
 from backend.http.words import Words
 
 VALIDATION = "validation-failed"
+BETWEEN_NUMBERS = re.compile(r"[\s,;，；、]+")
+"""What stands between the holders' numbers of a list that was typed or pasted."""
 
 
 def form_id(name: str) -> UUID:

@@ -8,7 +8,7 @@ from uuid import UUID
 import pytest
 from factories import Bound, make_holder, other_policies
 from flask import Flask
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from backend import clock
 from backend.closings import service as closings
@@ -20,7 +20,7 @@ from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.operation_log.models import LogEntry
 from backend.operation_log.service import SYSTEM
-from backend.operators.models import OperatorSession, Role
+from backend.operators.models import Role
 from backend.refunds import payout_list
 from backend.refunds.models import PayoutLine, PayoutLineState
 from backend.refunds.payout_list import BatchState
@@ -80,16 +80,6 @@ def make(maker) -> str:
     return found[1]
 
 
-def outdate(person) -> None:
-    """Let the last one-time code of somebody be older than five minutes."""
-    with transaction() as session:
-        session.execute(
-            update(OperatorSession)
-            .where(OperatorSession.operator_id == person.id)
-            .values(confirmed_at=clock.now() - timedelta(minutes=6))
-        )
-
-
 class TestPayouts:
     def test_two_people_of_finance_pay_a_batch(self, staff, owed) -> None:
         maker, checker, (holder, line_id) = staff(Role.FINANCE), staff(Role.FINANCE), owed
@@ -122,7 +112,7 @@ class TestPayouts:
     def test_approving_asks_for_a_fresh_code(self, staff, owed) -> None:
         maker, checker = staff(Role.FINANCE), staff(Role.FINANCE)
         batch = make(maker)
-        outdate(checker)
+        checker.outdate_code()
         asked = checker.post(f"{batch}/decision", {"decision": "approve"})
         assert (asked.status_code, "再次验证" in asked.text) == (403, True)
         checker.forget_code()

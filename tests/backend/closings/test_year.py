@@ -14,7 +14,7 @@ from sqlalchemy import make_url, text
 from backend import clock, db, jobs
 from backend.cards.models import CardState
 from backend.cards.service import list_cards
-from backend.closings import departures, graduates, service
+from backend.closings import departures, graduate_list, graduates, service
 from backend.closings.models import ClosingState, DepartureKind, Exemption
 from backend.closings.rules import months_after
 from backend.db import transaction
@@ -212,11 +212,18 @@ def test_graduates_whom_nobody_closes_are_closed_by_the_deadline(college: Parts)
     gathered_on, closing_on = deadline - 17 * ONE_DAY, deadline - 3 * ONE_DAY
     jobs.pass_day(college, gathered_on - ONE_DAY)
     with transaction() as session:
-        assert graduates.list_batches(session, before=None, limit=9) == []
+        assert (
+            graduate_list.list_batches(
+                session, only_left=False, before=None, limit=9, now=clock.now()
+            )
+            == []
+        )
     jobs.pass_day(college, gathered_on)
     with transaction() as session:
-        (batch,) = graduates.list_batches(session, before=None, limit=9)
-        rows = graduates.preview(session, batch_id=batch.id)
+        (batch,) = graduate_list.list_batches(
+            session, only_left=False, before=None, limit=9, now=clock.now()
+        )
+        rows = graduates.preview(session, batch_id=batch.id, now=clock.now())
         assert {row.holder.id for row in rows} == {left.id, deferred.id}
         assert (batch.made_by, batch.deadline) == (None, deadline)
         graduates.exempt(
@@ -225,6 +232,7 @@ def test_graduates_whom_nobody_closes_are_closed_by_the_deadline(college: Parts)
             graduate_id=next(row.graduate.id for row in rows if row.holder.id == deferred.id),
             exemption=Exemption.DEFERRED,
             reason="延期一年",
+            until=deadline + 365 * ONE_DAY,
             operator=centre,
             now=clock.now(),
         )

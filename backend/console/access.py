@@ -97,6 +97,17 @@ def operator() -> OperatorCaller:
     return who
 
 
+def operator_in(*roles: Role) -> OperatorCaller:
+    """Return who is signed in, where the role covers what is asked for.
+
+    Raises:
+        RoleNotAllowed: this operator has another role.
+    """
+    who = operator()
+    who.must_be(*roles)
+    return who
+
+
 def signed_in() -> OperatorCaller | None:
     """Return who is signed in, or None on the pages that are open to all."""
     who: OperatorCaller | None = g.get("operator")

@@ -38,7 +38,6 @@ from backend.ledger import service as ledger
 from backend.operation_log.refusals import about, logged
 from backend.operators import service as operators
 from backend.operators.models import Role
-from backend.operators.service import OperatorCaller
 
 MOST = 50
 
@@ -80,7 +79,7 @@ def show() -> str:
 @blueprint.get("/new")
 def ask() -> str:
     """Ask who leaves, how and when."""
-    _may_file()
+    access.operator_in(*MAY_FILE)
     return _form(said={"holder_numbers": _number_of(request.args.get("holder", ""))})
 
 
@@ -110,7 +109,7 @@ def _form(problem: words.Words | None = None, *, said: Any = None) -> str:
 @blueprint.post("/preview")
 def preview() -> str | Response:
     """Show who is named, what stands against it, and what would happen on the day."""
-    who = _may_file()
+    who = access.operator_in(*MAY_FILE)
     try:
         said = _said()
     except ma.ValidationError as error:
@@ -137,7 +136,7 @@ def preview() -> str | Response:
 @blueprint.post("/change")
 def change() -> str:
     """Show the form once more, as it was."""
-    _may_file()
+    access.operator_in(*MAY_FILE)
     return _form()
 
 
@@ -166,7 +165,7 @@ def _said() -> dict[str, Any]:
 @logged("departure.file", subject="departure_id")
 def file(departure_id: UUID) -> AnyResponse:
     """File a departure.  The page made the id, so a form sent twice is one departure."""
-    who = _may_file()
+    who = access.operator_in(*MAY_FILE)
     try:
         said = _said()
         with transaction() as session:
@@ -214,7 +213,7 @@ def _departure(departure_id: UUID, problem: words.Words | None = None) -> str:
 @logged("departure.withdraw", subject="departure_id")
 def withdraw(departure_id: UUID) -> AnyResponse:
     """Take a departure back before its day."""
-    who = _may_file()
+    who = access.operator_in(*MAY_FILE)
     try:
         with transaction() as session:
             departures.withdraw(session, departure_id=departure_id, operator=who, now=clock.now())
@@ -227,7 +226,7 @@ def withdraw(departure_id: UUID) -> AnyResponse:
 def list_retirements() -> str:
     """List who got the retiree's card, newest first."""
     role = access.operator().role
-    access.operator().must_be(*MAY_SWITCH, Role.AUDITOR)
+    access.operator_in(*MAY_SWITCH, Role.AUDITOR)
     with transaction() as session:
         found = page(
             retirements.list_retirements(
@@ -249,7 +248,7 @@ def list_retirements() -> str:
 @blueprint.get("/retirements/new")
 def ask_to_switch() -> str:
     """Ask who retires."""
-    _may_switch()
+    access.operator_in(*MAY_SWITCH)
     return _switch_form(said={"holder_number": _number_of(request.args.get("holder", ""))})
 
 
@@ -266,7 +265,7 @@ def _switch_form(problem: words.Words | None = None, *, said: Any = None) -> str
 @blueprint.post("/retirements/preview")
 def preview_switch() -> str | Response:
     """Show what the switch would do to somebody's cards, and what stays."""
-    _may_switch()
+    access.operator_in(*MAY_SWITCH)
     try:
         said = _switch_said()
         with transaction() as session:
@@ -301,7 +300,7 @@ def _holder_id(number: str) -> UUID:
 @logged("retirement.switch", subject="retirement_id")
 def switch(retirement_id: UUID) -> AnyResponse:
     """Give a retiree the temporary card in place of the staff card; the account stays."""
-    who = _may_switch()
+    who = access.operator_in(*MAY_SWITCH)
     try:
         said = _switch_said()
         holder_id = _holder_id(said["holder_number"])
@@ -323,7 +322,7 @@ def switch(retirement_id: UUID) -> AnyResponse:
 @blueprint.get("/retirements/<uuid:retirement_id>")
 def look_at_switch(retirement_id: UUID) -> str:
     """Show a switch that was made."""
-    access.operator().must_be(*MAY_SWITCH, Role.AUDITOR)
+    access.operator_in(*MAY_SWITCH, Role.AUDITOR)
     with transaction() as session:
         made = retirements.find(session, retirement_id=retirement_id)
         return render_template(
@@ -333,18 +332,6 @@ def look_at_switch(retirement_id: UUID) -> str:
             maker=operators.usernames(session, {made.made_by})[made.made_by],
             new_card=session.get_one(Card, made.new_card_id),
         )
-
-
-def _may_file() -> OperatorCaller:
-    who = access.operator()
-    who.must_be(*MAY_FILE)
-    return who
-
-
-def _may_switch() -> OperatorCaller:
-    who = access.operator()
-    who.must_be(*MAY_SWITCH)
-    return who
 
 
 def _to(departure_id: UUID) -> AnyResponse:

@@ -37,7 +37,6 @@ from backend.http.paging import cursor_of, page, place_of
 from backend.ids import new_id, new_reference
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
-from backend.operators.service import OperatorCaller
 
 MOST = 50
 RUN_SECONDS = 5
@@ -87,7 +86,7 @@ def show() -> str:
 @blueprint.get("/new")
 def ask() -> str:
     """Show who graduates in a year, class by class, to choose whom a batch holds."""
-    _may_act()
+    access.operator_in(*MAY_CLOSE)
     return _due()
 
 
@@ -116,7 +115,7 @@ def _due(problem: words.Words | None = None) -> str:
 @blueprint.post("/preview")
 def preview() -> str | Response:
     """Show whom a batch would hold, and what they have left."""
-    _may_act()
+    access.operator_in(*MAY_CLOSE)
     try:
         said = _said()
         with transaction() as session:
@@ -170,7 +169,7 @@ def _labels() -> dict[str, str]:
 @logged("closing_batch.make", subject="batch_id")
 def make(batch_id: UUID) -> AnyResponse:
     """Make a batch.  The page made the id, so a form sent twice is one batch."""
-    who = _may_act()
+    who = access.operator_in(*MAY_CLOSE)
     try:
         said = _said()
         with transaction() as session:
@@ -233,7 +232,7 @@ def _batch(batch_id: UUID, problem: words.Words | None = None) -> str:
 @logged("closing_batch.exempt", subject="batch_id")
 def exempt(batch_id: UUID, graduate_id: UUID) -> AnyResponse:
     """Keep somebody's account open until a day, or take that back."""
-    who = _may_act()
+    who = access.operator_in(*MAY_CLOSE)
     nothing: dict[str, Any] = dict.fromkeys(("exemption", "reason", "until"))
     try:
         said = ExemptionRequest().load(nothing | forms.typed(*nothing))
@@ -258,7 +257,7 @@ def exempt(batch_id: UUID, graduate_id: UUID) -> AnyResponse:
 @logged("closing_batch.approve", subject="batch_id")
 def approve(batch_id: UUID) -> AnyResponse:
     """Let a batch that somebody else made be run."""
-    who = _may_act()
+    who = access.operator_in(*MAY_CLOSE)
     who.must_have_confirmed(clock.now())
     try:
         with transaction() as session:
@@ -272,7 +271,7 @@ def approve(batch_id: UUID) -> AnyResponse:
 @logged("closing_batch.run", subject="batch_id")
 def run(batch_id: UUID) -> AnyResponse:
     """Start to close the accounts of a batch; the page offers to go on where some are left."""
-    who, until = _may_act(), time.monotonic() + RUN_SECONDS
+    who, until = access.operator_in(*MAY_CLOSE), time.monotonic() + RUN_SECONDS
     try:
         left = 1
         while left and time.monotonic() < until:
@@ -287,8 +286,7 @@ def run(batch_id: UUID) -> AnyResponse:
 @logged("closing_batch.export", subject="batch_id")
 def export(batch_id: UUID) -> Response:
     """Hand out who is left, names masked; that it was taken is on record first."""
-    who = access.operator()
-    who.must_be(*MAY_EXPORT)
+    who = access.operator_in(*MAY_EXPORT)
     with transaction() as session:
         rows = graduate_list.export_left(
             session,
@@ -302,12 +300,6 @@ def export(batch_id: UUID) -> Response:
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": "attachment; filename=graduates.csv"},
     )
-
-
-def _may_act() -> OperatorCaller:
-    who = access.operator()
-    who.must_be(*MAY_CLOSE)
-    return who
 
 
 def _to(batch_id: UUID, **query: Any) -> AnyResponse:

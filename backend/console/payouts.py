@@ -107,7 +107,7 @@ def list_lines() -> str:
 @blueprint.get("/draft")
 def draft() -> str:
     """Show what a batch would hold if it were made now."""
-    return _draft(_may_act())
+    return _draft(access.operator_in(*MAY_ACT))
 
 
 def _draft(who: OperatorCaller, problem: words.Words | None = None) -> str:
@@ -126,7 +126,7 @@ def _draft(who: OperatorCaller, problem: words.Words | None = None) -> str:
 @logged("payout_batch.make", subject="batch_id")
 def make(batch_id: UUID) -> AnyResponse:
     """Make a batch.  The page made the id, so a form sent twice is one batch."""
-    who = _may_act()
+    who = access.operator_in(*MAY_ACT)
     try:
         with transaction() as session:
             batches.make(session, batch_id=batch_id, maker=who, now=clock.now())
@@ -167,7 +167,7 @@ def _batch(batch_id: UUID, problem: words.Words | None = None) -> str:
 @logged("payout_batch.decide", subject="batch_id")
 def decide(batch_id: UUID) -> AnyResponse:
     """Approve or refuse a batch that somebody else made."""
-    who, said = _may_act(), request.form.get("decision", "")
+    who, said = access.operator_in(*MAY_ACT), request.form.get("decision", "")
     who.must_have_confirmed(clock.now())
     try:
         if said not in ("approve", "refuse"):
@@ -185,7 +185,7 @@ def decide(batch_id: UUID) -> AnyResponse:
 @logged("payout_batch.export", subject="batch_id")
 def export(batch_id: UUID) -> Response:
     """Hand an approved batch out for the bank's form; that it was taken is on record first."""
-    who = _may_act()
+    who = access.operator_in(*MAY_ACT)
     with transaction() as session:
         rows = batches.export(
             session, batch_id=batch_id, operator=who, reference=new_reference(), now=clock.now()
@@ -201,7 +201,7 @@ def export(batch_id: UUID) -> Response:
 @logged("payout_line.pay", subject="batch_id")
 def pay_lines(batch_id: UUID) -> AnyResponse:
     """Note that the bank has sent the lines that were ticked, all of them or none."""
-    who, line_ids = _may_act(), forms.chosen_ids("lines")
+    who, line_ids = access.operator_in(*MAY_ACT), forms.chosen_ids("lines")
     try:
         reference = _reference()
         if not line_ids:
@@ -260,7 +260,7 @@ def _line(line_id: UUID, problem: words.Words | None = None) -> str:
 @logged("payout_line.pay", subject="line_id")
 def pay(line_id: UUID) -> AnyResponse:
     """Note that the bank has sent a line."""
-    who = _may_act()
+    who = access.operator_in(*MAY_ACT)
     try:
         reference = _reference()
         with transaction() as session:
@@ -280,7 +280,7 @@ def pay(line_id: UUID) -> AnyResponse:
 @logged("payout_line.bounce", subject="line_id")
 def bounce(line_id: UUID) -> AnyResponse:
     """Note that a line did not reach its holder (退票); its amount is on the list again."""
-    who = _may_act()
+    who = access.operator_in(*MAY_ACT)
     try:
         said = LineBouncedRequest().load({"reason": request.form.get("reason", "")})
         with transaction() as session:
@@ -306,12 +306,6 @@ def _reference() -> str:
     """
     typed = request.form.get("bank_reference", "").strip()
     return str(LinePaidRequest().load({"bank_reference": typed})["bank_reference"])
-
-
-def _may_act() -> OperatorCaller:
-    who = access.operator()
-    who.must_be(*MAY_ACT)
-    return who
 
 
 def _to(batch_id: UUID) -> AnyResponse:

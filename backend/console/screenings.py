@@ -22,7 +22,6 @@ from backend.http.paging import cursor_of, page, place_of
 from backend.ids import new_id, new_reference
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
-from backend.operators.service import OperatorCaller
 
 MOST = 50
 MOST_TERMS = 4
@@ -63,7 +62,7 @@ def _open(counts: Counts) -> int:
 @blueprint.get("/preview")
 def preview() -> str | Response:
     """Show what a screening would find now, before it is run."""
-    _may_act()
+    access.operator_in(*MAY_CLOSE)
     try:
         return _preview(request.args.get("term", ""))
     except (ma.ValidationError, DomainError) as error:
@@ -90,7 +89,7 @@ def _preview(term: str | None, problem: words.Words | None = None) -> str:
 @logged("screening.make", subject="screening_id")
 def make(screening_id: UUID) -> AnyResponse:
     """Look through all accounts.  The page made the id, so a form sent twice is one screening."""
-    who = _may_act()
+    who = access.operator_in(*MAY_CLOSE)
     try:
         said = ScreeningRequest().load({"term": request.form.get("term", "")})
         with transaction() as session:
@@ -165,7 +164,7 @@ def _screening(screening_id: UUID, problem: words.Words | None = None) -> str:
 @logged("screening.decide", subject="screening_id")
 def decide(screening_id: UUID) -> AnyResponse:
     """Give the findings that were ticked, or all that the page shows, one outcome; all or none."""
-    who, form = _may_act(), request.form
+    who, form = access.operator_in(*MAY_CLOSE), request.form
     item_ids = forms.chosen_ids("shown" if form.get("scope") == "page" else "items")
     try:
         said = OutcomeRequest().load(
@@ -206,7 +205,7 @@ def decide(screening_id: UUID) -> AnyResponse:
 @logged("screening.file", subject="screening_id")
 def file(screening_id: UUID) -> AnyResponse:
     """File a screening (归档): nothing of it changes any more."""
-    who = _may_act()
+    who = access.operator_in(*MAY_CLOSE)
     try:
         with transaction() as session:
             screenings.file(session, screening_id=screening_id, operator=who, now=clock.now())
@@ -219,8 +218,7 @@ def file(screening_id: UUID) -> AnyResponse:
 @logged("screening.export", subject="screening_id")
 def export(screening_id: UUID) -> Response:
     """Hand a screening out as a file, names masked; that it was taken is on record first."""
-    who = access.operator()
-    who.must_be(*MAY_EXPORT)
+    who = access.operator_in(*MAY_EXPORT)
     with transaction() as session:
         rows = screenings.export(
             session,
@@ -234,12 +232,6 @@ def export(screening_id: UUID) -> Response:
         content_type="text/csv; charset=utf-8",
         headers={"Content-Disposition": "attachment; filename=screening.csv"},
     )
-
-
-def _may_act() -> OperatorCaller:
-    who = access.operator()
-    who.must_be(*MAY_CLOSE)
-    return who
 
 
 def _to(screening_id: UUID) -> AnyResponse:

@@ -4,17 +4,12 @@ Whatever a page asks of another origin, refuses by its content security policy o
 fails the test that opened it.
 """
 
-import secrets
-import shutil
-from collections.abc import Iterator
 from datetime import timedelta
 
-import pyotp
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from factories import make_gate, make_holder, make_till, present
 from flask import Flask
-from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Playwright, Request, expect
+from playwright.sync_api import Page, expect
 from scanners import Told, Uploads
 
 from backend import clock
@@ -27,73 +22,11 @@ from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.money import Fen
 from backend.operators.models import Role
-from backend.operators.service import add_operator
 from backend.terminals import heartbeats
 
+from .conftest import assert_clean, follow, sign_in
+
 pytestmark = pytest.mark.browser
-
-WIDTHS = ((1440, 900), (390, 844))
-EXPECTED_IN_CONSOLE = ("the server responded with a status of",)
-"""The browser notes a refusal in its console by itself."""
-
-
-@pytest.fixture(scope="module")
-def chromium(playwright: Playwright) -> Iterator[Browser]:
-    """The browser."""
-    program = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
-    if program is None:
-        pytest.skip("no Chromium on this machine: nobody looked at the console")
-    arguments = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--disable-dev-shm-usage"]
-    browser = playwright.chromium.launch(executable_path=program, args=arguments)
-    yield browser
-    browser.close()
-
-
-@pytest.fixture
-def page(chromium: Browser, server: str) -> Iterator[Page]:
-    """A window before the sign-in page; at the end, nothing went wrong in it."""
-    faults: list[str] = []
-
-    def watch(message: ConsoleMessage) -> None:
-        if message.type in {"error", "warning"} and not any(
-            text in message.text for text in EXPECTED_IN_CONSOLE
-        ):
-            faults.append(message.text)
-
-    def account(request: Request) -> None:
-        if not request.url.startswith(f"{server}/console/"):
-            faults.append(f"off the console: {request.url}")
-
-    context = chromium.new_context(locale="zh-CN", base_url=server)
-    opened = context.new_page()
-    opened.on("console", watch)
-    opened.on("request", account)
-    opened.goto("/console/")
-    yield opened
-    context.close()
-    assert faults == []
-
-
-def sign_in(page: Page, parts: Parts, role: Role = Role.CARD_CENTRE) -> None:
-    """Sign in a member of the card centre, or of another office, by keyboard alone."""
-    username, password, secret = f"staff-{secrets.token_hex(4)}", "correct horse battery", "A" * 32
-    with transaction() as session:
-        add_operator(
-            session,
-            username=username,
-            role=role,
-            password=password,
-            totp_secret=secret,
-            sealer=parts.sealer,
-        )
-    page.get_by_label("用户名").focus()
-    page.keyboard.type(username)
-    page.keyboard.press("Tab")
-    page.keyboard.type(password)
-    page.keyboard.press("Tab")
-    page.keyboard.type(pyotp.TOTP(secret).now())
-    page.keyboard.press("Enter")
-    expect(page.get_by_role("heading", level=1)).to_contain_text("今日概览")
 
 
 def live(parts: Parts, app: Flask) -> str:
@@ -118,23 +51,6 @@ def live(parts: Parts, app: Flask) -> str:
     uploads.send(till, Told(till).charge("not a code"))
     uploads.send(gate, Told(gate).passage("not a code"))
     return holder.number
-
-
-def assert_clean(page: Page) -> None:
-    """Look at the page with axe, wide and narrow; nothing sticks out."""
-    for width, height in WIDTHS:
-        page.set_viewport_size({"width": width, "height": height})
-        found = Axe().run(page).response["violations"]
-        named = [(v["id"], [node["target"] for node in v["nodes"]]) for v in found]
-        assert (page.url, width, named) == (page.url, width, [])
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-    page.set_viewport_size({"width": WIDTHS[0][0], "height": WIDTHS[0][1]})
-
-
-def follow(page: Page, control: Locator) -> None:
-    """Press what leads to a page, and wait until it is there: axe cannot look at one that goes."""
-    with page.expect_navigation():
-        control.click()
 
 
 def walk_gates(page: Page) -> None:

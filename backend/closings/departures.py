@@ -1,10 +1,12 @@
 """Departures (离校、离职): told ahead by those who answer for people, applied on their day."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import date, datetime
+from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import Select, select, text
+from sqlalchemy import ColumnElement, Select, func, select, text
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date
@@ -12,13 +14,24 @@ from backend.closings import service
 from backend.closings.models import Departure, DepartureKind, Leaver, LeaverState
 from backend.closings.rules import CLOSES_AS, KINDS, MAY_FILE, TEMPORARY
 from backend.errors import DomainError, IdReused, Kind, NotFound
-from backend.holders.models import Holder
+from backend.holders.models import Category, Holder
 from backend.ids import content_hash, new_id
 from backend.operation_log import service as operation_log
 from backend.operators.service import OperatorCaller
 
 AT_ONCE = 200
 """How many leavers one run of the job applies."""
+
+
+class DepartureState(StrEnum):
+    """How far a departure has come, worked out from its people."""
+
+    SCHEDULED = "scheduled"
+    """待生效"""
+    APPLIED = "applied"
+    """已生效"""
+    WITHDRAWN = "withdrawn"
+    """已撤回"""
 
 
 class HoldersUnknown(DomainError, code="holders-unknown", kind=Kind.INVALID):
@@ -68,7 +81,7 @@ def file(
         return earlier, False
     holders = holders_named(session, numbers)
     for holder in holders:
-        if holder.category not in KINDS[kind] or holder.category not in MAY_FILE[operator.role]:
+        if not _may_leave(holder, kind, operator):
             raise DepartureNotPossible(kind=kind.value, category=holder.category.value)
     if session.scalars(_scheduled([holder.id for holder in holders])).first():
         raise DepartureScheduled
@@ -95,6 +108,59 @@ def file(
     session.flush()
     _log(session, departure, "departure.file", operator, people=len(holders), now=now)
     return departure, True
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One number of a list before it is filed."""
+
+    number: str
+    holder: Holder | None
+    """None where nobody has it, and where it is not the operator's to tell of."""
+    fault: type[DomainError] | None
+    """Why the list cannot be filed with it."""
+
+
+def preview(
+    session: Session,
+    *,
+    holder_numbers: Collection[str],
+    kind: DepartureKind,
+    operator: OperatorCaller,
+) -> list[Candidate]:
+    """Return who a list names and what stands against each, by the rules by which it is filed."""
+    numbers = sorted(set(holder_numbers))
+    known = {
+        holder.holder_number: holder
+        for holder in session.scalars(select(Holder).where(Holder.holder_number.in_(numbers)))
+    }
+    waiting = set(
+        session.scalars(
+            select(Leaver.holder_id).where(
+                Leaver.id.in_(_scheduled([holder.id for holder in known.values()]))
+            )
+        )
+    )
+    return [_candidate(number, known.get(number), kind, operator, waiting) for number in numbers]
+
+
+def _candidate(
+    number: str,
+    holder: Holder | None,
+    kind: DepartureKind,
+    operator: OperatorCaller,
+    waiting: Collection[UUID],
+) -> Candidate:
+    if holder is None:
+        return Candidate(number, None, HoldersUnknown)
+    if not _may_leave(holder, kind, operator):
+        concerns = holder.category in MAY_FILE[operator.role]
+        return Candidate(number, holder if concerns else None, DepartureNotPossible)
+    return Candidate(number, holder, DepartureScheduled if holder.id in waiting else None)
+
+
+def _may_leave(holder: Holder, kind: DepartureKind, operator: OperatorCaller) -> bool:
+    return holder.category in KINDS[kind] and holder.category in MAY_FILE[operator.role]
 
 
 def _scheduled(holder_ids: Collection[UUID]) -> Select[UUID]:
@@ -256,3 +322,84 @@ def leavers_of(session: Session, *, departure_id: UUID) -> Sequence[Leaver]:
     return session.scalars(
         select(Leaver).where(Leaver.departure_id == departure_id).order_by(Leaver.id)
     ).all()
+
+
+def may_withdraw(session: Session, *, departure_id: UUID, operator: OperatorCaller) -> bool:
+    """Say whether a departure can still be taken back, by this operator: see `withdraw`."""
+    people = session.execute(
+        select(Leaver.state, Holder.category)
+        .join(Holder, Holder.id == Leaver.holder_id)
+        .where(Leaver.departure_id == departure_id)
+    ).all()
+    return all(
+        state is LeaverState.SCHEDULED and category in MAY_FILE.get(operator.role, ())
+        for state, category in people
+    )
+
+
+def list_departures(
+    session: Session,
+    *,
+    state: DepartureState | None,
+    categories: Collection[Category] | None,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> Sequence[Departure]:
+    """Return departures, newest first; with `categories` those that concern one of them."""
+    at, id_ = Departure.filed_at, Departure.id
+    query = select(Departure)
+    if state is not None:
+        query = query.where(_in_state(state))
+    if categories is not None:
+        query = query.where(
+            select(Leaver.id)
+            .join(Holder, Holder.id == Leaver.holder_id)
+            .where(Leaver.departure_id == Departure.id, Holder.category.in_(categories))
+            .exists()
+        )
+    if before is not None:
+        query = query.where((at < before[0]) | ((at == before[0]) & (id_ < before[1])))
+    return session.scalars(query.order_by(at.desc(), id_.desc()).limit(limit)).all()
+
+
+def _in_state(state: DepartureState) -> ColumnElement[bool]:
+    def has(wanted: LeaverState) -> ColumnElement[bool]:
+        of_it = Leaver.departure_id == Departure.id
+        return select(Leaver.id).where(of_it, Leaver.state == wanted).exists()
+
+    if state is DepartureState.SCHEDULED:
+        return has(LeaverState.SCHEDULED)
+    if state is DepartureState.APPLIED:
+        return has(LeaverState.APPLIED) & ~has(LeaverState.SCHEDULED)
+    return ~has(LeaverState.SCHEDULED) & ~has(LeaverState.APPLIED)
+
+
+def state_of(count: Mapping[LeaverState, int]) -> DepartureState:
+    """Return how far a departure has come, by how many of its people are in each state."""
+    for state in (LeaverState.SCHEDULED, LeaverState.APPLIED):
+        if count.get(state):
+            return DepartureState(state.value)
+    return DepartureState.WITHDRAWN
+
+
+def counts_of(
+    session: Session, departure_ids: Collection[UUID]
+) -> dict[UUID, dict[LeaverState, int]]:
+    """Return of each departure how many of its people are in each state."""
+    found: dict[UUID, dict[LeaverState, int]] = {id_: {} for id_ in departure_ids}
+    for departure_id, state, count in session.execute(
+        select(Leaver.departure_id, Leaver.state, func.count())
+        .where(Leaver.departure_id.in_(departure_ids))
+        .group_by(Leaver.departure_id, Leaver.state)
+    ):
+        found[departure_id][state] = count
+    return found
+
+
+def scheduled_of(session: Session, *, holder_id: UUID) -> Departure | None:
+    """Return the departure of a holder that waits for its day, or None."""
+    return session.scalars(
+        select(Departure)
+        .join(Leaver, Leaver.departure_id == Departure.id)
+        .where(Leaver.holder_id == holder_id, Leaver.state == LeaverState.SCHEDULED)
+    ).one_or_none()

@@ -1,4 +1,4 @@
-"""Graduates' batches (毕业批量销户): preview, exemptions, the run, what is left at the deadline.
+"""Graduates' batches (毕业批量销户): preview, exemptions, approval, the run.
 
 三(十): accounts are closed together within three months after graduation.  Staff make and run the
 batches; whom nobody put into one is gathered before the deadline, and what nobody ran by then runs.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, or_, select, text
+from sqlalchemy import ColumnElement, Subquery, func, select, text, union
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date
@@ -36,8 +36,9 @@ from backend.money import Fen
 from backend.notices import service as notices
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
-from backend.operators.service import OperatorCaller
+from backend.operators.service import OperatorCaller, SecondPersonNeeded
 from backend.policies.service import policies_at
+from backend.refunds.batches import BatchNotApproved
 
 AT_ONCE = 100
 """How many closings one transaction of a run starts."""
@@ -58,6 +59,10 @@ class NotGraduated(DomainError, code="not-graduated", kind=Kind.CONFLICT):
     """They study here until that day: the batch runs from it on.  Fact: `graduated_on`."""
 
 
+class ExemptionOver(DomainError, code="exemption-over", kind=Kind.INVALID):
+    """The exemption would have ended before today."""
+
+
 class ClosingStarted(DomainError, code="closing-started", kind=Kind.CONFLICT):
     """The account is being closed: nobody is exempted any more."""
 
@@ -71,10 +76,12 @@ def make(
     document: str,
     operator: OperatorCaller,
     now: datetime,
+    units: Collection[str] | None = None,
 ) -> tuple[ClosingBatch, bool]:
     """Put graduates into a batch and tell each of them; say whether this call was first.
 
-    Without numbers it is everybody whose departure says so, or whose card ends, on that day.
+    Without numbers it is everybody who graduates on that day, of all classes or of some: see
+    `graduates_of`.
 
     Raises:
         IdReused: `batch_id` came before with other content, or from somebody else.
@@ -84,20 +91,14 @@ def make(
     """
     session.execute(text("SELECT lock_id(:id)"), {"id": batch_id})
     numbers = None if holder_numbers is None else sorted(set(holder_numbers))
-    content = content_hash(graduated_on.isoformat(), numbers, document)
+    said = [graduated_on.isoformat(), numbers, document]
+    content = content_hash(*said, *([] if units is None else [sorted(set(units))]))
     earlier = session.get(ClosingBatch, batch_id)
     if earlier is not None:
         if (earlier.content_hash, earlier.made_by) != (content, operator.operator_id):
             raise IdReused
         return earlier, False
-    people = (
-        _graduates_of(session, graduated_on) if numbers is None else holders_named(session, numbers)
-    )
-    for holder in people:
-        if holder.category not in STUDENTS:
-            raise NotAStudent(category=holder.category.value)
-    if not people:
-        raise NobodyGraduates
+    people = candidates(session, graduated_on=graduated_on, holder_numbers=numbers, units=units)
     policies = policies_at(session, now)
     batch = ClosingBatch(
         id=batch_id,
@@ -141,30 +142,76 @@ def _put(
     session.flush()
 
 
-def _graduates_of(session: Session, day: date) -> Sequence[Holder]:
-    told = (
-        select(Leaver.holder_id)
-        .join(Departure, Departure.id == Leaver.departure_id)
-        .where(
-            Departure.kind == DepartureKind.GRADUATION,
-            Departure.effective_on == day,
-            Leaver.state != LeaverState.WITHDRAWN,
-        )
+def candidates(
+    session: Session,
+    *,
+    graduated_on: date,
+    holder_numbers: Collection[str] | None,
+    units: Collection[str] | None,
+) -> Sequence[Holder]:
+    """Return whom a batch would hold: see `make`.  Locks those who are named by their numbers.
+
+    Raises:
+        HoldersUnknown: some numbers belong to nobody.
+        NotAStudent: somebody is none.
+        NobodyGraduates: nobody is left to be closed.
+    """
+    people = (
+        graduates_of(session, graduated_on, units=units)
+        if holder_numbers is None
+        else holders_named(session, sorted(set(holder_numbers)))
     )
-    return session.scalars(
-        select(Holder)
-        .where(
-            Holder.category.in_(STUDENTS),
-            or_(Holder.id.in_(told), Holder.valid_until == day - timedelta(days=1)),
-            ~_CLOSING.exists(),
-        )
-        .order_by(Holder.id)
-    ).all()
+    for holder in people:
+        if holder.category not in STUDENTS:
+            raise NotAStudent(category=holder.category.value)
+    if not people:
+        raise NobodyGraduates
+    return people
 
 
 _CLOSING = select(Closing.id).where(
     Closing.holder_id == Holder.id, Closing.state != ClosingState.CANCELLED
 )
+
+
+def graduates_of(
+    session: Session, day: date, *, units: Collection[str] | None = None
+) -> Sequence[Holder]:
+    """Return who graduates on a day, of all classes or of some, and is in no batch for it yet.
+
+    It is whose departure says so, and whose card's last day is the one before.
+    """
+    query = (
+        select(Holder)
+        .join(due := graduations(), due.c.holder_id == Holder.id)
+        .where(due.c.day == day)
+        .order_by(Holder.id)
+    )
+    if units is not None:
+        query = query.where(Holder.unit.in_(units))
+    return session.scalars(query).all()
+
+
+def graduations() -> Subquery:
+    """Return `holder_id` and `day` of all graduations whose accounts nobody has begun to close."""
+    told = (
+        select(Leaver.holder_id, Departure.effective_on.label("day"))
+        .join(Departure, Departure.id == Leaver.departure_id)
+        .where(Departure.kind == DepartureKind.GRADUATION, Leaver.state != LeaverState.WITHDRAWN)
+    )
+    by_card = select(Holder.id, (Holder.valid_until + 1).label("day"))
+    days = union(told, by_card).subquery()
+    batched = (
+        select(Graduate.id)
+        .join(ClosingBatch, ClosingBatch.id == Graduate.batch_id)
+        .where(Graduate.holder_id == Holder.id, ClosingBatch.graduated_on >= days.c.day)
+    )
+    return (
+        select(days.c.holder_id, days.c.day)
+        .join(Holder, Holder.id == days.c.holder_id)
+        .where(Holder.category.in_(STUDENTS), ~_CLOSING.exists(), ~batched.exists())
+        .subquery()
+    )
 
 
 def _announce(session: Session, batch: ClosingBatch, holder_id: UUID, *, now: datetime) -> None:
@@ -188,36 +235,54 @@ class Row:
     balance_fen: Fen
     checks: list[Check]
     """What would stand against emptying the purses."""
+    is_exempt: bool
 
     @property
     def is_open(self) -> bool:
         """Whether the account is still to be closed."""
         closed = self.closing is not None and self.closing.state is ClosingState.CLOSED
-        return self.graduate.exemption is None and not closed
+        return not self.is_exempt and not closed
 
 
-def preview(session: Session, *, batch_id: UUID) -> list[Row]:
+def preview(session: Session, *, batch_id: UUID, now: datetime) -> list[Row]:
     """Return who is in a batch, with balances and what stands against each.
 
     Raises:
         NotFound: there is no such batch.
     """
     find(session, batch_id=batch_id)
-    rows = []
-    for graduate in session.scalars(
+    graduates = session.scalars(
         select(Graduate).where(Graduate.batch_id == batch_id).order_by(Graduate.id)
-    ):
-        holder_id = graduate.holder_id
-        rows.append(
-            Row(
-                graduate=graduate,
-                holder=session.get_one(Holder, holder_id),
-                closing=service.live_closing(session, holder_id=holder_id),
-                balance_fen=ledger.balance_of(session, holder_id=holder_id),
-                checks=service.account_checks(session, holder_id=holder_id),
-            )
+    ).all()
+    return rows_of(session, graduates, now=now)
+
+
+def rows_of(session: Session, graduates: Sequence[Graduate], *, now: datetime) -> list[Row]:
+    """Return graduates as they stand now."""
+    return [
+        Row(
+            graduate=graduate,
+            holder=session.get_one(Holder, graduate.holder_id),
+            closing=service.live_closing(session, holder_id=graduate.holder_id),
+            balance_fen=ledger.balance_of(session, holder_id=graduate.holder_id),
+            checks=service.account_checks(session, holder_id=graduate.holder_id),
+            is_exempt=is_exempt(graduate, now=now),
         )
-    return rows
+        for graduate in graduates
+    ]
+
+
+def is_exempt(graduate: Graduate, *, now: datetime) -> bool:
+    """Say whether an exemption holds today."""
+    until = graduate.exempted_until
+    return graduate.exemption is not None and (until is None or until >= business_date(now))
+
+
+def exempt_on(day: date) -> ColumnElement[bool]:
+    """Return the same for a query, on a day."""
+    return Graduate.exemption.is_not(None) & (
+        Graduate.exempted_until.is_(None) | (Graduate.exempted_until >= day)
+    )
 
 
 def exempt(
@@ -227,15 +292,21 @@ def exempt(
     graduate_id: UUID,
     exemption: Exemption | None,
     reason: str | None,
+    until: date | None,
     operator: OperatorCaller,
     now: datetime,
 ) -> Graduate:
-    """Keep somebody's account open, with a reason, or take that back.  Locks the graduate.
+    """Keep somebody's account open until a day, with a reason, or take that back.
+
+    A change of an exemption asks for another approval of the batch: it closes accounts that nobody
+    approved.  Locks the batch, then the graduate.
 
     Raises:
         NotFound: nobody of this batch has this id.
+        ExemptionOver: it would have ended already.
         ClosingStarted: the account is being closed.
     """
+    batch = _lock(session, batch_id)
     graduate = session.scalars(
         select(Graduate)
         .where(Graduate.id == graduate_id, Graduate.batch_id == batch_id)
@@ -243,12 +314,20 @@ def exempt(
     ).one_or_none()
     if graduate is None:
         raise NotFound
-    if (graduate.exemption, graduate.exempted_why) == (exemption, reason):
+    if (graduate.exemption, graduate.exempted_why, graduate.exempted_until) == (
+        exemption,
+        reason,
+        until,
+    ):
         return graduate
+    if until is not None and until < business_date(now):
+        raise ExemptionOver
     if service.live_closing(session, holder_id=graduate.holder_id) is not None:
         raise ClosingStarted
     before = graduate.exemption
-    graduate.exemption, graduate.exempted_why = exemption, reason
+    graduate.exemption, graduate.exempted_why, graduate.exempted_until = exemption, reason, until
+    if before is not None:
+        batch.approved_by = batch.approved_at = None
     operation_log.record(
         session,
         actor=operator.actor,
@@ -259,8 +338,41 @@ def exempt(
         before=before and {"exemption": before.value},
         after={"exemption": exemption and exemption.value},
         reason=reason,
+        until=until and until.isoformat(),
     )
     return graduate
+
+
+def approve(
+    session: Session, *, batch_id: UUID, operator: OperatorCaller, now: datetime
+) -> ClosingBatch:
+    """Let a batch be run.  The same again changes nothing.  Locks the batch.
+
+    Raises:
+        NotFound: there is no such batch.
+        SecondPersonNeeded: the caller made it.
+    """
+    batch = _lock(session, batch_id)
+    if batch.approved_by is not None:
+        return batch
+    if batch.made_by == operator.operator_id:
+        raise SecondPersonNeeded
+    batch.approved_by, batch.approved_at = operator.operator_id, now
+    operation_log.record(
+        session,
+        actor=operator.actor,
+        action="closing_batch.approve",
+        subject_id=batch_id,
+        now=now,
+        documents=[batch.document],
+    )
+    session.flush()
+    return batch
+
+
+def _lock(session: Session, batch_id: UUID) -> ClosingBatch:
+    find(session, batch_id=batch_id)
+    return session.get_one(ClosingBatch, batch_id, with_for_update=True, populate_existing=True)
 
 
 def run(
@@ -268,29 +380,33 @@ def run(
 ) -> tuple[ClosingBatch, int]:
     """Start to close the accounts of a batch, a hundred at once; return how many are left to start.
 
-    Called again it goes on; with nobody left it changes nothing.  Locks the batch.
+    Called again it goes on; with nobody left it changes nothing.  Whose exemption has ended is
+    among them.  Locks the batch.
 
     Raises:
         NotFound: there is no such batch.
+        BatchNotApproved: no second person has approved it.
         NotGraduated: its day is still to come.
     """
-    graduated_on = find(session, batch_id=batch_id).graduated_on
-    if business_date(now) < graduated_on:
-        raise NotGraduated(graduated_on=graduated_on.isoformat())
-    batch, _, left = _go_on(session, batch_id, operator.actor, now=now)
+    batch = _lock(session, batch_id)
+    if batch.approved_by is None:
+        raise BatchNotApproved
+    if business_date(now) < batch.graduated_on:
+        raise NotGraduated(graduated_on=batch.graduated_on.isoformat())
+    whom = ~exempt_on(business_date(now))
+    _, left = _go_on(session, batch, whom, operator.actor, now=now)
     return batch, left
 
 
 def _go_on(
-    session: Session, batch_id: UUID, actor: Actor, *, now: datetime
-) -> tuple[ClosingBatch, int, int]:
-    """Return the batch, how many were worked on, and how many are left."""
-    batch = session.get_one(ClosingBatch, batch_id, with_for_update=True, populate_existing=True)
+    session: Session, batch: ClosingBatch, whom: ColumnElement[bool], actor: Actor, *, now: datetime
+) -> tuple[int, int]:
+    """Return how many of a locked batch were worked on, and how many are left."""
     waiting = session.scalars(
         select(Graduate)
         .where(
-            Graduate.batch_id == batch_id,
-            Graduate.exemption.is_(None),
+            Graduate.batch_id == batch.id,
+            whom,
             Graduate.closing_id.is_(None),
         )
         .order_by(Graduate.id)
@@ -306,12 +422,12 @@ def _go_on(
             session,
             actor=actor,
             action="closing_batch.run",
-            subject_id=batch_id,
+            subject_id=batch.id,
             now=now,
             documents=[batch.document],
             started=len(waiting[:AT_ONCE]),
         )
-    return batch, len(waiting[:AT_ONCE]), len(waiting[AT_ONCE:])
+    return len(waiting[:AT_ONCE]), len(waiting[AT_ONCE:])
 
 
 def _start(
@@ -383,15 +499,18 @@ def gather(session: Session, *, now: datetime) -> int:
 def run_due(session: Session, *, now: datetime) -> int:
     """Go on with the batches that have to start now to be done by their deadline, by a hundred.
 
-    Return how many were started; the caller comes again until it is nobody.
+    The regulation sets the deadline, so nobody has to approve this.  Whom staff ever exempted is
+    theirs to close, also when the exemption has ended.  Return how many were started; the caller
+    comes again until it is nobody.
     """
     latest = business_date(now) + timedelta(days=policies_at(session, now)["closing.wait_days"])
+    whom = Graduate.exemption.is_(None)
     left = (
         select(Graduate.batch_id)
         .join(ClosingBatch, ClosingBatch.id == Graduate.batch_id)
         .where(
             ClosingBatch.deadline <= latest,
-            Graduate.exemption.is_(None),
+            whom,
             Graduate.closing_id.is_(None),
         )
         .limit(1)
@@ -399,7 +518,8 @@ def run_due(session: Session, *, now: datetime) -> int:
     batch_id = session.scalar(left)
     if batch_id is None:
         return 0
-    _, started, _ = _go_on(session, batch_id, operation_log.SYSTEM, now=now)
+    batch = _lock(session, batch_id)
+    started, _ = _go_on(session, batch, whom, operation_log.SYSTEM, now=now)
     return started
 
 
@@ -417,7 +537,7 @@ def remind(session: Session, *, now: datetime) -> int:
     told = 0
     for batch in near:
         batch.reminded_at = now
-        for row in preview(session, batch_id=batch.id):
+        for row in preview(session, batch_id=batch.id, now=now):
             if row.is_open and row.closing is None:
                 _announce(session, batch, row.holder.id, now=now)
                 told += 1
@@ -436,7 +556,7 @@ def open_beyond_deadline(session: Session, *, now: datetime) -> int:
             .join(ClosingBatch, ClosingBatch.id == Graduate.batch_id)
             .where(
                 ClosingBatch.deadline < business_date(now),
-                Graduate.exemption.is_(None),
+                ~exempt_on(business_date(now)),
                 ~closed.exists(),
             )
         )
@@ -454,14 +574,3 @@ def find(session: Session, *, batch_id: UUID) -> ClosingBatch:
     if batch is None:
         raise NotFound
     return batch
-
-
-def list_batches(
-    session: Session, *, before: tuple[datetime, UUID] | None, limit: int
-) -> Sequence[ClosingBatch]:
-    """Return batches, newest first."""
-    at, id_ = ClosingBatch.made_at, ClosingBatch.id
-    query = select(ClosingBatch)
-    if before is not None:
-        query = query.where((at < before[0]) | ((at == before[0]) & (id_ < before[1])))
-    return session.scalars(query.order_by(at.desc(), id_.desc()).limit(limit)).all()

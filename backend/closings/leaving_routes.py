@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from backend import clock
 from backend.cards.rules import TransitionNotPossible
 from backend.cards.service import AccountClosed
-from backend.closings import departures, graduates, retirements, screenings
+from backend.closings import departures, graduate_list, graduates, retirements, screenings
 from backend.closings.departures import (
     DepartureApplied,
     DepartureNotPossible,
@@ -21,6 +21,7 @@ from backend.closings.departures import (
 )
 from backend.closings.graduates import (
     ClosingStarted,
+    ExemptionOver,
     NobodyGraduates,
     NotAStudent,
     NotGraduated,
@@ -67,9 +68,18 @@ from backend.ids import new_reference
 from backend.operation_log.refusals import about, logged
 from backend.operators import service as operators
 from backend.operators.models import Role
-from backend.operators.service import RoleNotAllowed, caller_in
+from backend.operators.service import (
+    ConfirmationNeeded,
+    RoleNotAllowed,
+    SecondPersonNeeded,
+    caller_in,
+)
+from backend.refunds.batches import BatchNotApproved
 
 MAY_SWITCH = (Role.CARD_CENTRE,)
+MAY_LOOK_AT_DEPARTURES = (*MAY_FILE, Role.AUDITOR)
+MAY_EXPORT = (Role.CARD_CENTRE, Role.AUDITOR)
+"""Who takes a screening, and what is left of a batch, as a file."""
 
 staff = guard(
     Blueprint(
@@ -123,7 +133,7 @@ def file_departure(body: dict[str, Any], departure_id: UUID) -> Any:
 @staff.response(200, DepartureReply)
 def read_departure(departure_id: UUID) -> dict[str, Any]:
     """Show a departure and what became of each person."""
-    caller_in(*MAY_FILE, Role.AUDITOR)
+    caller_in(*MAY_LOOK_AT_DEPARTURES)
     with transaction() as session:
         return _departure(session, departures.find(session, departure_id=departure_id))
 
@@ -198,7 +208,11 @@ def switch_retiree(body: dict[str, Any], retirement_id: UUID) -> Any:
 @staff.response(200, ClosingBatchReply)
 @logged("closing_batch.make", subject="batch_id")
 def make_closing_batch(body: dict[str, Any], batch_id: UUID) -> Any:
-    """Put graduates into a batch; each is told.  Nothing is closed before it is run."""
+    """Put graduates into a batch; each is told.  Nothing is closed before it is run.
+
+    Without `holder_numbers` it is everybody who graduates then and is in no batch yet, of all
+    classes or of `units`.
+    """
     who = caller_in(*MAY_CLOSE)
     with transaction() as session:
         batch, first = graduates.make(
@@ -206,6 +220,7 @@ def make_closing_batch(body: dict[str, Any], batch_id: UUID) -> Any:
             batch_id=batch_id,
             graduated_on=body["graduated_on"],
             holder_numbers=body["holder_numbers"],
+            units=body["units"],
             document=body["document"],
             operator=who,
             now=clock.now(),
@@ -223,7 +238,7 @@ def preview_closing_batch(batch_id: UUID) -> dict[str, Any]:
     """
     caller_in(*MAY_LOOK)
     with transaction() as session:
-        rows = graduates.preview(session, batch_id=batch_id)
+        rows = graduates.preview(session, batch_id=batch_id, now=clock.now())
         return _batch(graduates.find(session, batch_id=batch_id)) | {
             "items": [_graduate(row) for row in rows],
             "open": sum(row.is_open for row in rows),
@@ -232,11 +247,14 @@ def preview_closing_batch(batch_id: UUID) -> dict[str, Any]:
 
 @staff.route("/closing-batches/<uuid:batch_id>/graduates/<uuid:graduate_id>", methods=["PUT"])
 @staff.arguments(ExemptionRequest)
-@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, ClosingStarted)
+@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, ExemptionOver, ClosingStarted)
 @staff.response(200, GraduateReply)
 @logged("closing_batch.exempt", subject="batch_id")
 def exempt_graduate(body: dict[str, Any], batch_id: UUID, graduate_id: UUID) -> dict[str, Any]:
-    """Keep a graduate's account open, with a reason; null takes that back."""
+    """Keep a graduate's account open until a day, with a reason; null takes that back.
+
+    A change of an exemption asks for another approval of the batch.
+    """
     who = caller_in(*MAY_CLOSE)
     said = body["exemption"]
     with transaction() as session:
@@ -246,16 +264,51 @@ def exempt_graduate(body: dict[str, Any], batch_id: UUID, graduate_id: UUID) -> 
             graduate_id=graduate_id,
             exemption=Exemption(said) if said else None,
             reason=body["reason"],
+            until=body["until"],
             operator=who,
             now=clock.now(),
         )
         session.flush()
-        rows = graduates.preview(session, batch_id=batch_id)
+        rows = graduates.preview(session, batch_id=batch_id, now=clock.now())
         return next(_graduate(row) for row in rows if row.graduate.id == graduate_id)
 
 
+@staff.route("/closing-batches/<uuid:batch_id>/approval", methods=["POST"])
+@raises(staff, Unauthenticated, RoleNotAllowed, ConfirmationNeeded, NotFound, SecondPersonNeeded)
+@staff.response(200, ClosingBatchReply)
+@logged("closing_batch.approve", subject="batch_id")
+def approve_closing_batch(batch_id: UUID) -> dict[str, Any]:
+    """Let a batch that somebody else made be run; the same again changes nothing."""
+    who = caller_in(*MAY_CLOSE)
+    who.must_have_confirmed(clock.now())
+    with transaction() as session:
+        return _batch(graduates.approve(session, batch_id=batch_id, operator=who, now=clock.now()))
+
+
+@staff.route("/closing-batches/<uuid:batch_id>/exports", methods=["POST"])
+@raises(staff, Unauthenticated, RoleNotAllowed, NotFound)
+@staff.response(200, {"type": "string", "format": "binary"}, content_type="text/csv")
+@logged("closing_batch.export", subject="batch_id")
+def export_closing_batch(batch_id: UUID) -> Response:
+    """Take who is left of a batch as CSV, names masked; that it was taken is logged before."""
+    who = caller_in(*MAY_EXPORT)
+    with transaction() as session:
+        rows = graduate_list.export_left(
+            session,
+            batch_id=batch_id,
+            operator=who,
+            reference=new_reference(),
+            now=clock.now(),
+        )
+    return Response(
+        csv_files.whole(rows),
+        content_type="text/csv",
+        headers={"Content-Disposition": "attachment; filename=graduates.csv"},
+    )
+
+
 @staff.route("/closing-batches/<uuid:batch_id>/runs", methods=["POST"])
-@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, NotGraduated)
+@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, BatchNotApproved, NotGraduated)
 @staff.response(200, ClosingBatchRun)
 @logged("closing_batch.run", subject="batch_id")
 def run_closing_batch(batch_id: UUID) -> dict[str, Any]:
@@ -333,7 +386,7 @@ def file_screening(screening_id: UUID) -> dict[str, Any]:
 @logged("screening.export", subject="screening_id")
 def export_screening(screening_id: UUID) -> Response:
     """Take a screening as CSV, names masked; that it was taken is logged before."""
-    who = caller_in(Role.CARD_CENTRE, Role.AUDITOR)
+    who = caller_in(*MAY_EXPORT)
     with transaction() as session:
         rows = screenings.export(
             session,
@@ -367,7 +420,7 @@ def _named(holder: Any) -> dict[str, str]:
 
 
 def _batch(batch: ClosingBatch) -> dict[str, Any]:
-    same = ("id", "graduated_on", "deadline", "document", "made_at", "run_at")
+    same = ("id", "graduated_on", "deadline", "document", "made_at", "approved_at", "run_at")
     return {name: getattr(batch, name) for name in same}
 
 
@@ -376,6 +429,7 @@ def _graduate(row: Row) -> dict[str, Any]:
         "id": row.graduate.id,
         "exemption": row.graduate.exemption,
         "reason": row.graduate.exempted_why,
+        "until": row.graduate.exempted_until,
         "closing_id": row.closing and row.closing.id,
         "closing_state": row.closing and row.closing.state,
         "balance_fen": row.balance_fen,

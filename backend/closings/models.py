@@ -144,10 +144,17 @@ class Leaver(Base):
 
 
 class ClosingBatch(Base):
-    """Graduates whose accounts are closed together (毕业批量销户), 三(十)."""
+    """Graduates whose accounts are closed together (毕业批量销户), 三(十).
+
+    Who makes a batch does not approve it.
+    """
 
     __tablename__ = "closing_batches"
-    __table_args__ = (Index(None, "made_at", "id"),)
+    __table_args__ = (
+        CheckConstraint("approved_by <> made_by", name="two_people"),
+        CheckConstraint("(approved_by IS NULL) = (approved_at IS NULL)", name="approved_whole"),
+        Index(None, "made_at", "id"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     graduated_on: Mapped[date]
@@ -157,6 +164,9 @@ class ClosingBatch(Base):
     made_by: Mapped[UUID | None] = mapped_column(ForeignKey("operators.id"))
     """None: nobody had put them into one, so they are gathered shortly before the deadline."""
     made_at: Mapped[datetime]
+    approved_by: Mapped[UUID | None] = mapped_column(ForeignKey("operators.id"))
+    """None while it waits for the second person, and again once an exemption was changed."""
+    approved_at: Mapped[datetime | None]
     run_at: Mapped[datetime | None]
     """When it was first run."""
     reminded_at: Mapped[datetime | None]
@@ -179,6 +189,8 @@ class Graduate(Base):
     __table_args__ = (
         UniqueConstraint("batch_id", "holder_id"),
         CheckConstraint("(exemption IS NULL) = (exempted_why IS NULL)", name="exempted_why"),
+        CheckConstraint("exemption IS NOT NULL OR exempted_until IS NULL", name="exempted_until"),
+        Index(None, "holder_id"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -186,6 +198,8 @@ class Graduate(Base):
     holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
     exemption: Mapped[Exemption | None]
     exempted_why: Mapped[str | None]
+    exempted_until: Mapped[date | None]
+    """The last day of the exemption; None where it was made before exemptions had an end."""
     closing_id: Mapped[UUID | None] = mapped_column(ForeignKey("closings.id"))
 
 

@@ -4,7 +4,9 @@ Balance, binding, virtual card and history stay: it is the same account.
 """
 
 import secrets
-from datetime import datetime
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
 from uuid import UUID
 
 from sqlalchemy import select, text
@@ -12,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from backend.cards import counter
 from backend.cards.models import Card, CardKind, CardState
-from backend.cards.rules import CardEvent
+from backend.cards.rules import CardEvent, next_state
 from backend.cards.service import (
     CARD_NUMBER_DIGITS,
     AccountClosed,
@@ -23,7 +25,7 @@ from backend.cards.service import (
 from backend.clock import business_date
 from backend.closings.models import Retirement
 from backend.closings.rules import months_after
-from backend.errors import DomainError, IdReused, Kind
+from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders import permissions
 from backend.holders.models import Category, Holder
 from backend.ids import new_id
@@ -69,10 +71,7 @@ def switch(
         .with_for_update(key_share=True)
         .execution_options(populate_existing=True)
     ).one()
-    if is_account_closed(session, holder_id=holder_id):
-        raise AccountClosed
-    if holder.category is not Category.STAFF:
-        raise NotStaff(category=holder.category.value)
+    _must_be_possible(session, holder)
     policies = policies_at(session, now)
     last = months_after(business_date(now), policies["retired.valid_months"])
     before = {
@@ -85,6 +84,7 @@ def switch(
     )  # fmt: skip
     for field in ("category", "valid_until"):
         holder.note_proven(field)
+    permissions.work_out(session, policies=policies, now=now, holder_ids=[holder_id])
     old, new = _exchange_card(session, holder_id, operator, now=now)
     counter.wake(session, holder_id=holder_id, actor=operator.actor, now=now)
     made = Retirement(
@@ -99,7 +99,6 @@ def switch(
         policy_ids=[str(id_) for id_ in policies.used("retired.valid_months")],
     )
     session.add(made)
-    permissions.work_out(session, policies=policies, now=now, holder_ids=[holder_id])
     operation_log.record(
         session,
         actor=operator.actor,
@@ -121,6 +120,47 @@ def switch(
     return made, True
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a switch would do if it were made now (换卡预览)."""
+
+    holder: Holder
+    valid_until: date
+    """How long the temporary card would be valid."""
+    old_card: Card | None
+    """The physical card that would be void."""
+    virtual_card: Card | None
+
+
+def preview(session: Session, *, holder_id: UUID, now: datetime) -> Draft:
+    """Return what a switch would do.
+
+    Raises:
+        AccountClosed: the account is closing or closed.
+        NotStaff: the holder is no member of the staff.
+        TransitionNotPossible: the staff card is frozen.
+    """
+    holder = session.get_one(Holder, holder_id)
+    _must_be_possible(session, holder)
+    old = find_card(session, holder_id=holder_id, kind=CardKind.PHYSICAL)
+    if old is not None:
+        next_state(old.state, CardEvent.VOID)
+    months = policies_at(session, now)["retired.valid_months"]
+    return Draft(
+        holder=holder,
+        valid_until=months_after(business_date(now), months),
+        old_card=old,
+        virtual_card=find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL),
+    )
+
+
+def _must_be_possible(session: Session, holder: Holder) -> None:
+    if is_account_closed(session, holder_id=holder.id):
+        raise AccountClosed
+    if holder.category is not Category.STAFF:
+        raise NotStaff(category=holder.category.value)
+
+
 def _exchange_card(
     session: Session, holder_id: UUID, operator: OperatorCaller, *, now: datetime
 ) -> tuple[Card | None, Card]:
@@ -139,3 +179,36 @@ def _exchange_card(
     session.add(new)
     session.flush()
     return old, new
+
+
+def find(session: Session, *, retirement_id: UUID) -> Retirement:
+    """Return a switch that was made.
+
+    Raises:
+        NotFound: there is none.
+    """
+    made = session.get(Retirement, retirement_id)
+    if made is None:
+        raise NotFound
+    return made
+
+
+def of_holder(session: Session, *, holder_id: UUID) -> Retirement | None:
+    """Return how somebody last got the retiree's card, or None."""
+    return session.scalars(
+        select(Retirement)
+        .where(Retirement.holder_id == holder_id)
+        .order_by(Retirement.made_at.desc())
+        .limit(1)
+    ).one_or_none()
+
+
+def list_retirements(
+    session: Session, *, before: tuple[datetime, UUID] | None, limit: int
+) -> Sequence[Retirement]:
+    """Return switches, newest first."""
+    at, id_ = Retirement.made_at, Retirement.id
+    query = select(Retirement)
+    if before is not None:
+        query = query.where((at < before[0]) | ((at == before[0]) & (id_ < before[1])))
+    return session.scalars(query.order_by(at.desc(), id_.desc()).limit(limit)).all()

@@ -23,6 +23,8 @@ MOST_DOCUMENT = 100
 MOST_REASON = 200
 MOST_NUMBER = 32
 MOST_PEOPLE = 500
+MOST_UNIT = 100
+MOST_UNITS = 200
 EARLIEST, LATEST = date(2000, 1, 1), date(2100, 1, 1)
 NUMBER = ma.validate.Length(1, MOST_NUMBER)
 DOCUMENT = ma.validate.Length(1, MOST_DOCUMENT)
@@ -152,6 +154,12 @@ class ClosingBatchRequest(ma.Schema):
         allow_none=True,
         validate=ma.validate.Length(1, MOST_PEOPLE),
     )
+    units = ma.fields.List(
+        Text(validate=ma.validate.Length(1, MOST_UNIT)),
+        load_default=None,
+        allow_none=True,
+        validate=ma.validate.Length(1, MOST_UNITS),
+    )
     document = Text(required=True, validate=DOCUMENT)
 
 
@@ -161,6 +169,7 @@ class ClosingBatchReply(ma.Schema):
     deadline = ma.fields.Date(required=True)
     document = ma.fields.String(required=True)
     made_at = Moment(required=True)
+    approved_at = Moment(required=True, allow_none=True)
     run_at = Moment(required=True, allow_none=True)
 
 
@@ -174,6 +183,7 @@ class GraduateReply(ma.Schema):
     name_masked = ma.fields.String(required=True)
     exemption = Word(Exemption, required=True, allow_none=True)
     reason = ma.fields.String(required=True, allow_none=True)
+    until = ma.fields.Date(required=True, allow_none=True)
     closing_id = ma.fields.UUID(required=True, allow_none=True)
     closing_state = Word(ClosingState, required=True, allow_none=True)
     balance_fen = ma.fields.Integer(required=True)
@@ -188,12 +198,14 @@ class ClosingBatchPreview(ClosingBatchReply):
 class ExemptionRequest(ma.Schema):
     exemption = Word(Exemption, required=True, allow_none=True)
     reason = Reason(MOST_REASON, required=True, allow_none=True)
+    until = Day(required=True, allow_none=True)
 
     @ma.validates_schema
-    def both_or_none(self, data: dict[str, Any], **_: Any) -> None:
-        """An exemption has a reason; none has none."""
-        if (data["exemption"] is None) != (data["reason"] is None):
-            raise ma.ValidationError("A reason belongs to an exemption.", "reason")
+    def whole_or_none(self, data: dict[str, Any], **_: Any) -> None:
+        """An exemption has a reason and a last day; none has neither."""
+        for name in ("reason", "until"):
+            if (data["exemption"] is None) != (data[name] is None):
+                raise ma.ValidationError("It belongs to an exemption.", name)
 
 
 class ScreeningRequest(ma.Schema):

@@ -4,7 +4,7 @@
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -80,9 +80,7 @@ def make(
             raise IdReused
         return earlier, False
     policies = policies_at(session, now)
-    ended = last_day(term, policies)
-    if ended is None or ended >= business_date(now):
-        raise TermUnknown
+    _must_be_over(term, policies, now=now)
     screening = Screening(
         id=screening_id,
         term=term,
@@ -115,6 +113,33 @@ def make(
     )
     session.flush()
     return screening, True
+
+
+def preview(session: Session, *, term: str, now: datetime) -> dict[Finding, int]:
+    """Return how many accounts a screening would list now, by finding.
+
+    Raises:
+        TermUnknown: it is no name of a term, or the term is not over.
+    """
+    policies = policies_at(session, now)
+    _must_be_over(term, policies, now=now)
+    found = _look(session, unused_months=policies["screening.unused_months"], now=now)
+    return {finding: sum(one is finding for one, _, _ in found) for finding in Finding}
+
+
+def ended_terms(session: Session, *, count: int, now: datetime) -> list[str]:
+    """Return the names of the terms that ended last, the newest first."""
+    policies, today = policies_at(session, now), business_date(now)
+    names = [f"{year}-{year + 1}-{half}" for year in range(today.year, 0, -1) for half in (2, 1)][
+        : count + 4
+    ]
+    return [name for name in names if (last_day(name, policies) or today) < today][:count]
+
+
+def _must_be_over(term: str, policies: Policies, *, now: datetime) -> None:
+    ended = last_day(term, policies)
+    if ended is None or ended >= business_date(now):
+        raise TermUnknown
 
 
 def last_day(term: str, policies: Policies) -> date | None:
@@ -293,11 +318,62 @@ def items_of(session: Session, *, screening_id: UUID) -> Sequence[ScreeningItem]
     ).all()
 
 
-def list_screenings(session: Session, *, limit: int) -> Sequence[Screening]:
-    """Return screenings, newest first."""
+def list_items(
+    session: Session,
+    *,
+    screening_id: UUID,
+    finding: Finding | None,
+    is_open: bool | None,
+    after: UUID | None,
+    limit: int,
+) -> Sequence[ScreeningItem]:
+    """Return what a screening found, of one kind or of all, with or without an outcome."""
+    query = select(ScreeningItem).where(ScreeningItem.screening_id == screening_id)
+    if finding is not None:
+        query = query.where(ScreeningItem.finding == finding)
+    if is_open is not None:
+        query = query.where(ScreeningItem.outcome.is_(None) == is_open)
+    if after is not None:
+        query = query.where(ScreeningItem.id > after)
+    return session.scalars(query.order_by(ScreeningItem.id).limit(limit)).all()
+
+
+def outcomes_of(
+    session: Session, screening_ids: Collection[UUID]
+) -> dict[UUID, dict[tuple[Finding, ScreeningOutcome | None], int]]:
+    """Return of each screening how many items there are by finding and outcome."""
+    counts: dict[UUID, dict[tuple[Finding, ScreeningOutcome | None], int]] = {
+        id_: {} for id_ in screening_ids
+    }
+    for id_, finding, outcome, count in session.execute(
+        select(
+            ScreeningItem.screening_id, ScreeningItem.finding, ScreeningItem.outcome, func.count()
+        )
+        .where(ScreeningItem.screening_id.in_(screening_ids))
+        .group_by(ScreeningItem.screening_id, ScreeningItem.finding, ScreeningItem.outcome)
+    ):
+        counts[id_][finding, outcome] = count
+    return counts
+
+
+def open_items_of(session: Session, *, holder_id: UUID) -> Sequence[ScreeningItem]:
+    """Return what of one holder waits for an outcome, newest first."""
     return session.scalars(
-        select(Screening).order_by(Screening.made_at.desc(), Screening.id).limit(limit)
+        select(ScreeningItem)
+        .where(ScreeningItem.holder_id == holder_id, ScreeningItem.outcome.is_(None))
+        .order_by(ScreeningItem.id.desc())
     ).all()
+
+
+def list_screenings(
+    session: Session, *, before: tuple[datetime, UUID] | None, limit: int
+) -> Sequence[Screening]:
+    """Return screenings, newest first."""
+    at, id_ = Screening.made_at, Screening.id
+    query = select(Screening)
+    if before is not None:
+        query = query.where((at < before[0]) | ((at == before[0]) & (id_ < before[1])))
+    return session.scalars(query.order_by(at.desc(), id_.desc()).limit(limit)).all()
 
 
 def export(

@@ -12,6 +12,8 @@ from backend.applications.service import MAY_LOOK as APPLICATIONS_MAY_LOOK
 from backend.cards import counter
 from backend.cash_desk import shifts
 from backend.charges.rerating import MAY_LOOK as RERATINGS_MAY_LOOK
+from backend.closings.leaving_routes import MAY_LOOK_AT_DEPARTURES
+from backend.closings.routes import MAY_LOOK as CLOSINGS_MAY_LOOK
 from backend.db import transaction
 from backend.gates.access import MAY_LOOK
 from backend.http.auth import MAX_TOKEN_LENGTH
@@ -39,9 +41,13 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "found-cards": (Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR),
     "top-ups": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "refunds": REFUNDS_MAY_LOOK,
+    "departures": MAY_LOOK_AT_DEPARTURES,
+    "graduates": CLOSINGS_MAY_LOOK,
     "closings": REFUNDS_MAY_LOOK,
     "subsidies": SUBSIDIES_MAY_LOOK,
     "reratings": RERATINGS_MAY_LOOK,
+    "payouts": REFUNDS_MAY_LOOK,
+    "screenings": CLOSINGS_MAY_LOOK,
     "cash-desk": shifts.MAY_LOOK,
     "bills": (Role.FINANCE, Role.CARD_CENTRE, Role.AUDITOR),
     "reviews": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),

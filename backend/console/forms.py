@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import re
 from collections.abc import Callable, Mapping
 from uuid import UUID
 
@@ -15,6 +16,8 @@ from backend.http.problems import STATUS, tell
 from backend.http.words import Words
 
 VALIDATION = "validation-failed"
+BETWEEN_NUMBERS = re.compile(r"[\s,;，；、]+")
+"""What stands between the holders' numbers of a list that was typed or pasted."""
 
 
 def form_id(name: str) -> UUID:
@@ -25,6 +28,18 @@ def form_id(name: str) -> UUID:
     """
     try:
         return UUID(request.form.get(name, ""))
+    except ValueError as error:
+        raise NotFound from error
+
+
+def chosen_ids(name: str) -> list[UUID]:
+    """Return the ids of the boxes that were ticked, each once.
+
+    Raises:
+        NotFound: one is none: no form of ours.
+    """
+    try:
+        return list(dict.fromkeys(UUID(said) for said in request.form.getlist(name)))
     except ValueError as error:
         raise NotFound from error
 

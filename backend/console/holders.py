@@ -17,18 +17,23 @@ from backend.applications import service as applications
 from backend.arrears import service as arrears
 from backend.cards import service as cards
 from backend.clock import business_date
+from backend.closings import departures, graduate_list, retirements, screenings
+from backend.closings import service as closings
+from backend.closings.leaving_routes import MAY_SWITCH
+from backend.closings.rules import MAY_FILE
 from backend.console import access
 from backend.db import transaction
 from backend.gates import service as gates
 from backend.holders import viewing
 from backend.holders.limits import limits_of
-from backend.holders.models import Holder
+from backend.holders.models import Category, Holder
 from backend.ledger import service as ledger
 from backend.operation_log import service as operation_log
 from backend.operation_log.refusals import logged
 from backend.operation_log.service import LogFilter
 from backend.operators import service as operators
 from backend.operators.models import Role
+from backend.refunds import payout_list
 from backend.subsidies import service as subsidies
 from backend.topups import figures
 
@@ -107,8 +112,24 @@ def _page(holder: Holder, *, revealed: bool) -> str:
                 session, holder_id=holder.id, before=None, limit=MOST_ROWS
             ),
             subsidies=subsidies.items_of_holder(session, holder_id=holder.id, limit=MOST_ROWS),
+            **_leaving(session, holder),
             **(_movements(session, holder) if sees_all else {}),
         )
+
+
+def _leaving(session: Session, holder: Holder) -> dict[str, Any]:
+    """Return what is under way to end an account: each leads to its room."""
+    role, departure = access.operator().role, departures.scheduled_of(session, holder_id=holder.id)
+    return {
+        "departure": departure,
+        "retirement": retirements.of_holder(session, holder_id=holder.id),
+        "graduations": graduate_list.batches_of(session, holder_id=holder.id),
+        "closing": closings.live_closing(session, holder_id=holder.id),
+        "payouts": payout_list.open_lines_of(session, holder_id=holder.id),
+        "findings": screenings.open_items_of(session, holder_id=holder.id),
+        "may_file": role in MAY_FILE and departure is None,
+        "may_switch": role in MAY_SWITCH and holder.category is Category.STAFF,
+    }
 
 
 def _movements(session: Session, holder: Holder) -> dict[str, Any]:

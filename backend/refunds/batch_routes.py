@@ -20,8 +20,14 @@ from backend.http.problems import raises
 from backend.ids import new_reference
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
-from backend.operators.service import RoleNotAllowed, SecondPersonNeeded, caller_in
-from backend.refunds import batches
+from backend.operators.limits import OperatorLimit
+from backend.operators.service import (
+    ConfirmationNeeded,
+    RoleNotAllowed,
+    SecondPersonNeeded,
+    caller_in,
+)
+from backend.refunds import batches, payout_list
 from backend.refunds.batch_schemas import (
     BatchDecisionRequest,
     LineBouncedRequest,
@@ -120,13 +126,13 @@ def list_payout_batches(query: dict[str, Any]) -> dict[str, Any]:
     caller_in(*MAY_LOOK)
     with transaction() as session:
         found = page(
-            batches.list_batches(
+            payout_list.list_batches(
                 session, before=place_of(query.get("cursor")), limit=query["limit"] + 1
             ),
             limit=query["limit"],
             at="made_at",
         )
-        return found | {"items": _batches(session, found["items"])}
+        return found | {"items": batches_told(session, found["items"])}
 
 
 @staff.route("/payout-batches/<uuid:batch_id>", methods=["GET"])
@@ -140,12 +146,15 @@ def read_payout_batch(batch_id: UUID) -> dict[str, Any]:
 
 
 @staff.route("/payout-batches/<uuid:batch_id>", methods=["PUT"])
-@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, IdReused, NothingToPay)
+@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, IdReused, NothingToPay, OperatorLimit)
 @staff.alt_response(201, schema=PayoutBatchFull, description="Made now.")
 @staff.response(200, PayoutBatchFull)
 @logged("payout_batch.make", subject="batch_id")
 def make_payout_batch(batch_id: UUID) -> Any:
-    """Put what is listed into a batch, at most 500 lines; somebody else of finance approves it."""
+    """Put what is listed into a batch, at most 500 lines; somebody else of finance approves it.
+
+    What does not fit into the caller's day stays listed (每日限额, `operator.payout_day_fen`).
+    """
     who = caller_in(*MAY_ACT)
     with transaction() as session:
         batch, first = batches.make(session, batch_id=batch_id, maker=who, now=clock.now())
@@ -155,12 +164,21 @@ def make_payout_batch(batch_id: UUID) -> Any:
 
 @staff.route("/payout-batches/<uuid:batch_id>/decision", methods=["POST"])
 @staff.arguments(BatchDecisionRequest)
-@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, PayoutDecided, SecondPersonNeeded)
+@raises(
+    staff,
+    Unauthenticated,
+    RoleNotAllowed,
+    ConfirmationNeeded,
+    NotFound,
+    PayoutDecided,
+    SecondPersonNeeded,
+)
 @staff.response(200, PayoutBatchFull)
 @logged("payout_batch.decide", subject="batch_id")
 def decide_payout_batch(body: dict[str, Any], batch_id: UUID) -> dict[str, Any]:
     """Approve or refuse a batch that somebody else made; the same again changes nothing."""
     who = caller_in(*MAY_ACT)
+    who.must_have_confirmed(clock.now())
     with transaction() as session:
         batch, _ = batches.decide(
             session, batch_id=batch_id, approve=body["approve"], checker=who, now=clock.now()
@@ -205,7 +223,8 @@ def lines_told(session: Session, lines: Sequence[PayoutLine]) -> list[dict[str, 
     ]
 
 
-def _batches(session: Session, made: Sequence[PayoutBatch]) -> list[dict[str, Any]]:
+def batches_told(session: Session, made: Sequence[PayoutBatch]) -> list[dict[str, Any]]:
+    """Return batches as they are answered."""
     people = {batch.made_by for batch in made} | {b.approved_by for b in made if b.approved_by}
     names = operators.usernames(session, people)
     same = ("id", "lines", "total_fen", "made_at", "approved", "decided_at")
@@ -221,4 +240,4 @@ def _batches(session: Session, made: Sequence[PayoutBatch]) -> list[dict[str, An
 
 def _full(session: Session, batch: PayoutBatch) -> dict[str, Any]:
     lines = batches.lines_of(session, batch_id=batch.id)
-    return _batches(session, [batch])[0] | {"items": lines_told(session, lines)}
+    return batches_told(session, [batch])[0] | {"items": lines_told(session, lines)}

@@ -5,6 +5,7 @@ line, then its refund.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
@@ -22,7 +23,10 @@ from backend.ledger.service import Movement
 from backend.money import Fen, yuan_text
 from backend.notices import service as notices
 from backend.operation_log import service as operation_log
+from backend.operators import limits
+from backend.operators.limits import OperatorLimit
 from backend.operators.service import OperatorCaller, SecondPersonNeeded
+from backend.policies.service import policies_at
 from backend.refunds import payouts, service
 from backend.refunds.models import (
     ChannelRefund,
@@ -32,8 +36,8 @@ from backend.refunds.models import (
     PayoutLineState,
     RefundState,
 )
-from backend.refunds.payouts import PayoutDecided
-from backend.refunds.rules import UNSETTLED
+from backend.refunds.payouts import DAY_LIMIT, DAY_POLICY, PayoutDecided
+from backend.refunds.rules import UNSETTLED, fitting
 
 MOST_LINES = 500
 WITHDRAWN = PayoutLineState.WITHDRAWN
@@ -143,16 +147,59 @@ def due_fen(session: Session, *, subject_id: UUID) -> Fen:
     return Fen(sum(int(session.scalar(query) or 0) for query in (at_channels, at_banks)))
 
 
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """What a batch would hold if somebody made it now (打款预览)."""
+
+    lines: Sequence[PayoutLine]
+    """What fits into the maker's day, the longest owed first, at most `MOST_LINES`."""
+    waiting: int
+    """How many are listed, among them those that do not fit."""
+    room_fen: int
+    """What the maker may still pay out today, without these lines."""
+    most_fen: int
+    """What one person may pay out on one day."""
+    policy_ids: Sequence[UUID]
+
+    @property
+    def total_fen(self) -> Fen:
+        """What the lines come to."""
+        return Fen(sum(line.amount_fen for line in self.lines))
+
+
+def draft(session: Session, *, maker: OperatorCaller, now: datetime, lock: bool = False) -> Draft:
+    """Return what a batch would hold; with `lock` its lines, and those passed over, are locked."""
+    by_hand = select(Payout.id).where(
+        Payout.refund_id == PayoutLine.refund_id, Payout.approved.is_(None)
+    )
+    listed = select(PayoutLine).where(PayoutLine.state == PayoutLineState.LISTED, ~by_hand.exists())
+    oldest = listed.order_by(PayoutLine.owed_since, PayoutLine.id).limit(MOST_LINES)
+    waiting = session.scalars(oldest.with_for_update(skip_locked=True) if lock else oldest).all()
+    policies = policies_at(session, now)
+    most_fen = policies[DAY_POLICY]
+    room_fen = max(0, most_fen - payouts.made_today_fen(session, maker, now=now))
+    places = fitting([line.amount_fen for line in waiting], room_fen=room_fen)
+    return Draft(
+        lines=[waiting[place] for place in places],
+        waiting=session.scalar(select(func.count()).select_from(listed.subquery())) or 0,
+        room_fen=room_fen,
+        most_fen=most_fen,
+        policy_ids=policies.used(DAY_POLICY),
+    )
+
+
 def make(
     session: Session, *, batch_id: UUID, maker: OperatorCaller, now: datetime
 ) -> tuple[PayoutBatch, bool]:
     """Put what is listed, the oldest first, into a batch; say whether this call was first.
 
-    Locks the batch's id, then the lines; two batches at once never share one.
+    As much of it as the maker may pay out today; the rest is for a colleague, or for tomorrow.
+    Locks the batch's id, the maker's day, then the lines; two batches at once never share one.
 
     Raises:
         IdReused: somebody else made a batch under this id.
         NothingToPay: nothing is listed.
+        OperatorLimit: nothing of it fits into what the maker may pay out today.
     """
     session.execute(text("SELECT lock_id(:id)"), {"id": batch_id})
     earlier = session.get(PayoutBatch, batch_id)
@@ -160,30 +207,24 @@ def make(
         if earlier.made_by != maker.operator_id:
             raise IdReused
         return earlier, False
-    by_hand = select(Payout.id).where(
-        Payout.refund_id == PayoutLine.refund_id, Payout.approved.is_(None)
-    )
-    lines = session.scalars(
-        select(PayoutLine)
-        .where(PayoutLine.state == PayoutLineState.LISTED, ~by_hand.exists())
-        .order_by(PayoutLine.owed_since, PayoutLine.id)
-        .limit(MOST_LINES)
-        .with_for_update(skip_locked=True)
-    ).all()
-    if not lines:
+    limits.lock_day(session, maker)
+    found = draft(session, maker=maker, now=now, lock=True)
+    if not found.waiting:
         raise NothingToPay
+    if not found.lines:
+        raise OperatorLimit(limit=DAY_LIMIT, most=found.most_fen).decided_by(found.policy_ids)
     batch = PayoutBatch(
         id=batch_id,
-        lines=len(lines),
-        total_fen=Fen(sum(line.amount_fen for line in lines)),
+        lines=len(found.lines),
+        total_fen=found.total_fen,
         made_by=maker.operator_id,
         made_at=now,
     )
     session.add(batch)
     session.flush()
-    for line in lines:
+    for line in found.lines:
         line.state, line.batch_id = PayoutLineState.BATCHED, batch_id
-    _log(session, batch, "payout_batch.make", maker, now=now)
+    _log(session, batch, "payout_batch.make", maker, now=now, policy_ids=found.policy_ids)
     return batch, True
 
 
@@ -339,7 +380,13 @@ def _tell(session: Session, line: PayoutLine, kind: str, *, now: datetime) -> No
 
 
 def _log(
-    session: Session, batch: PayoutBatch, action: str, operator: OperatorCaller, *, now: datetime
+    session: Session,
+    batch: PayoutBatch,
+    action: str,
+    operator: OperatorCaller,
+    *,
+    now: datetime,
+    policy_ids: Sequence[UUID] = (),
 ) -> None:
     operation_log.record(
         session,
@@ -347,6 +394,7 @@ def _log(
         action=action,
         subject_id=batch.id,
         now=now,
+        policy_ids=policy_ids,
         lines=batch.lines,
         amount_fen=batch.total_fen,
     )
@@ -399,17 +447,6 @@ def list_open(session: Session, *, limit: int) -> Sequence[PayoutLine]:
         .order_by(PayoutLine.owed_since, PayoutLine.id)
         .limit(limit)
     ).all()
-
-
-def list_batches(
-    session: Session, *, before: tuple[datetime, UUID] | None, limit: int
-) -> Sequence[PayoutBatch]:
-    """Return batches, newest first."""
-    at, id_ = PayoutBatch.made_at, PayoutBatch.id
-    query = select(PayoutBatch)
-    if before is not None:
-        query = query.where((at < before[0]) | ((at == before[0]) & (id_ < before[1])))
-    return session.scalars(query.order_by(at.desc(), id_.desc()).limit(limit)).all()
 
 
 def lines_of_subjects(

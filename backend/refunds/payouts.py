@@ -12,13 +12,17 @@ from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
+from backend.money import Fen
 from backend.operation_log import service as operation_log
 from backend.operators import limits
 from backend.operators.service import OperatorCaller, SecondPersonNeeded
 from backend.policies.service import policies_at
 from backend.refunds import service
-from backend.refunds.models import ChannelRefund, Payout, PayoutLine, PayoutLineState
+from backend.refunds.models import ChannelRefund, Payout, PayoutBatch, PayoutLine, PayoutLineState
 from backend.refunds.rules import TRANSITIONS, RefundEvent
+
+DAY_POLICY = "operator.payout_day_fen"
+DAY_LIMIT = "payout_day_fen"
 
 
 class PayoutNotPossible(DomainError, code="payout-not-possible", kind=Kind.CONFLICT):
@@ -68,13 +72,13 @@ def make(
     if _is_batched(session, refund_id=refund_id):
         raise PayoutWaits
     limits.lock_day(session, maker)
-    policies, key = policies_at(session, now), "operator.payout_day_fen"
+    policies = policies_at(session, now)
     limits.check_sum(
-        limit="payout_day_fen",
-        already_fen=_made_fen(session, maker, now=now),
+        limit=DAY_LIMIT,
+        already_fen=made_today_fen(session, maker, now=now),
         amount_fen=refund.amount_fen,
-        most_fen=policies[key],
-        policy_ids=policies.used(key),
+        most_fen=policies[DAY_POLICY],
+        policy_ids=policies.used(DAY_POLICY),
     )
     payout = Payout(
         id=payout_id,
@@ -141,18 +145,24 @@ def _is_batched(session: Session, *, refund_id: UUID) -> bool:
     )
 
 
-def _made_fen(session: Session, maker: OperatorCaller, *, now: datetime) -> int:
-    """Return what somebody has paid out today, without what was refused."""
-    made = (
+def made_today_fen(session: Session, maker: OperatorCaller, *, now: datetime) -> Fen:
+    """Return what somebody has paid out today, by hand and in batches, without what was refused."""
+    since = start_of_day(business_date(now))
+    by_hand = (
         select(func.coalesce(func.sum(ChannelRefund.amount_fen), 0))
         .join(Payout, Payout.refund_id == ChannelRefund.id)
         .where(
             Payout.maker_id == maker.operator_id,
-            Payout.made_at >= start_of_day(business_date(now)),
+            Payout.made_at >= since,
             Payout.approved.is_not(False),
         )
     )
-    return int(session.scalar(made) or 0)
+    in_batches = select(func.coalesce(func.sum(PayoutBatch.total_fen), 0)).where(
+        PayoutBatch.made_by == maker.operator_id,
+        PayoutBatch.made_at >= since,
+        PayoutBatch.approved.is_not(False),
+    )
+    return Fen(sum(int(session.scalar(query) or 0) for query in (by_hand, in_batches)))
 
 
 def _must_be_possible(refund: ChannelRefund) -> None:

@@ -1,8 +1,11 @@
 """The life of a refund as a table, and when its channel is asked.  Pure."""
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from backend.clock import business_date, start_of_day
+from backend.money import Fen
 from backend.refunds.models import RefundState as S
 
 
@@ -67,3 +70,32 @@ ON_ITS_WAY = timedelta(minutes=10)
 def next_try_at(*, tries: int, now: datetime) -> datetime:
     """Return when to ask the channel again, after so many questions without an end."""
     return now + LADDER[min(tries, len(LADDER) - 1)]
+
+
+AGES_DAYS = (30, 90, 365)
+"""Where the list of what nobody has got yet is cut by age (账龄)."""
+
+
+def owed_before(days: int, *, now: datetime) -> datetime:
+    """Return the moment before which something was listed that is owed for more than some days.
+
+    >>> owed_before(30, now=datetime.fromisoformat("2026-12-31T12:00:00Z")).isoformat()
+    '2026-11-30T16:00:00+00:00'
+    """
+    return start_of_day(business_date(now) - timedelta(days=days))
+
+
+def fitting(amounts_fen: Iterable[Fen], *, room_fen: int) -> list[int]:
+    """Return the places of the amounts that fit into a sum, each in its turn.
+
+    What does not fit is passed over: one large amount does not hold up those behind it.
+
+    >>> fitting([600, 500, 300], room_fen=1000)
+    [0, 2]
+    """
+    places = []
+    for place, amount_fen in enumerate(amounts_fen):
+        if amount_fen <= room_fen:
+            places.append(place)
+            room_fen -= amount_fen
+    return places

@@ -78,7 +78,9 @@ BODIES: dict[str, Any] = {
             for kind in ("unit", "leader")
         ],
     },
-    "PUT /api/v1/staff/closing-batches/{}/graduates/{}": {"exemption": None, "reason": None},
+    "PUT /api/v1/staff/closing-batches/{}/graduates/{}": {
+        "exemption": None, "reason": None, "until": None,
+    },
 }  # fmt: skip
 """What is sent instead of the document's example."""
 

@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from factories import make_holder, make_person, sign_in, virtual_card
+from factories import make_holder, make_person, other_policies, sign_in, virtual_card
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
@@ -12,7 +12,8 @@ from backend import clock
 from backend.cards.models import CardKind, CardState
 from backend.cards.service import expire_cards, find_card, list_cards
 from backend.db import transaction
-from backend.holders.models import Category, Employment, Holder
+from backend.holders import permissions
+from backend.holders.models import Category, Employment, Holder, Permission
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.operators.models import Role
@@ -125,6 +126,17 @@ class TestRetirees:
         path, body = f"/retirements/{new_id()}", {"holder_number": holder.number, "document": "x"}
         assert counter.call("PUT", path, **body).status_code == 201
         assert virtual_card(holder.id).state is CardState.LOST
+
+    def test_may_do_at_once_what_the_new_category_may_and_no_more(
+        self, counter: Counter, parts: Parts
+    ) -> None:
+        holder = make_person(parts, category=Category.STAFF)
+        body = {"holder_number": holder.number, "document": "人事〔2026〕4号"}
+        with other_policies(permissions__temporary_retired=["identify"]):
+            assert counter.call("PUT", f"/retirements/{new_id()}", **body).status_code == 201
+        with transaction() as session:
+            left = permissions.permissions_of(session.get_one(Holder, holder.id))
+        assert left == [Permission.IDENTIFY]
 
 
 @pytest.fixture

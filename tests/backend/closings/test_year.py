@@ -14,7 +14,7 @@ from sqlalchemy import make_url, text
 from backend import clock, db, jobs
 from backend.cards.models import CardState
 from backend.cards.service import list_cards
-from backend.closings import departures, graduates, service
+from backend.closings import departures, graduate_list, graduates, service
 from backend.closings.models import ClosingState, DepartureKind, Exemption
 from backend.closings.rules import months_after
 from backend.db import transaction
@@ -84,8 +84,10 @@ def log_of(holder: Bound) -> list[tuple[str, date]]:
     return [(row.action, clock.business_date(row.at)) for row in rows]
 
 
-def close_graduates(day: date, expected: set[UUID], deferred: UUID, centre: OperatorCaller) -> None:
-    """Make a batch on the morning after graduation, exempt one of it, and run it."""
+def close_graduates(
+    day: date, expected: set[UUID], deferred: UUID, centre: OperatorCaller, other: OperatorCaller
+) -> None:
+    """Make a batch on the morning after graduation, exempt one of it, approve it and run it."""
     now, batch_id = clock.start_of_day(day + ONE_DAY) + timedelta(hours=9), new_id()
     with transaction() as session:
         graduates.make(
@@ -98,7 +100,7 @@ def close_graduates(day: date, expected: set[UUID], deferred: UUID, centre: Oper
             now=now,
         )
     with transaction() as session:
-        rows = graduates.preview(session, batch_id=batch_id)
+        rows = graduates.preview(session, batch_id=batch_id, now=now)
         assert {row.holder.id for row in rows} == expected
         graduates.exempt(
             session,
@@ -106,9 +108,12 @@ def close_graduates(day: date, expected: set[UUID], deferred: UUID, centre: Oper
             graduate_id=next(row.graduate.id for row in rows if row.holder.id == deferred),
             exemption=Exemption.DEFERRED,
             reason="延期一年",
+            until=day + 365 * ONE_DAY,
             operator=centre,
             now=now,
         )
+    with transaction() as session:
+        graduates.approve(session, batch_id=batch_id, operator=other, now=now)
     with transaction() as session:
         _, left = graduates.run(session, batch_id=batch_id, operator=centre, now=now)
     assert left == 0
@@ -128,7 +133,7 @@ def test_each_event_happens_on_its_day(college: Parts) -> None:
     deferred = make_holder(college, valid_days=99)
     stays = make_holder(college, valid_days=3000)
     personnel = make_operator(college, Role.PERSONNEL)
-    centre = make_operator(college, Role.CARD_CENTRE)
+    centre, other = (make_operator(college, Role.CARD_CENTRE) for _ in range(2))
     with transaction() as session:
         departures.file(
             session,
@@ -149,7 +154,7 @@ def test_each_event_happens_on_its_day(college: Parts) -> None:
         for name, holder in (("trainee", trainee), ("teacher", teacher), ("graduate", graduate)):
             seen.setdefault(name, {})[day] = states(holder)
         if number == 101:
-            close_graduates(on(100), {graduate.id, deferred.id}, deferred.id, centre)
+            close_graduates(on(100), {graduate.id, deferred.id}, deferred.id, centre, other)
 
     # A temporary card: whole on its last day, dead at the next midnight, closed after the wait.
     assert seen["trainee"][on(30)] == {CardState.ACTIVE}
@@ -207,11 +212,18 @@ def test_graduates_whom_nobody_closes_are_closed_by_the_deadline(college: Parts)
     gathered_on, closing_on = deadline - 17 * ONE_DAY, deadline - 3 * ONE_DAY
     jobs.pass_day(college, gathered_on - ONE_DAY)
     with transaction() as session:
-        assert graduates.list_batches(session, before=None, limit=9) == []
+        assert (
+            graduate_list.list_batches(
+                session, only_left=False, before=None, limit=9, now=clock.now()
+            )
+            == []
+        )
     jobs.pass_day(college, gathered_on)
     with transaction() as session:
-        (batch,) = graduates.list_batches(session, before=None, limit=9)
-        rows = graduates.preview(session, batch_id=batch.id)
+        (batch,) = graduate_list.list_batches(
+            session, only_left=False, before=None, limit=9, now=clock.now()
+        )
+        rows = graduates.preview(session, batch_id=batch.id, now=clock.now())
         assert {row.holder.id for row in rows} == {left.id, deferred.id}
         assert (batch.made_by, batch.deadline) == (None, deadline)
         graduates.exempt(
@@ -220,6 +232,7 @@ def test_graduates_whom_nobody_closes_are_closed_by_the_deadline(college: Parts)
             graduate_id=next(row.graduate.id for row in rows if row.holder.id == deferred.id),
             exemption=Exemption.DEFERRED,
             reason="延期一年",
+            until=deadline + 365 * ONE_DAY,
             operator=centre,
             now=clock.now(),
         )

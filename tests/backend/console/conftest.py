@@ -3,7 +3,7 @@
 import re
 import secrets
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 from backend import clock
 from backend.db import transaction
 from backend.http.parts import Parts
-from backend.operators.models import Operator, Role
+from backend.operators.models import Operator, OperatorSession, Role
 from backend.operators.service import add_operator
 
 TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
@@ -50,6 +50,15 @@ class Staff:
         """Let the code of this half minute log in once more: tests do not wait for the next."""
         with transaction() as session:
             session.execute(update(Operator).where(Operator.id == self.id).values(last_totp_step=0))
+
+    def outdate_code(self) -> None:
+        """Let the last one-time code be older than five minutes."""
+        with transaction() as session:
+            session.execute(
+                update(OperatorSession)
+                .where(OperatorSession.operator_id == self.id)
+                .values(confirmed_at=clock.now() - timedelta(minutes=6))
+            )
 
     def sign_in(self, **other: str) -> TestResponse:
         """Send the sign-in form."""

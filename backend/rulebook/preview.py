@@ -46,27 +46,39 @@ def preview(
     *,
     at: datetime,
     until: datetime | None = None,
+    beside: datetime | None = None,
     now: datetime,
 ) -> list[Difference]:
-    """Return what changes would do that `resolve` has let pass."""
+    """Return what changes would do that `resolve` has let pass, or did, beside an earlier moment.
+
+    Without that they are compared with what would hold otherwise.
+    """
     return [
-        _difference(session, key, changes[key], at=at, until=until, now=now)
+        _difference(session, key, changes[key], at=at, until=until, beside=beside or at, now=now)
         for key in sorted(changes)
     ]
 
 
 def _difference(
-    session: Session, key: str, value: Any, *, at: datetime, until: datetime | None, now: datetime
+    session: Session,
+    key: str,
+    value: Any,
+    *,
+    at: datetime,
+    until: datetime | None,
+    beside: datetime,
+    now: datetime,
 ) -> Difference:
     rule, meals = CATALOGUE[key], None
-    present = service.row_at(session, key=key, at=at)
+    present = service.row_at(session, key=key, at=beside)
     following = session.scalars(
         select(Policy)
         .where(Policy.key == key, Policy.valid_from > at)
         .order_by(Policy.valid_from)
         .limit(1)
     ).one_or_none()
-    ends_at, then = following and following.valid_from, following
+    then = following
+    ends_at = None if following is None else following.valid_from
     if until is not None and present is not None and (ends_at is None or until < ends_at):
         ends_at, then = until, present
     if key == SURCHARGE:

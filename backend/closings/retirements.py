@@ -23,6 +23,7 @@ from backend.clock import business_date
 from backend.closings.models import Retirement
 from backend.closings.rules import months_after
 from backend.errors import DomainError, IdReused, Kind
+from backend.holders import permissions
 from backend.holders.models import Category, Holder
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
@@ -77,6 +78,11 @@ def switch(
     holder.category, holder.valid_until = Category.TEMPORARY_RETIRED, last
     for field in ("category", "valid_until"):
         holder.note_proven(field)
+    permissions.work_out(session, policies=policies, now=now, holder_ids=[holder.id])
+    used = [
+        *policies.used("retired.valid_months"),
+        *permissions.rows_for(policies, holder.category),
+    ]
     old, new = _exchange_card(session, holder_id, operator, now=now)
     _extend_virtual_card(session, holder_id, operator, now=now)
     made = Retirement(
@@ -88,7 +94,7 @@ def switch(
         new_card_id=new.id,
         made_by=operator.operator_id,
         made_at=now,
-        policy_ids=[str(id_) for id_ in policies.used("retired.valid_months")],
+        policy_ids=[str(id_) for id_ in used],
     )
     session.add(made)
     operation_log.record(
@@ -102,7 +108,7 @@ def switch(
         before=before,
         after={"category": holder.category.value, "valid_until": last.isoformat()},
         documents=[document],
-        policy_ids=policies.used("retired.valid_months"),
+        policy_ids=used,
     )
     session.flush()
     return made, True

@@ -150,7 +150,7 @@ def _refusal(
     session: Session, *, holder_id: UUID, policies: Policies, now: datetime
 ) -> DomainError | None:
     if not policies["refund.enabled"]:
-        return RefundsOff()
+        return RefundsOff().decided_by(policies.used("refund.enabled"))
     virtual = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
     if virtual is not None and virtual.state in REFUSED_STATES:
         return STANDS_AGAINST[virtual.state]()
@@ -168,7 +168,9 @@ def _refusal(
         )
     )
     if (today or 0) >= policies["refund.per_day"]:
-        return TooManyRefunds(per_day=policies["refund.per_day"])
+        return TooManyRefunds(per_day=policies["refund.per_day"]).decided_by(
+            policies.used("refund.per_day")
+        )
     return None
 
 
@@ -215,7 +217,9 @@ def ask(
     if able.refusal is not None:
         raise able.refusal
     if not able.least_fen <= amount_fen <= able.refundable_fen:
-        raise RefundNotPossible(refundable_fen=able.refundable_fen, least_fen=able.least_fen)
+        raise RefundNotPossible(
+            refundable_fen=able.refundable_fen, least_fen=able.least_fen
+        ).decided_by(able.policies.used(*POLICIES))
     refund = HolderRefund(
         id=refund_id,
         holder_id=holder_id,

@@ -1,10 +1,11 @@
-"""Let a proposal of policies say why it is made, and until when what it says holds.
+"""Let proposals of policies say why and until when, and late uploads by which rows they were judged.
 
 Revises: 0022_add_applications
 """
 
 import sqlalchemy as sa
 from alembic import op
+from sqlalchemy.dialects import postgresql
 
 revision = "0023_add_ends_of_policies"
 down_revision = "0022_add_applications"
@@ -17,3 +18,8 @@ def upgrade() -> None:
     op.add_column(
         "policy_proposals", sa.Column("valid_until", sa.DateTime(timezone=True), nullable=True)
     )
+    op.add_column(
+        "late_uploads",
+        sa.Column("policy_ids", postgresql.JSONB(), server_default="[]", nullable=False),
+    )
+    op.alter_column("late_uploads", "policy_ids", server_default=None)

@@ -2,9 +2,10 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
-from factories import make_holder, make_person, sign_in
+from factories import make_holder, make_person, rows_used, sign_in
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
@@ -77,6 +78,10 @@ class TestRetirees:
             now = session.get_one(Holder, holder.id)
             cards = list_cards(session, holder_id=holder.id)
         assert now.category is Category.TEMPORARY_RETIRED
+        assert rows_used(UUID(path.rpartition("/")[2]), "retirement.switch") == {
+            "retired.valid_months",
+            "permissions.temporary_retired",
+        }
         assert old is not None
         assert sorted((card.kind.value, card.state.value) for card in cards) == [
             ("physical", "active"),

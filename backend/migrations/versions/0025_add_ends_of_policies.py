@@ -1,14 +1,14 @@
 """Let proposals of policies say why and until when, and late uploads by which rows they were judged.
 
-Revises: 0022_add_applications
+Revises: 0024_gather_graduates
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0023_add_ends_of_policies"
-down_revision = "0022_add_applications"
+revision = "0025_add_ends_of_policies"
+down_revision = "0024_gather_graduates"
 branch_labels = None
 depends_on = None
 

@@ -31,6 +31,7 @@ from backend.notices import messages, relay
 from backend.notices import service as notices
 from backend.operation_log import heads, seals
 from backend.operation_log import retention as log_retention
+from backend.operation_log import service as operation_log
 from backend.policies.service import policies_at
 from backend.reconciliation import fetching as bills
 from backend.refunds import asking as refunds
@@ -38,8 +39,6 @@ from backend.subsidies import paying as subsidies
 from backend.topups import figures
 from backend.topups.asking import ask_due
 
-STALE_MINUTES = 30
-"""Where no policy says otherwise."""
 STALLED_SECONDS = 30
 """A worker that was not heard of for so long is dead: three heartbeats."""
 SWEEP = ("sweep-jobs", "* * * * * */10")
@@ -88,7 +87,7 @@ def fetch_bills(parts: Parts, now: datetime) -> int:
 def send_messages(parts: Parts, now: datetime) -> int:
     """Send the messages that are due; those that have become old news are dropped."""
     with transaction() as session:
-        minutes = policies_at(session, now).values.get("notice.stale_minutes", STALE_MINUTES)
+        minutes = policies_at(session, now)["notice.stale_minutes"]
     return relay.send_due(
         messengers=parts.messengers,
         sealer=parts.sealer,
@@ -100,12 +99,21 @@ def send_messages(parts: Parts, now: datetime) -> int:
 def forget_notices(_: Parts, now: datetime) -> int:
     """Delete notices and messages that were kept for long enough."""
     with transaction() as session:
-        days = policies_at(session, now).values.get("notice.keep_days")
-        if days is None:
-            return 0
-        before = now - timedelta(days=days)
-        messages.forget_old(session, before=before)
-        return notices.forget_old(session, before=before)
+        policies = policies_at(session, now)
+        before = now - timedelta(days=policies["notice.keep_days"])
+        sent = messages.forget_old(session, before=before)
+        told = notices.forget_old(session, before=before)
+        if sent or told:
+            operation_log.record(
+                session,
+                actor=operation_log.SYSTEM,
+                action="notice.forget",
+                now=now,
+                policy_ids=policies.used("notice.keep_days"),
+                notices=told,
+                messages=sent,
+            )
+        return told
 
 
 def forget_passages(_: Parts, now: datetime) -> int:

@@ -1,7 +1,7 @@
 """People, terminals and codes for tests: plain functions over the services."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -32,6 +32,7 @@ from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
 from backend.merchants.service import open_merchant, open_stall
 from backend.money import Fen
+from backend.operation_log.models import LogEntry
 from backend.operation_log.service import SYSTEM
 from backend.operators import service as operators
 from backend.operators.models import Role
@@ -341,3 +342,21 @@ def make_operator(parts: Parts, role: Role) -> operators.OperatorCaller:
     token = sign_in(parts, role)["Authorization"].removeprefix("Bearer ")
     with transaction() as session:
         return operators.authenticate(session, token, clock.now())
+
+
+def rows_used(subject_id: UUID, action: str) -> set[str]:
+    """Return the keys of the policies that the newest entry of an action names (所依据的规定)."""
+    with transaction() as session:
+        entry = session.scalars(
+            select(LogEntry)
+            .where(LogEntry.subject_id == subject_id, LogEntry.action == action)
+            .order_by(LogEntry.at.desc(), LogEntry.id.desc())
+            .limit(1)
+        ).one()
+        return keys_of(session, entry.policy_ids or [])
+
+
+def keys_of(session: Session, policy_ids: Sequence[Any]) -> set[str]:
+    """Return the keys of some rows of policies."""
+    ids = [UUID(str(id_)) for id_ in policy_ids]
+    return set(session.scalars(select(Policy.key).where(Policy.id.in_(ids))))

@@ -227,9 +227,7 @@ def remind_due(*, now: datetime) -> int:
     """
     today = business_date(now)
     with transaction() as session:
-        days = policies_at(session, now).values.get(REMIND_DAYS)
-        if days is None:
-            return 0
+        policies = policies_at(session, now)
         due = [
             application.id
             for application in session.scalars(
@@ -239,15 +237,17 @@ def remind_due(*, now: datetime) -> int:
                     Application.reminded_of.is_distinct_from(Application.valid_until),
                 )
             )
-            if is_near(application.valid_until, today=today, days=days)
+            if is_near(application.valid_until, today=today, days=policies[REMIND_DAYS])
         ]
     for application_id in due:
         with transaction() as session:
-            _remind(session, application_id, now=now)
+            _remind(session, application_id, policy_ids=policies.used(REMIND_DAYS), now=now)
     return len(due)
 
 
-def _remind(session: Session, application_id: UUID, *, now: datetime) -> None:
+def _remind(
+    session: Session, application_id: UUID, *, policy_ids: Sequence[UUID], now: datetime
+) -> None:
     application = lock(session, application_id)
     if application.reminded_of == application.valid_until:
         return
@@ -266,6 +266,15 @@ def _remind(session: Session, application_id: UUID, *, now: datetime) -> None:
             oa_number=application.oa_number,
         )
     application.reminded_of = application.valid_until
+    operation_log.record(
+        session,
+        actor=operation_log.SYSTEM,
+        action="application.remind",
+        subject_id=application.id,
+        now=now,
+        policy_ids=policy_ids,
+        people=len(people),
+    )
 
 
 def extensions_of(session: Session, application_id: UUID) -> Sequence[Extension]:

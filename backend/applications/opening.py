@@ -156,7 +156,8 @@ def _open(session: Session, *, applicant_id: UUID, operator: OperatorCaller, now
         open_account(session, holder.id, actor=operator.actor, now=now)
     else:
         open_accounts_to_issue(session, [holder.id], actor=operator.actor, now=now)
-    _permit(session, application, holder, operator=operator, now=now)
+    policies = policies_at(session, now)
+    _permit(session, application, holder, policies=policies, operator=operator, now=now)
     applicant.holder_id, applicant.fault = holder.id, None
     notices.tell(session, holder_id=holder.id, kind="card-issued", now=now)
     operation_log.record(
@@ -169,7 +170,10 @@ def _open(session: Session, *, applicant_id: UUID, operator: OperatorCaller, now
         after={"category": holder.category.value, "valid_until": holder.valid_until.isoformat()},
         documents=["id_document"] if applicant.document_index else [],
         receipt_number=application.receipt_number,
-        policy_ids=[UUID(id_) for id_ in application.policy_ids],
+        policy_ids=[
+            *(UUID(id_) for id_ in application.policy_ids),
+            *permissions.rows_for(policies, holder.category),
+        ],
         application_id=str(application.id),
     )
     session.flush()
@@ -210,13 +214,12 @@ def _permit(
     application: Application,
     holder: Holder,
     *,
+    policies: Policies,
     operator: OperatorCaller,
     now: datetime,
 ) -> None:
     """Let the card do what was applied for: exceptions where the category says otherwise."""
-    permissions.work_out(
-        session, policies=policies_at(session, now), now=now, holder_ids=[holder.id]
-    )
+    permissions.work_out(session, policies=policies, now=now, holder_ids=[holder.id])
     session.refresh(holder)
     for permission in Permission:
         allowed = permission.value in application.permissions

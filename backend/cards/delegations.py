@@ -196,7 +196,9 @@ def _count_new_keys(session: Session, card: Card, policies: Policies, *, now: da
         .order_by("first")
     ).all()
     if len(recent) >= policies["offline.new_keys_a_day"]:
-        raise TooManyRequests(retry_after=max(1, int((recent[0] + day - now).total_seconds())))
+        raise TooManyRequests(
+            retry_after=max(1, int((recent[0] + day - now).total_seconds()))
+        ).decided_by(policies.used("offline.new_keys_a_day"))
 
 
 def _give_way(session: Session, card: Card, public_key: bytes, *, now: datetime) -> None:

@@ -31,6 +31,7 @@ POLICIES = (
     "cash.least_fen",
     "cash.most_fen",
     "cash.shift_most_fen",
+    "operator.cash_day_fen",
     "top_up.most_balance_fen",
 )
 LOCK = text("SELECT lock_id(:id)")
@@ -151,7 +152,9 @@ def _check_limits(
 ) -> None:
     takings_fen = shifts.drawer_of(session, shift).takings_fen
     if amount_fen < policies["cash.least_fen"]:
-        raise BelowLeast(limit="cash_least", limit_fen=policies["cash.least_fen"])
+        raise BelowLeast(limit="cash_least", limit_fen=policies["cash.least_fen"]).decided_by(
+            policies.used("cash.least_fen")
+        )
     for limit, key, exceeded in (
         ("cash_most", "cash.most_fen", amount_fen > policies["cash.most_fen"]),
         (
@@ -166,7 +169,7 @@ def _check_limits(
         ),
     ):
         if exceeded:
-            raise LimitExceeded(limit=limit, limit_fen=policies[key])
+            raise LimitExceeded(limit=limit, limit_fen=policies[key]).decided_by(policies.used(key))
 
 
 def _taken_fen(session: Session, cashier: OperatorCaller, *, day: date) -> int:

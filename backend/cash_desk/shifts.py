@@ -219,7 +219,8 @@ def close_out(
     difference_fen = Fen(counted_fen - expected_fen)
     if difference_fen and note is None:
         raise DifferenceUnexplained(difference_fen=difference_fen, expected_fen=expected_fen)
-    most_fen = policies_at(session, now)["cash.difference_fen"]
+    policies = policies_at(session, now)
+    most_fen = policies["cash.difference_fen"]
     shift.counted_fen, shift.expected_fen, shift.counts = counted_fen, expected_fen, said
     shift.note, shift.counted_at = note, now
     shift.held = abs(difference_fen) > most_fen
@@ -234,6 +235,7 @@ def close_out(
         "cash_shift.close_out",
         operator=cashier,
         now=now,
+        policy_ids=policies.used("cash.difference_fen"),
         counted_fen=counted_fen,
         expected_fen=expected_fen,
         difference_fen=difference_fen,
@@ -272,7 +274,10 @@ def rule(
         return shift, False
     shift.ruling, shift.ruling_reason = ruling, reason
     shift.ruled_by, shift.ruled_at = supervisor.operator_id, now
-    facts = {"counted_fen": shift.counted_fen, "difference_fen": shift.difference_fen}
+    facts: dict[str, Any] = {
+        "counted_fen": shift.counted_fen,
+        "difference_fen": shift.difference_fen,
+    }
     if ruling is CloseOutRuling.APPROVE:
         _close(session, shift, ShiftEvent.APPROVE, now=now)
         action = "cash_shift.approve"
@@ -393,8 +398,15 @@ def _log(
     *,
     operator: OperatorCaller,
     now: datetime,
+    policy_ids: Sequence[UUID] = (),
     **facts: Any,
 ) -> None:
     operation_log.record(
-        session, actor=operator.actor, action=action, subject_id=shift.id, now=now, **facts
+        session,
+        actor=operator.actor,
+        action=action,
+        subject_id=shift.id,
+        now=now,
+        policy_ids=policy_ids,
+        **facts,
     )

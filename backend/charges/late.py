@@ -43,14 +43,14 @@ from qr import DeviceCode, Scope
 
 NOTE_LENGTH = 100
 ONE_DAY = timedelta(days=1)
-POLICIES = (
-    "charge.surcharge_permille",
-    "offline.money",
+CAPS = (
     "offline.per_card_count",
     "offline.per_card_fen",
     "offline.per_sale_fen",
     "offline.per_terminal_fen",
 )
+POLICIES = ("charge.surcharge_permille", "offline.money", *CAPS)
+"""Of the device's time: a key that came with an upgrade may be younger than that."""
 FLAG_OVER_CAPS = text("""
     UPDATE late_uploads late
        SET conflicts = late.conflicts || '["over-cap"]', needs_review = true
@@ -163,6 +163,7 @@ def _judge(
     """Judge what the till took, and post it unless a person has to decide."""
     policies = policies_then(session, late, window=batch.window)
     late.caps = _caps(policies, seen)
+    late.policy_ids += [str(id_) for id_ in _used(policies)]
     if late.holder_id is not None:
         ledger.lock_purse(session, holder_id=late.holder_id)
     conflicts = uploads.conflicts_of_clock(late, batch)
@@ -202,10 +203,13 @@ def policies_then(session: Session, late: LateUpload, *, window: timedelta) -> P
     return policies_at(session, min(max(late.decided_at, earliest), late.received_at))
 
 
+def _used(policies: Policies) -> list[UUID]:
+    return policies.used(*(key for key in POLICIES if key in policies.ids))
+
+
 def _caps(policies: Policies, seen: Seen) -> dict[str, int]:
     """Return the caps of the device's time; a delegation brings lower ones of its own."""
-    names = ("per_sale_fen", "per_card_count", "per_card_fen", "per_terminal_fen")
-    caps = {name: int(policies.values.get(f"offline.{name}", 0)) for name in names}
+    caps = {key.removeprefix("offline."): int(policies.values.get(key, 0)) for key in CAPS}
     if isinstance(seen.code, DeviceCode):
         delegation = seen.code.delegation
         caps["per_sale_fen"] = min(caps["per_sale_fen"], delegation.cap_fen)
@@ -333,7 +337,7 @@ def _charge_holder(
         holder_id=holder.id,
         spent_fen=Fen(price_fen + charged.surcharge_fen - owed_fen),
         balance_fen=charged.balance_fen,
-        policies=policies,
+        policies=policies_at(session, now),
         now=now,
     )
     if owed_fen:
@@ -373,9 +377,7 @@ def _row(
         reversed_fen=Fen(0),
         surcharge_reversed_fen=Fen(0),
         note=late.note,
-        policy_ids=[str(policies.ids[key]) for key in POLICIES if key in policies.ids]
-        if policies
-        else [],
+        policy_ids=[str(id_) for id_ in _used(policies)] if policies else [],
         charged_at=late.received_at,
         business_date=business_date(late.received_at),
         reference=late.reference,

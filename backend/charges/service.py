@@ -36,6 +36,8 @@ POLICIES = (
     "charge.per_charge_cap_fen",
     "charge.per_day_cap_fen",
     "charge.surcharge_permille",
+    "notice.charge_from_fen",
+    "notice.low_balance_fen",
 )
 POST_CHARGE = text(
     "SELECT * FROM post_charge(:id, :terminal_id, :merchant_id, :merchant_account,"
@@ -129,8 +131,7 @@ def _tell_further(session: Session, charged: Charge, policies: Policies, *, now:
     if charged.holder_id is None or charged.amount_fen is None or charged.balance_fen is None:
         return
     total_fen = charged.amount_fen + charged.surcharge_fen
-    large_fen = policies.values.get("notice.charge_from_fen")
-    if large_fen is not None and total_fen >= large_fen:
+    if total_fen >= policies["notice.charge_from_fen"]:
         messages.enqueue(
             session,
             holder_id=charged.holder_id,
@@ -168,7 +169,7 @@ def tell_low_balance(
     So it is told once, and again only after the balance has risen.  Both purses count: it is what
     is left to spend.
     """
-    low_fen = policies.values.get("notice.low_balance_fen", 0)
+    low_fen = policies["notice.low_balance_fen"]
     if balance_fen < low_fen <= balance_fen + spent_fen:
         notices.tell(
             session,

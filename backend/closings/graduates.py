@@ -525,7 +525,8 @@ def run_due(session: Session, *, now: datetime) -> int:
 
 def remind(session: Session, *, now: datetime) -> int:
     """Tell those whose account is still open that the deadline is near, once a batch."""
-    days = policies_at(session, now)["closing.remind_days"]
+    policies = policies_at(session, now)
+    days = policies["closing.remind_days"]
     near = session.scalars(
         select(ClosingBatch)
         .where(
@@ -537,10 +538,23 @@ def remind(session: Session, *, now: datetime) -> int:
     told = 0
     for batch in near:
         batch.reminded_at = now
-        for row in preview(session, batch_id=batch.id, now=now):
-            if row.is_open and row.closing is None:
-                _announce(session, batch, row.holder.id, now=now)
-                told += 1
+        late = [
+            row.holder.id
+            for row in preview(session, batch_id=batch.id, now=now)
+            if row.is_open and row.closing is None
+        ]
+        for holder_id in late:
+            _announce(session, batch, holder_id, now=now)
+        operation_log.record(
+            session,
+            actor=operation_log.SYSTEM,
+            action="closing_batch.remind",
+            subject_id=batch.id,
+            now=now,
+            policy_ids=policies.used("closing.remind_days"),
+            people=len(late),
+        )
+        told += len(late)
     return told
 
 

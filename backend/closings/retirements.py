@@ -84,7 +84,11 @@ def switch(
     )  # fmt: skip
     for field in ("category", "valid_until"):
         holder.note_proven(field)
-    permissions.work_out(session, policies=policies, now=now, holder_ids=[holder_id])
+    permissions.work_out(session, policies=policies, now=now, holder_ids=[holder.id])
+    used = [
+        *policies.used("retired.valid_months"),
+        *permissions.rows_for(policies, holder.category),
+    ]
     old, new = _exchange_card(session, holder_id, operator, now=now)
     counter.wake(session, holder_id=holder_id, actor=operator.actor, now=now)
     made = Retirement(
@@ -96,7 +100,7 @@ def switch(
         new_card_id=new.id,
         made_by=operator.operator_id,
         made_at=now,
-        policy_ids=[str(id_) for id_ in policies.used("retired.valid_months")],
+        policy_ids=[str(id_) for id_ in used],
     )
     session.add(made)
     operation_log.record(
@@ -114,7 +118,7 @@ def switch(
             "valid_until": last.isoformat(),
         },
         documents=[document],
-        policy_ids=policies.used("retired.valid_months"),
+        policy_ids=used,
     )
     session.flush()
     return made, True

@@ -90,14 +90,17 @@ def request_closing(closing_id: UUID) -> Any:
         earlier = session.get(Closing, closing_id)
         if earlier is not None and earlier.holder_id != holder_id:
             raise NotFound
-        if earlier is None and not policies_at(session, now)["closing.own_request"]:
-            raise OwnClosingOff
+        policies = policies_at(session, now)
+        used = policies.used("closing.own_request")
+        if earlier is None and not policies["closing.own_request"]:
+            raise OwnClosingOff().decided_by(used)
         closing, first = service.start(
             session,
             closing_id=closing_id,
             holder_id=holder_id,
             kind=ClosingKind.OWN_REQUEST,
             document=None,
+            allowed_by=used,
             actor=who.actor,
             now=now,
         )

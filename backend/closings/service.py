@@ -77,6 +77,7 @@ def start(
     document: str | None,
     actor: Actor,
     now: datetime,
+    allowed_by: Sequence[UUID] = (),
 ) -> tuple[Closing, bool]:
     """Start to close an account, and say whether this call was first: from now on no card works.
 
@@ -98,6 +99,7 @@ def start(
     if other is not None:
         raise AlreadyClosing(closing_id=str(other.id))
     policies = policies_at(session, now)
+    used = [*policies.used(*POLICIES), *allowed_by]
     closing = Closing(
         id=closing_id,
         holder_id=holder_id,
@@ -113,7 +115,7 @@ def start(
         withdrawn_fen=Fen(0),
         settled_at=None,
         closed_at=None,
-        policy_ids=[str(id_) for id_ in policies.used(*POLICIES)],
+        policy_ids=[str(id_) for id_ in used],
     )
     session.add(closing)
     session.flush()
@@ -138,7 +140,7 @@ def start(
         before=before,
         after={"state": closing.state.value},
         documents=[document] if document else (),
-        policy_ids=policies.used(*POLICIES),
+        policy_ids=used,
         kind=kind.value,
         standing=closing.standing,
     )

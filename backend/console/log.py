@@ -53,9 +53,10 @@ def export_period() -> Response:
     who, now, reference = access.operator(), clock.now(), new_reference()
     with transaction() as session:
         wanted = service.understand(session, _wanted())
-        service.count_export(session, caller=who, now=now)
+        used = service.count_export(session, caller=who, now=now)
         wanted, _ = service.allow_export(
             session,
+            policy_ids=used,
             wanted=wanted,
             most=service.MOST_EXPORTED,
             actor=who.actor,

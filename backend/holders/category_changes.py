@@ -206,6 +206,7 @@ def _apply(session: Session, change: CategoryChange, *, actor: Actor, now: datet
         now=now,
         before=change.before["category"],
         after=change.category.value,
+        policy_ids=permissions.rows_for(policies, change.category),
         document_number=change.document_number,
         new_number=change.holder_number is not None,
     )

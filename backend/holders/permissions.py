@@ -85,6 +85,12 @@ def work_out(
     return int(done.rowcount)  # type: ignore[attr-defined]
 
 
+def rows_for(policies: Policies, category: Category) -> list[UUID]:
+    """Return the row that says what a category's card is for, for the decision that made it so."""
+    key = f"permissions.{category}"
+    return policies.used(key) if key in policies.ids else []
+
+
 def make_override(
     session: Session,
     *,
@@ -198,7 +204,6 @@ def _decided(
     policies = policies_at(session, now)
     work_out(session, policies=policies, now=now, holder_ids=[holder.id])
     session.refresh(holder)
-    key = f"permissions.{holder.category}"
     operation_log.record(
         session,
         actor=actor,
@@ -208,7 +213,7 @@ def _decided(
         now=now,
         before=[permission.value for permission in before],
         after=[permission.value for permission in permissions_of(holder)],
-        policy_ids=policies.used(key) if key in policies.ids else (),
+        policy_ids=rows_for(policies, holder.category),
         permission=override.permission.value,
         document_number=override.document_number,
         until=override.until and override.until.isoformat(),

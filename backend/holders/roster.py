@@ -177,6 +177,8 @@ def import_roster(
         return _read_report(earlier.report)
     policies = policies_at(session, now)
     ages = RetirementAges(**{name: policies[f"validity.retire_{name}"] for name in RETIREMENT})
+    used = policies.used(*(f"validity.retire_{name}" for name in RETIREMENT))
+    used += [id_ for one in Category for id_ in permissions.rows_for(policies, one)]
     people = _People(session, source)
     report, new, changed = RosterReport(), [], []
     for number, cells in rows(content, headings=COLUMNS | FURTHER_COLUMNS, needed=NEEDED):
@@ -210,6 +212,7 @@ def import_roster(
             source=source,
             batch_id=batch_id or new_id(),
             index=index,
+            policy_ids=used,
             actor=actor,
             now=now,
         )
@@ -251,6 +254,7 @@ def _note(
     source: RosterSource,
     batch_id: UUID,
     index: bytes,
+    policy_ids: Sequence[UUID],
     actor: Actor,
     now: datetime,
 ) -> None:
@@ -282,6 +286,7 @@ def _note(
         action="roster.import",
         subject_id=batch_id,
         now=now,
+        policy_ids=policy_ids,
         source=source.value,
         rows=report.rows,
         added=report.added,

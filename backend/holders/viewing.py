@@ -79,7 +79,15 @@ def reveal(
         policy_ids=policies.used(key),
         now=now,
     )
-    return _note(session, REVEAL, holder_id=holder_id, actor=caller.actor, now=now, reason=reason)
+    return _note(
+        session,
+        REVEAL,
+        holder_id=holder_id,
+        actor=caller.actor,
+        now=now,
+        policy_ids=policies.used(key),
+        reason=reason,
+    )
 
 
 def _note(

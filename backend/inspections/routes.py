@@ -136,9 +136,10 @@ def export_log(request: dict[str, Any]) -> Response:
     now, reference = clock.now(), new_reference()
     with transaction() as session:
         wanted = service.understand(session, request)
-        service.count_export(session, caller=who, now=now)
+        used = service.count_export(session, caller=who, now=now)
         wanted, _ = service.allow_export(
             session,
+            policy_ids=used,
             wanted=wanted,
             most=service.MOST_EXPORTED,
             actor=who.actor,

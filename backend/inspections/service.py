@@ -106,8 +106,10 @@ def verify_newest(session: Session, *, heads: dict[int, bytes]) -> Verification:
     return verification.verify(session, heads=heads, rows_from=rows_from or 1)
 
 
-def count_export(session: Session, *, caller: OperatorCaller, now: datetime) -> None:
+def count_export(session: Session, *, caller: OperatorCaller, now: datetime) -> list[UUID]:
     """Refuse an operator who has taken copies enough today, or who showed no code just now.
+
+    Returns the row of policies that allows one more, for `allow_export`.
 
     Locks the operator's row until `allow_export` has written the entry.
 
@@ -126,6 +128,7 @@ def count_export(session: Session, *, caller: OperatorCaller, now: datetime) -> 
         policy_ids=policies.used(key),
         now=now,
     )
+    return policies.used(key)
 
 
 def allow_export(
@@ -136,6 +139,7 @@ def allow_export(
     actor: Actor,
     reference: str,
     now: datetime,
+    policy_ids: Sequence[UUID] = (),
     **facts: Any,
 ) -> tuple[LogFilter, int]:
     """Write an export into the log; return what it holds, and how many rows that are.
@@ -157,6 +161,7 @@ def allow_export(
         action="log.export",
         now=now,
         holder_id=None if wanted.holder_id == NOBODY else wanted.holder_id,
+        policy_ids=policy_ids,
         reference=reference,
         rows=count,
         period=[moment and moment.isoformat() for moment in (wanted.since, wanted.until)],

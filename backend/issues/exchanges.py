@@ -174,9 +174,8 @@ def exchange(
     holder = session.get_one(Holder, holder_id)
     before, holder.category = holder.category, Category.STUDENT
     holder.note_proven("category")  # an older roster still says new student
-    permissions.work_out(
-        session, policies=policies_at(session, now), now=now, holder_ids=[holder.id]
-    )
+    policies = policies_at(session, now)
+    permissions.work_out(session, policies=policies, now=now, holder_ids=[holder.id])
     operation_log.record(
         session,
         actor=operator.actor,
@@ -188,7 +187,10 @@ def exchange(
         before={"category": before.value, "card_id": str(old.id)},
         after={"category": holder.category.value, "card_id": str(card.id)},
         documents=documents,
-        policy_ids=[UUID(id_) for id_ in batch.policy_ids],
+        policy_ids=[
+            *(UUID(id_) for id_ in batch.policy_ids),
+            *permissions.rows_for(policies, holder.category),
+        ],
     )
     return card, old.id
 

@@ -67,8 +67,12 @@ class PolicyProposal(Base):
     """Key to value; those of a preset that changed something when it was proposed."""
     document_number: Mapped[str]
     """文号"""
+    reason: Mapped[str | None]
+    """Why (事由); None: it was made before reasons were asked for."""
     valid_from: Mapped[datetime | None]
     """When it is to take effect; None: when it is approved."""
+    valid_until: Mapped[datetime | None]
+    """When what held before holds again; None: it holds until something else is decided."""
     payload_hash: Mapped[bytes] = mapped_column(LargeBinary)
     """Of changes, paper and moment as proposed; compared when it is approved."""
     state: Mapped[ProposalState]

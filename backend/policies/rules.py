@@ -127,6 +127,44 @@ class Touches(StrEnum):
     TERMINALS = "terminals"
 
 
+class Decision(StrEnum):
+    """What is decided by a policy.  The words are the console's, under `policy_decisions`."""
+
+    BUNDLE = "bundle"
+    """What terminals get for when they have no network (脱机数据包)."""
+    CASH = "cash"
+    CHARGE = "charge"
+    CLOSE_OUT = "close_out"
+    """A drawer counted (交款)."""
+    CLOSING = "closing"
+    CODE = "code"
+    DELEGATION = "delegation"
+    """A phone that may show codes without network (脱机授权)."""
+    EXCHANGE = "exchange"
+    EXPORT = "export"
+    GRADUATES = "graduates"
+    LATE_UPLOAD = "late_upload"
+    """What a terminal decided without network, looked at when it comes in (脱机上送)."""
+    NOTICE = "notice"
+    OPENING = "opening"
+    """An account opened: by application, by a roster (开户)."""
+    PAYOUT = "payout"
+    PERMISSIONS = "permissions"
+    REFUND = "refund"
+    REPLACEMENT = "replacement"
+    RERATING = "rerating"
+    """The surcharge of a period worked out anew."""
+    RESTORE = "restore"
+    RETENTION = "retention"
+    """What was kept for long enough is deleted (到期清理)."""
+    RETIREMENT = "retirement"
+    REVEAL = "reveal"
+    """Names and numbers of cards shown in full."""
+    SCREENING = "screening"
+    SUBSIDY = "subsidy"
+    TOP_UP = "top_up"
+
+
 CENTRE = frozenset({Role.CARD_CENTRE})
 MONEY = frozenset({Role.CARD_CENTRE, Role.FINANCE})
 MEALS = frozenset({Role.CARD_CENTRE, Role.LOGISTICS})
@@ -138,6 +176,8 @@ class PolicyRule:
     """What one key may say and who says it.  Its names are in `http/words`, under `policies`."""
 
     unit: Unit
+    decisions: tuple[Decision, ...]
+    """Which decisions read it."""
     least: int = 0
     most: int = 0
     choices: tuple[str, ...] = ()
@@ -146,46 +186,74 @@ class PolicyRule:
     proposers: frozenset[Role] = CENTRE
     approvers: frozenset[Role] = CENTRE
     touches: Touches | None = None
+    categories: tuple[str, ...] = ()
+    """Of which categories of holders alone; none: of all."""
     public: bool = False
     """Whether holders read it among the rules and fees (七 附则)."""
 
 
-def _fen(most: int, *, least: int = 0, **more: Any) -> PolicyRule:
-    return PolicyRule(Unit.FEN, least, most, proposers=MONEY, approvers=MONEY, **more)
+def _fen(decisions: tuple[Decision, ...], most: int, *, least: int = 0, **more: Any) -> PolicyRule:
+    return PolicyRule(Unit.FEN, decisions, least, most, proposers=MONEY, approvers=MONEY, **more)
 
 
-def _count(unit: Unit, least: int, most: int, **more: Any) -> PolicyRule:
-    return PolicyRule(unit, least, most, **more)
+def _count(
+    decisions: tuple[Decision, ...], unit: Unit, least: int, most: int, **more: Any
+) -> PolicyRule:
+    return PolicyRule(unit, decisions, least, most, **more)
 
 
 HOLDERS, TILLS = Touches.HOLDERS, Touches.TILLS
+TEMPORARY = ("temporary_outsider", "temporary_retired", "temporary_trainee")
 CATALOGUE: dict[str, PolicyRule] = {
     "application.paid_categories": PolicyRule(
         Unit.SOME_OF,
-        choices=("temporary_outsider", "temporary_retired", "temporary_trainee"),
+        (Decision.OPENING,),
+        choices=TEMPORARY,
         clause="三(三)",
         public=True,
     ),
-    "application.remind_days": _count(Unit.DAYS, 1, 90, clause="三(三)"),
-    "card.replacement_fee_fen": _fen(100_000, clause="三(四)", touches=HOLDERS, public=True),
+    "application.remind_days": _count((Decision.NOTICE,), Unit.DAYS, 1, 90, clause="三(三)"),
+    "card.replacement_fee_fen": _fen(
+        (Decision.REPLACEMENT,),
+        100_000,
+        categories=("new_student", "staff", "student"),
+        clause="三(四)",
+        touches=HOLDERS,
+        public=True,
+    ),
     "card.replacement_fee_temporary_fen": _fen(
-        100_000, clause="三(四)", touches=HOLDERS, public=True
+        (Decision.REPLACEMENT,),
+        100_000,
+        categories=TEMPORARY,
+        clause="三(四)",
+        touches=HOLDERS,
+        public=True,
     ),
     "card.restore_channels": PolicyRule(
         Unit.SOME_OF,
+        (Decision.RESTORE,),
         choices=("counter", "kiosk", "mini_program"),
         clause="三(四)",
         touches=HOLDERS,
         public=True,
     ),
-    "cash.difference_fen": _fen(100_000, clause="三(五)"),
-    "cash.least_fen": _fen(100_000, least=1, clause="三(五)", touches=HOLDERS, public=True),
-    "cash.most_fen": _fen(1_000_000, least=100, clause="三(五)", touches=HOLDERS, public=True),
-    "cash.shift_most_fen": _fen(100_000_000, least=10_000, clause="三(五)"),
-    "charge.per_charge_cap_fen": _fen(1_000_000, least=100, touches=HOLDERS, public=True),
-    "charge.per_day_cap_fen": _fen(10_000_000, least=100, touches=HOLDERS, public=True),
+    "cash.difference_fen": _fen((Decision.CLOSE_OUT,), 100_000, clause="三(五)"),
+    "cash.least_fen": _fen(
+        (Decision.CASH,), 100_000, least=1, clause="三(五)", touches=HOLDERS, public=True
+    ),
+    "cash.most_fen": _fen(
+        (Decision.CASH,), 1_000_000, least=100, clause="三(五)", touches=HOLDERS, public=True
+    ),
+    "cash.shift_most_fen": _fen((Decision.CASH,), 100_000_000, least=10_000, clause="三(五)"),
+    "charge.per_charge_cap_fen": _fen(
+        (Decision.CHARGE,), 1_000_000, least=100, touches=HOLDERS, public=True
+    ),
+    "charge.per_day_cap_fen": _fen(
+        (Decision.CHARGE,), 10_000_000, least=100, touches=HOLDERS, public=True
+    ),
     "charge.surcharge_permille": PolicyRule(
         Unit.PERMILLE,
+        (Decision.CHARGE, Decision.LATE_UPLOAD, Decision.RERATING),
         0,
         500,
         clause="三(七)",
@@ -194,36 +262,76 @@ CATALOGUE: dict[str, PolicyRule] = {
         touches=Touches.PAYING_SURCHARGE,
         public=True,
     ),
-    "code.issues_per_minute": _count(Unit.TIMES, 2, 120, touches=HOLDERS),
-    "code.lifetime_seconds": _count(Unit.SECONDS, 20, 300, touches=HOLDERS),
+    "code.issues_per_minute": _count((Decision.CODE,), Unit.TIMES, 2, 120, touches=HOLDERS),
+    "code.lifetime_seconds": _count((Decision.CODE,), Unit.SECONDS, 20, 300, touches=HOLDERS),
     "code.pay_default": PolicyRule(
-        Unit.ONE_OF, choices=("short", "signed"), clause="五(三)", touches=HOLDERS
+        Unit.ONE_OF, (Decision.CODE,), choices=("short", "signed"), clause="五(三)", touches=HOLDERS
     ),
-    "code.refresh_seconds": _count(Unit.SECONDS, 5, 300, touches=HOLDERS),
-    "exchange.grace_days": _count(Unit.DAYS, 0, 180, clause="三(二)"),
-    "exchange.months": _count(Unit.MONTHS, 1, 12, clause="三(二)", public=True),
-    "log.keep_days": _count(Unit.DAYS, 183, 3_650, clause="三(一)"),
-    "notice.charge_from_fen": _fen(1_000_000, touches=HOLDERS, public=True),
-    "notice.keep_days": _count(Unit.DAYS, 30, 3_650, touches=HOLDERS, public=True),
-    "notice.low_balance_fen": _fen(100_000, touches=HOLDERS, public=True),
-    "notice.stale_minutes": _count(Unit.MINUTES, 1, 1_440, touches=HOLDERS),
-    "offline.bundle_fresh_hours": _count(Unit.HOURS, 1, 168, touches=Touches.TERMINALS),
-    "offline.bundle_hours": _count(Unit.HOURS, 1, 336, touches=Touches.TERMINALS),
-    "offline.delegation_hours": _count(Unit.HOURS, 1, 168, touches=HOLDERS),
+    "code.refresh_seconds": _count((Decision.CODE,), Unit.SECONDS, 5, 300, touches=HOLDERS),
+    "exchange.grace_days": _count((Decision.EXCHANGE,), Unit.DAYS, 0, 180, clause="三(二)"),
+    "exchange.months": _count(
+        (Decision.EXCHANGE,), Unit.MONTHS, 1, 12, clause="三(二)", public=True
+    ),
+    "log.keep_days": _count((Decision.RETENTION,), Unit.DAYS, 183, 3_650, clause="三(一)"),
+    "notice.charge_from_fen": _fen((Decision.NOTICE,), 1_000_000, touches=HOLDERS, public=True),
+    "notice.keep_days": _count(
+        (Decision.NOTICE,), Unit.DAYS, 30, 3_650, touches=HOLDERS, public=True
+    ),
+    "notice.low_balance_fen": _fen((Decision.NOTICE,), 100_000, touches=HOLDERS, public=True),
+    "notice.stale_minutes": _count((Decision.NOTICE,), Unit.MINUTES, 1, 1_440, touches=HOLDERS),
+    "offline.bundle_fresh_hours": _count(
+        (Decision.BUNDLE,), Unit.HOURS, 1, 168, touches=Touches.TERMINALS
+    ),
+    "offline.bundle_hours": _count(
+        (Decision.BUNDLE, Decision.LATE_UPLOAD), Unit.HOURS, 1, 336, touches=Touches.TERMINALS
+    ),
+    "offline.delegation_hours": _count((Decision.DELEGATION,), Unit.HOURS, 1, 168, touches=HOLDERS),
     "offline.money": PolicyRule(
-        Unit.SWITCH, clause="六", proposers=MONEY, approvers=MONEY, touches=TILLS, public=True
+        Unit.SWITCH,
+        (Decision.BUNDLE, Decision.LATE_UPLOAD),
+        clause="六",
+        proposers=MONEY,
+        approvers=MONEY,
+        touches=TILLS,
+        public=True,
     ),
-    "offline.new_keys_a_day": _count(Unit.TIMES, 1, 20, touches=HOLDERS),
-    "offline.per_card_count": _count(Unit.TIMES, 1, 100, clause="六", touches=TILLS, public=True),
-    "offline.per_card_fen": _fen(100_000, clause="六", touches=TILLS, public=True),
-    "offline.per_sale_fen": _fen(100_000, clause="六", touches=TILLS, public=True),
-    "offline.per_terminal_fen": _fen(10_000_000, clause="六", touches=TILLS),
-    "offline.renew_hours": _count(Unit.HOURS, 1, 168, touches=HOLDERS),
-    "offline.total_fen": _fen(100_000_000, clause="六", touches=TILLS),
-    "passage.keep_days": _count(Unit.DAYS, 30, 1_095, touches=HOLDERS, public=True),
+    "offline.new_keys_a_day": _count((Decision.DELEGATION,), Unit.TIMES, 1, 20, touches=HOLDERS),
+    "offline.per_card_count": _count(
+        (Decision.BUNDLE, Decision.DELEGATION, Decision.LATE_UPLOAD),
+        Unit.TIMES,
+        1,
+        100,
+        clause="六",
+        touches=TILLS,
+        public=True,
+    ),
+    "offline.per_card_fen": _fen(
+        (Decision.BUNDLE, Decision.LATE_UPLOAD), 100_000, clause="六", touches=TILLS, public=True
+    ),
+    "offline.per_sale_fen": _fen(
+        (Decision.BUNDLE, Decision.DELEGATION, Decision.LATE_UPLOAD),
+        100_000,
+        clause="六",
+        touches=TILLS,
+        public=True,
+    ),
+    "offline.per_terminal_fen": _fen(
+        (Decision.BUNDLE, Decision.LATE_UPLOAD), 10_000_000, clause="六", touches=TILLS
+    ),
+    "offline.renew_hours": _count((Decision.DELEGATION,), Unit.HOURS, 1, 168, touches=HOLDERS),
+    "offline.total_fen": _fen((Decision.BUNDLE,), 100_000_000, clause="六", touches=TILLS),
+    "passage.keep_days": _count(
+        (Decision.RETENTION,), Unit.DAYS, 30, 1_095, touches=HOLDERS, public=True
+    ),
     **{
         f"permissions.{category}": PolicyRule(
-            Unit.SOME_OF, choices=PERMISSIONS, clause="二(二)", touches=HOLDERS, public=True
+            Unit.SOME_OF,
+            (Decision.PERMISSIONS,),
+            choices=PERMISSIONS,
+            clause="二(二)",
+            touches=HOLDERS,
+            categories=(category,),
+            public=True,
         )
         for category in (
             "new_student",
@@ -234,46 +342,76 @@ CATALOGUE: dict[str, PolicyRule] = {
             "temporary_trainee",
         )
     },
-    "operator.auditor.daily_reveals": _count(Unit.TIMES, 0, 1_000),
-    "operator.card_centre.daily_reveals": _count(Unit.TIMES, 0, 1_000),
-    "operator.cash_day_fen": _fen(100_000_000, clause="三(五)"),
-    "operator.daily_exports": _count(Unit.TIMES, 0, 1_000),
-    "operator.payout_day_fen": _fen(100_000_000, clause="三(十四)"),
-    "refund.alipay_days": _count(Unit.DAYS, 0, 90, clause="三(十四)", public=True),
+    "operator.auditor.daily_reveals": _count((Decision.REVEAL,), Unit.TIMES, 0, 1_000),
+    "operator.card_centre.daily_reveals": _count((Decision.REVEAL,), Unit.TIMES, 0, 1_000),
+    "operator.cash_day_fen": _fen((Decision.CASH,), 100_000_000, clause="三(五)"),
+    "operator.daily_exports": _count((Decision.EXPORT,), Unit.TIMES, 0, 1_000),
+    "operator.payout_day_fen": _fen((Decision.PAYOUT,), 100_000_000, clause="三(十四)"),
+    "refund.alipay_days": _count(
+        (Decision.REFUND,), Unit.DAYS, 0, 90, clause="三(十四)", public=True
+    ),
     "refund.enabled": PolicyRule(
         Unit.SWITCH,
+        (Decision.REFUND,),
         clause="三(十四)",
         proposers=MONEY,
         approvers=MONEY,
         touches=HOLDERS,
         public=True,
     ),
-    "refund.least_fen": _fen(100_000, least=1, touches=HOLDERS, public=True),
-    "refund.per_day": _count(Unit.TIMES, 1, 100, touches=HOLDERS, public=True),
+    "refund.least_fen": _fen((Decision.REFUND,), 100_000, least=1, touches=HOLDERS, public=True),
+    "refund.per_day": _count((Decision.REFUND,), Unit.TIMES, 1, 100, touches=HOLDERS, public=True),
     "closing.deadline_months": _count(
-        Unit.MONTHS, 1, 3, clause="三(十)", touches=HOLDERS, public=True
+        (Decision.GRADUATES,), Unit.MONTHS, 1, 3, clause="三(十)", touches=HOLDERS, public=True
     ),
-    "closing.own_request": PolicyRule(Unit.SWITCH, clause="三(十四)", touches=HOLDERS, public=True),
-    "closing.remind_days": _count(Unit.DAYS, 0, 90, clause="三(十)"),
-    "closing.wait_days": _count(Unit.DAYS, 0, 90, clause="三(十四)", public=True),
-    "retired.valid_months": _count(Unit.MONTHS, 1, 600, clause="二(六)"),
-    "screening.unused_months": _count(Unit.MONTHS, 1, 120, clause="三(十三)"),
-    "term.autumn_ends_day": _count(Unit.DAYS, 1, 365, clause="三(十三)"),
-    "term.spring_ends_day": _count(Unit.DAYS, 1, 365, clause="三(十三)"),
-    "refund.wechat_days": _count(Unit.DAYS, 0, 365, clause="三(十四)", public=True),
-    "restore.step_up_minutes": _count(Unit.MINUTES, 1, 60, clause="三(四)", touches=HOLDERS),
-    "subsidy.most_fen": _fen(10_000_000, least=100),
-    "top_up.least_fen": _fen(100_000, least=1, clause="三(五)", touches=HOLDERS, public=True),
-    "top_up.most_fen": _fen(1_000_000, least=100, clause="三(五)", touches=HOLDERS, public=True),
+    "closing.own_request": PolicyRule(
+        Unit.SWITCH, (Decision.CLOSING,), clause="三(十四)", touches=HOLDERS, public=True
+    ),
+    "closing.remind_days": _count((Decision.NOTICE,), Unit.DAYS, 0, 90, clause="三(十)"),
+    "closing.wait_days": _count(
+        (Decision.CLOSING,), Unit.DAYS, 0, 90, clause="三(十四)", public=True
+    ),
+    "retired.valid_months": _count((Decision.RETIREMENT,), Unit.MONTHS, 1, 600, clause="二(六)"),
+    "screening.unused_months": _count(
+        (Decision.SCREENING,), Unit.MONTHS, 1, 120, clause="三(十三)"
+    ),
+    "term.autumn_ends_day": _count((Decision.SCREENING,), Unit.DAYS, 1, 365, clause="三(十三)"),
+    "term.spring_ends_day": _count((Decision.SCREENING,), Unit.DAYS, 1, 365, clause="三(十三)"),
+    "refund.wechat_days": _count(
+        (Decision.REFUND,), Unit.DAYS, 0, 365, clause="三(十四)", public=True
+    ),
+    "restore.step_up_minutes": _count(
+        (Decision.RESTORE,), Unit.MINUTES, 1, 60, clause="三(四)", touches=HOLDERS
+    ),
+    "subsidy.most_fen": _fen((Decision.SUBSIDY,), 10_000_000, least=100),
+    "top_up.least_fen": _fen(
+        (Decision.TOP_UP,), 100_000, least=1, clause="三(五)", touches=HOLDERS, public=True
+    ),
+    "top_up.most_fen": _fen(
+        (Decision.TOP_UP,), 1_000_000, least=100, clause="三(五)", touches=HOLDERS, public=True
+    ),
     "top_up.most_balance_fen": _fen(
-        10_000_000, least=100, clause="三(五)", touches=HOLDERS, public=True
+        (Decision.TOP_UP, Decision.CASH),
+        10_000_000,
+        least=100,
+        clause="三(五)",
+        touches=HOLDERS,
+        public=True,
     ),
-    "top_up.valid_minutes": _count(Unit.MINUTES, 2, 1_440, touches=HOLDERS),
-    "top_up.unpaid_orders": _count(Unit.TIMES, 1, 100, touches=HOLDERS),
-    "validity.retire_female_months": _count(Unit.MONTHS, 480, 900, clause="三(九)"),
-    "validity.retire_later_months": _count(Unit.MONTHS, 0, 120, clause="三(九)"),
-    "validity.retire_male_months": _count(Unit.MONTHS, 480, 900, clause="三(九)"),
-    "validity.retire_step_months": _count(Unit.MONTHS, 1, 120, clause="三(九)"),
+    "top_up.valid_minutes": _count((Decision.TOP_UP,), Unit.MINUTES, 2, 1_440, touches=HOLDERS),
+    "top_up.unpaid_orders": _count((Decision.TOP_UP,), Unit.TIMES, 1, 100, touches=HOLDERS),
+    "validity.retire_female_months": _count(
+        (Decision.OPENING,), Unit.MONTHS, 480, 900, clause="三(九)"
+    ),
+    "validity.retire_later_months": _count(
+        (Decision.OPENING,), Unit.MONTHS, 0, 120, clause="三(九)"
+    ),
+    "validity.retire_male_months": _count(
+        (Decision.OPENING,), Unit.MONTHS, 480, 900, clause="三(九)"
+    ),
+    "validity.retire_step_months": _count(
+        (Decision.OPENING,), Unit.MONTHS, 1, 120, clause="三(九)"
+    ),
 }
 """Every key.  Money in fen, rates in permille."""
 

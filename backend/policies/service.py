@@ -77,11 +77,13 @@ def put_in_force(
     value: Any,
     document_number: str,
     at: datetime,
+    until: datetime | None = None,
     proposal_id: UUID | None = None,
 ) -> Policy:
     """Let a value hold from a moment until the next one that is decided already.
 
-    The caller holds `lock`.
+    With an end before that, what held at the beginning holds again from the end on, by its own
+    paper.  The caller holds `lock`.
 
     Raises:
         MomentTaken: another row begins at this very moment.
@@ -106,6 +108,15 @@ def put_in_force(
     )
     session.add(row)
     session.flush()
+    if until is not None and current is not None and (following is None or until < following):
+        put_in_force(
+            session,
+            key=key,
+            value=current.value,
+            document_number=current.document_number,
+            at=until,
+            proposal_id=proposal_id,
+        )
     return row
 
 

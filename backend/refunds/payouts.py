@@ -88,7 +88,8 @@ def make(
         made_at=now,
     )
     session.add(payout)
-    _log(session, refund, "refund.payout_make", payout, maker, now=now)
+    used = policies.used(DAY_POLICY)
+    _log(session, refund, "refund.payout_make", payout, maker, policy_ids=used, now=now)
     return payout, True
 
 
@@ -197,6 +198,7 @@ def _log(
     operator: OperatorCaller,
     *,
     now: datetime,
+    policy_ids: Sequence[UUID] = (),
 ) -> None:
     operation_log.record(
         session,
@@ -205,6 +207,7 @@ def _log(
         holder_id=refund.holder_id,
         subject_id=refund.id,
         now=now,
+        policy_ids=policy_ids,
         payout_id=str(payout.id),
         amount_fen=refund.amount_fen,
         bank_reference=payout.bank_reference,

@@ -39,7 +39,10 @@ class PoliciesDisordered(DomainError, code="policies-disordered", kind=Kind.CONF
 
 
 class PolicyMomentRefused(DomainError, code="policy-moment-refused", kind=Kind.CONFLICT):
-    """Policies take effect now or later, within five years; the past stays as it was decided."""
+    """Policies take effect now or later, within five years, and end after they began.
+
+    The past stays as it was decided.
+    """
 
 
 class NothingToChange(DomainError, code="nothing-to-change", kind=Kind.CONFLICT):
@@ -69,8 +72,11 @@ class Asked:
     changes: Mapping[str, Any]
     preset: str | None
     document_number: str
+    reason: str
     valid_from: datetime | None
     """None: when it is approved."""
+    valid_until: datetime | None = None
+    """None: until something else is decided."""
 
     def content(self) -> dict[str, Any]:
         """Return it as plain words, to be hashed."""
@@ -78,7 +84,9 @@ class Asked:
             "changes": dict(self.changes),
             "preset": self.preset,
             "document_number": self.document_number,
+            "reason": self.reason,
             "valid_from": self.valid_from and rfc3339(self.valid_from),
+            "valid_until": self.valid_until and rfc3339(self.valid_until),
         }
 
 
@@ -89,11 +97,11 @@ def resolve(session: Session, asked: Asked, *, now: datetime) -> dict[str, Any]:
 
     Raises:
         PolicyInvalid: an unknown key or preset, or a value that the key cannot have.
-        PolicyMomentRefused: in the past, or too far away.
+        PolicyMomentRefused: in the past, too far away, or over before it begins.
         NothingToChange: the preset, and nothing beside it, holds already.
         PoliciesDisordered: a least above its most.
     """
-    check_moment(asked.valid_from, now=now)
+    check_moments(asked.valid_from, asked.valid_until, now=now)
     at = asked.valid_from or now
     values = policies_at(session, at).values
     changes: dict[str, Any] = {}
@@ -125,13 +133,16 @@ def check(values: Mapping[str, Any], changes: Mapping[str, Any]) -> None:
         raise PoliciesDisordered(key=pair[0], above=pair[1])
 
 
-def check_moment(at: datetime | None, *, now: datetime) -> None:
-    """Refuse moments at which nothing can take effect.
+def check_moments(at: datetime | None, until: datetime | None, *, now: datetime) -> None:
+    """Refuse moments at which nothing can take effect, or end.
 
     Raises:
-        PolicyMomentRefused: in the past, or more than five years away.
+        PolicyMomentRefused: in the past, more than five years away, or an end before a beginning.
     """
-    if at is not None and not now <= at <= now + FURTHEST:
+    begins = now if at is None else at
+    if not now <= begins <= now + FURTHEST:
+        raise PolicyMomentRefused
+    if until is not None and not begins < until <= now + FURTHEST:
         raise PolicyMomentRefused
 
 
@@ -165,7 +176,9 @@ def propose(
         preset=asked.preset,
         changes=changes,
         document_number=asked.document_number,
+        reason=asked.reason,
         valid_from=asked.valid_from,
+        valid_until=asked.valid_until,
         payload_hash=b"",
         state=ProposalState.WAITING,
         made_by=maker.operator_id,
@@ -193,7 +206,7 @@ def approve(
         ProposalLapsed: it waited for a day.
         ProposalChanged: it was changed since.
         PolicyMomentRefused: its moment has passed.
-        PolicyInvalid, PoliciesDisordered: what holds by now does not go with it.
+        PolicyInvalid, PoliciesDisordered: what holds by then, or later, does not go with it.
         MomentTaken: another decision on one of its keys takes effect at the same moment.
     """
     proposal = _lock(session, proposal_id)
@@ -208,7 +221,7 @@ def approve(
         raise ProposalLapsed
     if proposal.payload_hash != _payload(proposal):
         raise ProposalChanged
-    check_moment(proposal.valid_from, now=now)
+    check_moments(proposal.valid_from, proposal.valid_until, now=now)
     at = proposal.valid_from or now
     former = policies_at(session, at)
     check(former.values, proposal.changes)
@@ -221,10 +234,12 @@ def approve(
             value=value,
             document_number=proposal.document_number,
             at=at,
+            until=proposal.valid_until,
             proposal_id=proposal.id,
         )
         for key, value in sorted(proposal.changes.items())
     ]
+    _check_order(session, since=at)
     before = {key: former.values.get(key) for key in proposal.changes}
     _log(session, proposal, "policy.approve", checker, rows=rows, before=before, now=now)
     return proposal, True
@@ -240,6 +255,7 @@ def withdraw(
         RoleNotAllowed: one of its keys is for other roles.
         ProposalDecided: somebody else has withdrawn it.
         ProposalInForce: it holds by now.
+        PoliciesDisordered: what was decided since does not go without it.
     """
     proposal = _lock(session, proposal_id)
     keys = proposal.changes
@@ -253,6 +269,7 @@ def withdraw(
     rows = rows_of(session, proposal_id=proposal.id)
     for row in rows:
         service.take_back(session, row)
+    _check_order(session, since=now)
     proposal.state, proposal.withdrawn_by = ProposalState.WITHDRAWN, who.operator_id
     proposal.withdrawn_at, proposal.withdrawn_reason = now, reason
     _log(session, proposal, "policy.withdraw", who, rows=rows, reason=reason, now=now)
@@ -329,10 +346,26 @@ def history(session: Session, *, key: str) -> Sequence[Policy]:
 
 
 def rows_of(session: Session, *, proposal_id: UUID) -> Sequence[Policy]:
-    """Return the rows that a proposal brought."""
+    """Return the rows that a proposal brought, those among them that end it."""
     return session.scalars(
-        select(Policy).where(Policy.proposal_id == proposal_id).order_by(Policy.key)
+        select(Policy)
+        .where(Policy.proposal_id == proposal_id)
+        .order_by(Policy.key, Policy.valid_from)
     ).all()
+
+
+def _check_order(session: Session, *, since: datetime) -> None:
+    """Refuse to leave a least above its most at any moment that anything decided changes it.
+
+    Raises:
+        PoliciesDisordered: that is so.
+    """
+    keys = {key for pair in rules.NOT_ABOVE for key in pair}
+    for moment in session.scalars(
+        select(Policy.valid_from).where(Policy.key.in_(keys), Policy.valid_from > since).distinct()
+    ).all():
+        if pair := rules.disordered(policies_at(session, moment).values):
+            raise PoliciesDisordered(key=pair[0], above=pair[1])
 
 
 def _lock(session: Session, proposal_id: UUID) -> PolicyProposal:
@@ -350,7 +383,9 @@ def _payload(proposal: PolicyProposal) -> bytes:
         {
             "changes": proposal.changes,
             "document_number": proposal.document_number,
+            "reason": proposal.reason,
             "valid_from": proposal.valid_from and rfc3339(proposal.valid_from),
+            "valid_until": proposal.valid_until and rfc3339(proposal.valid_until),
         }
     )
 
@@ -377,6 +412,7 @@ def _log(
         policy_ids=[row.id for row in rows],
         document_number=proposal.document_number,
         valid_from=proposal.valid_from and rfc3339(proposal.valid_from),
+        valid_until=proposal.valid_until and rfc3339(proposal.valid_until),
         preset=proposal.preset,
-        **facts,
+        **({"reason": proposal.reason} | facts),
     )

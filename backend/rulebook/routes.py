@@ -151,7 +151,7 @@ def preview_policies(body: dict[str, Any]) -> dict[str, Any]:
     with transaction() as session:
         changes = proposals.resolve(session, Asked(**body), now=now)
         at = body["valid_from"] or now
-        found = preview.preview(session, changes, at=at, now=now)
+        found = preview.preview(session, changes, at=at, until=body["valid_until"], now=now)
         return {"effective_at": at, "differences": [_difference(one) for one in found]}
 
 
@@ -242,7 +242,15 @@ def approve_policies(proposal_id: UUID) -> Any:
 
 @staff.route("/policy-proposals/<uuid:proposal_id>/withdrawal", methods=["POST"])
 @staff.arguments(WithdrawalRequest)
-@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, ProposalDecided, ProposalInForce)
+@raises(
+    staff,
+    Unauthenticated,
+    RoleNotAllowed,
+    NotFound,
+    ProposalDecided,
+    ProposalInForce,
+    PoliciesDisordered,
+)
 @staff.alt_response(201, schema=ProposalReply, description="Withdrawn now.")
 @staff.response(200, ProposalReply)
 @logged("policy.withdraw", subject="proposal_id")
@@ -264,8 +272,8 @@ def replies(session: Session, found: Sequence[PolicyProposal]) -> list[dict[str,
     }
     names = operators.usernames(session, people)
     same = (
-        "id", "preset", "changes", "document_number", "valid_from", "made_at", "approved_at",
-        "effective_at", "withdrawn_at", "withdrawn_reason",
+        "id", "preset", "changes", "document_number", "reason", "valid_from", "valid_until",
+        "made_at", "approved_at", "effective_at", "withdrawn_at", "withdrawn_reason",
     )  # fmt: skip
     return [
         {name: getattr(one, name) for name in same}
@@ -291,6 +299,7 @@ def _policy(row: Policy) -> dict[str, Any]:
         "least": rule.least if counts else None,
         "most": rule.most if counts else None,
         "choices": rule.choices,
+        "decisions": rule.decisions,
         "clause": rule.clause,
         "proposers": sorted(rule.proposers),
         "approvers": sorted(rule.approvers),
@@ -305,6 +314,8 @@ def _difference(one: Difference) -> dict[str, Any]:
         "present_value": one.present and one.present.value,
         "present_document_number": one.present and one.present.document_number,
         "next_change_at": one.next_change_at,
+        "next_value": one.next_value,
+        "decisions": CATALOGUE[one.key].decisions,
         "touches": one.touches,
         "touched": one.touched,
         "meals": one.meals,

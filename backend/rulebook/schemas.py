@@ -6,7 +6,7 @@ from backend.charges.rerating_schemas import MealSumsReply
 from backend.http.fields import Moment, Reason, Word
 from backend.http.paging import PageQuery
 from backend.policies.models import ProposalState
-from backend.policies.rules import CATALOGUE, PRESETS, Touches, Unit
+from backend.policies.rules import CATALOGUE, PRESETS, Decision, Touches, Unit
 
 MOST_DOCUMENT_NUMBER = 64
 MOST_REASON = 200
@@ -22,7 +22,9 @@ class ProposalRequest(ma.Schema):
     )
     preset = Word(PRESETS, load_default=None, allow_none=True)
     document_number = Reason(MOST_DOCUMENT_NUMBER, required=True)
+    reason = Reason(MOST_REASON, required=True)
     valid_from = Moment(load_default=None, allow_none=True)
+    valid_until = Moment(load_default=None, allow_none=True)
 
 
 class WithdrawalRequest(ma.Schema):
@@ -46,6 +48,7 @@ class PolicyReply(PolicyRow):
     least = ma.fields.Integer(required=True, allow_none=True)
     most = ma.fields.Integer(required=True, allow_none=True)
     choices = ma.fields.List(ma.fields.String(), required=True)
+    decisions = ma.fields.List(Word(Decision), required=True)
     clause = ma.fields.String(required=True, allow_none=True)
     proposers = ma.fields.List(ma.fields.String(), required=True)
     approvers = ma.fields.List(ma.fields.String(), required=True)
@@ -67,6 +70,8 @@ class PolicyDifference(ma.Schema):
     present_value = ma.fields.Raw(required=True, allow_none=True)
     present_document_number = ma.fields.String(required=True, allow_none=True)
     next_change_at = Moment(required=True, allow_none=True)
+    next_value = ma.fields.Raw(required=True, allow_none=True)
+    decisions = ma.fields.List(Word(Decision), required=True)
     touches = Word(Touches, required=True, allow_none=True)
     touched = ma.fields.Integer(required=True, allow_none=True)
     meals = ma.fields.Nested(MealSumsReply, required=True, allow_none=True)
@@ -82,7 +87,9 @@ class ProposalReply(ma.Schema):
     preset = ma.fields.String(required=True, allow_none=True)
     changes = ma.fields.Dict(required=True)
     document_number = ma.fields.String(required=True)
+    reason = ma.fields.String(required=True, allow_none=True)
     valid_from = Moment(required=True, allow_none=True)
+    valid_until = Moment(required=True, allow_none=True)
     state = Word([*ProposalState, "lapsed"], required=True)
     made_by = ma.fields.String(required=True)
     made_at = Moment(required=True)

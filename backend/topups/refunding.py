@@ -148,7 +148,7 @@ def _refusal(
     session: Session, *, holder_id: UUID, policies: Policies, now: datetime
 ) -> DomainError | None:
     if not policies["refund.enabled"]:
-        return RefundsOff()
+        return RefundsOff().decided_by(policies.used("refund.enabled"))
     if stands := _card_refusal(session, holder_id):
         return stands
     if Permission.FINANCE in session.get_one(Holder, holder_id).denied:
@@ -165,7 +165,9 @@ def _refusal(
         )
     )
     if (today or 0) >= policies["refund.per_day"]:
-        return TooManyRefunds(per_day=policies["refund.per_day"])
+        return TooManyRefunds(per_day=policies["refund.per_day"]).decided_by(
+            policies.used("refund.per_day")
+        )
     return None
 
 
@@ -224,7 +226,9 @@ def ask(
     if able.refusal is not None:
         raise able.refusal
     if not able.least_fen <= amount_fen <= able.refundable_fen:
-        raise RefundNotPossible(refundable_fen=able.refundable_fen, least_fen=able.least_fen)
+        raise RefundNotPossible(
+            refundable_fen=able.refundable_fen, least_fen=able.least_fen
+        ).decided_by(able.policies.used(*POLICIES))
     refund = HolderRefund(
         id=refund_id,
         holder_id=holder_id,

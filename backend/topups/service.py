@@ -32,8 +32,9 @@ from payments import Prepayment
 
 POLICIES = (
     "top_up.least_fen",
-    "top_up.most_fen",
     "top_up.most_balance_fen",
+    "top_up.most_fen",
+    "top_up.unpaid_orders",
     "top_up.valid_minutes",
 )
 
@@ -121,7 +122,9 @@ def order(
     _refuse_dead_account(session, holder_id=holder_id)
     policies = policies_at(session, now)
     if amount_fen < policies["top_up.least_fen"]:
-        raise BelowLeast(limit="top_up_least", limit_fen=policies["top_up.least_fen"])
+        raise BelowLeast(limit="top_up_least", limit_fen=policies["top_up.least_fen"]).decided_by(
+            policies.used("top_up.least_fen")
+        )
     for name, limit, exceeded in (
         ("most", policies["top_up.most_fen"], amount_fen > policies["top_up.most_fen"]),
         (
@@ -131,10 +134,12 @@ def order(
         ),
     ):
         if exceeded:
-            raise LimitExceeded(limit=f"top_up_{name}", limit_fen=limit)
+            raise LimitExceeded(limit=f"top_up_{name}", limit_fen=limit).decided_by(
+                policies.used("top_up.most_fen", "top_up.most_balance_fen")
+            )
     unpaid = _count_unpaid(session, holder_id=holder_id, now=now)
     if unpaid >= policies["top_up.unpaid_orders"]:
-        raise TooManyUnpaid(orders=unpaid)
+        raise TooManyUnpaid(orders=unpaid).decided_by(policies.used("top_up.unpaid_orders"))
     expires_at = now + timedelta(minutes=policies["top_up.valid_minutes"])
     top_up = TopUp(
         id=top_up_id,

@@ -61,6 +61,8 @@ class LateUpload(Base):
     note: Mapped[str | None]
     caps: Mapped[dict[str, Any] | None] = mapped_column(JSONB(none_as_null=True))
     """Of a charge: the limits that held at the device's time."""
+    policy_ids: Mapped[list[Any]]
+    """The rows that it was judged by, those of the device's time among them."""
     bundle_sequence: Mapped[int | None] = mapped_column(BigInteger)
     """The bundle that the device went by."""
     decided_at: Mapped[datetime]

@@ -3,7 +3,7 @@
 What follows from one is for `gates.late` and `charges.late`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -88,6 +88,8 @@ class Batch:
     received_at: datetime
     window: timedelta
     """How far a device's time may be from ours: as long as it may work on its own (脱机时限)."""
+    policy_ids: Sequence[UUID]
+    """The rows that say so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,9 @@ def open_batch(
     session: Session, *, terminal: TerminalCaller, key_ring: KeyRing, issuer: str, now: datetime
 ) -> Batch:
     """Return what the items of one call have in common."""
-    return Batch(terminal, key_ring, issuer, now, window_of(policies_at(session, now)))
+    policies = policies_at(session, now)
+    used = policies.used("offline.bundle_hours")
+    return Batch(terminal, key_ring, issuer, now, window_of(policies), used)
 
 
 def window_of(policies: Policies) -> timedelta:
@@ -148,6 +152,7 @@ def take(
         decided_at=claim.decided_at,
         received_at=now,
         conflicts=[],
+        policy_ids=[str(id_) for id_ in batch.policy_ids],
         needs_review=False,
         reference=new_reference(),
     )

@@ -26,7 +26,7 @@ def test_an_approval_and_something_else(parts: Parts, other: str) -> None:
     maker, first, second = (make_operator(parts, Role.CARD_CENTRE) for _ in range(3))
     for turn in range(8):
         now, id_ = clock.now(), new_id()
-        asked = Asked({KEY: 4_000 + turn}, None, "test", now + timedelta(days=700 + turn))
+        asked = Asked({KEY: 4_000 + turn}, None, "test", "x", now + timedelta(days=700 + turn))
         with transaction() as session:
             proposals.propose(session, proposal_id=id_, asked=asked, maker=maker, now=now)
         barrier, answers = Barrier(2), list[Any]()

@@ -6,7 +6,7 @@ from uuid import UUID
 
 import pytest
 from applicants import Case, morning, paper, person, today
-from factories import balances, make_document, make_person
+from factories import balances, make_document, make_person, rows_used
 from sqlalchemy import select, text
 
 from backend import clock
@@ -339,6 +339,7 @@ class TestReminder:
             ending.remind_due(now=morning(ends - timedelta(days=days)))
         (notice,) = told(case.holder_id, "card-ends-soon")
         assert notice.facts == {"valid_until": ends.isoformat()}
+        assert rows_used(case.id, "application.remind") == {"application.remind_days"}
         (sponsored,) = told(case.sponsor.id, "sponsored-cards-end")
         assert sponsored.facts["people"] == 2
         later = ends + timedelta(days=30)

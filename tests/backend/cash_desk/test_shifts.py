@@ -4,7 +4,7 @@ from datetime import timedelta
 from uuid import UUID
 
 import pytest
-from factories import make_holder
+from factories import make_holder, rows_used
 from sqlalchemy import func, select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
@@ -147,6 +147,7 @@ class TestCloseOut:
             with pytest.raises(IdReused):
                 desk.count(**({"counted_fen": 20_000} | said))
         assert logged(desk.shift_id) == ["cash_shift.open", "cash_shift.close_out"]
+        assert rows_used(desk.shift_id, "cash_shift.close_out") == {"cash.difference_fen"}
 
     def test_takes_notes_and_coins_that_add_up(self, desk) -> None:
         counts = [{"value_fen": 10_000, "count": 1}, {"value_fen": 50, "count": 200}]

@@ -6,7 +6,16 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from factories import Device, balances, make_gate, make_holder, make_till, top_up, virtual_card
+from factories import (
+    Device,
+    balances,
+    keys_of,
+    make_gate,
+    make_holder,
+    make_till,
+    top_up,
+    virtual_card,
+)
 from flask import Flask
 from flask.testing import FlaskClient
 from phones import API, DevicePhone, Phone
@@ -16,6 +25,7 @@ from sqlalchemy import select
 from backend import clock
 from backend.arrears import service as arrears
 from backend.cards.loss import restore
+from backend.charges.late import POLICIES
 from backend.charges.models import Charge, ChargeState
 from backend.db import transaction
 from backend.http.parts import Parts
@@ -124,6 +134,19 @@ class TestPosting:
         told = notices(known.holder.id)["charge-late"]
         assert (told["total_fen"], told["balance_fen"]) == (1100, 1300)
         assert told["decided_at"] == item["decided_at"]
+
+    def test_names_the_rules_it_was_judged_by(
+        self, phone: Callable[..., DevicePhone], uploads: Uploads
+    ) -> None:
+        till = make_till()
+        item = Told(till).charge(pay_code(phone()))
+        uploads.send(till, item)
+        charged = charge_of(item)
+        assert charged is not None
+        with transaction() as session:
+            judged = keys_of(session, row(item).policy_ids)
+            assert judged == {*POLICIES, "offline.bundle_hours"}
+            assert keys_of(session, charged.policy_ids) == {*POLICIES}
 
     def test_is_found_in_the_statement_by_its_reference_and_reversed(
         self, phone: Callable[..., DevicePhone], uploads: Uploads, client: FlaskClient

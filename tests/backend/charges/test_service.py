@@ -11,6 +11,7 @@ from factories import (
     Device,
     balances,
     give,
+    keys_of,
     make_gate,
     make_holder,
     make_till,
@@ -190,7 +191,14 @@ class TestCharge:
 
     def test_stores_which_rules_it_used(self, parts: Parts) -> None:
         outcome, _ = charge(make_till(), present(make_holder(parts, balance_fen=1000).id))
-        assert len(outcome.policy_ids) == 3
+        with transaction() as session:
+            assert keys_of(session, outcome.policy_ids) == {
+                "charge.per_charge_cap_fen",
+                "charge.per_day_cap_fen",
+                "charge.surcharge_permille",
+                "notice.charge_from_fen",
+                "notice.low_balance_fen",
+            }
 
 
 class TestDeclined:

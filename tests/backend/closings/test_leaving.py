@@ -2,9 +2,17 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
-from factories import make_holder, make_person, other_policies, sign_in, virtual_card
+from factories import (
+    make_holder,
+    make_person,
+    other_policies,
+    rows_used,
+    sign_in,
+    virtual_card,
+)
 from sqlalchemy import text
 from sqlalchemy.exc import ProgrammingError
 
@@ -79,6 +87,10 @@ class TestRetirees:
             now = session.get_one(Holder, holder.id)
             cards = list_cards(session, holder_id=holder.id)
         assert (now.category, now.employment) == (Category.TEMPORARY_RETIRED, None)
+        assert rows_used(UUID(path.rpartition("/")[2]), "retirement.switch") == {
+            "retired.valid_months",
+            "permissions.temporary_retired",
+        }
         assert old is not None
         assert sorted((card.kind.value, card.state.value) for card in cards) == [
             ("physical", "active"),

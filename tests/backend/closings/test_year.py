@@ -7,7 +7,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
-from factories import Bound, make_holder, make_operator
+from factories import Bound, make_holder, make_operator, rows_used
 from psycopg import sql
 from sqlalchemy import make_url, text
 
@@ -203,6 +203,8 @@ def test_a_graduate_who_is_left_is_counted_after_the_deadline(college: Parts) ->
         assert graduates.remind(session, now=last) == 1
     with transaction() as session:
         assert graduates.remind(session, now=last) == 0
+    assert rows_used(batch.id, "closing_batch.remind") == {"closing.remind_days"}
+    assert rows_used(batch.id, "closing_batch.make") == {"closing.deadline_months"}
 
 
 def test_graduates_whom_nobody_closes_are_closed_by_the_deadline(college: Parts) -> None:

@@ -12,6 +12,7 @@ import pytest
 from factories import (
     Bound,
     balances,
+    keys_of,
     make_document,
     make_gate,
     make_holder,
@@ -314,6 +315,8 @@ class TestCategoryChanges:
             )
         [entry] = entries(holder.id, "holder.change_category")
         assert (entry.before, entry.after) == ("student", "staff")
+        with transaction() as session:
+            assert keys_of(session, entry.policy_ids or []) == {"permissions.staff"}
         _, person = ask("GET", f"holders/{holder.id}")
         assert set(person["numbers"]) == {holder.number, wanted["holder_number"]}
 

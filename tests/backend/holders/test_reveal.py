@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 import pytest
-from factories import make_operator, make_person, sign_in
+from factories import keys_of, make_operator, make_person, sign_in
 from flask import Flask
 from sqlalchemy import Engine, func, select, text
 
@@ -77,6 +77,13 @@ class TestReveal:
         for _ in range(30):
             with transaction() as session:
                 viewing.reveal(session, holder_id=person.id, reason="case", caller=who, now=now)
+        with transaction() as session:
+            for used in session.scalars(
+                select(LogEntry.policy_ids).where(
+                    LogEntry.action == viewing.REVEAL, LogEntry.holder_id == person.id
+                )
+            ):
+                assert keys_of(session, used or []) == {"operator.auditor.daily_reveals"}
         with pytest.raises(OperatorLimit) as refused, transaction() as session:
             viewing.reveal(session, holder_id=person.id, reason="case", caller=who, now=now)
         assert refused.value.facts == {"limit": "daily_reveals", "most": 30}

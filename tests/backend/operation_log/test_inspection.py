@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from chains import NOW, Log
-from factories import make_holder, sign_in
+from factories import keys_of, make_holder, sign_in
 from flask import Flask
 from sqlalchemy import select
 
@@ -153,6 +153,8 @@ class TestExport:
         assert end == f"共 {len(rows)} 行 · 导出编号 {reference[1]}"
         [entry] = entries(reference=reference[1])
         assert (entry.action, entry.outcome) == ("log.export", "done")
+        with transaction() as session:
+            assert keys_of(session, entry.policy_ids or []) == {"operator.daily_exports"}
         assert entry.facts["rows"] == len(rows)
         assert entry.actor.startswith("operator:")
         assert holder.number not in repr(entry.facts)

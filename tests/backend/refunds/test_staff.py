@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from factories import Bound, balances, sign_in
+from factories import Bound, balances, rows_used, sign_in
 from flask import Flask
 from sqlalchemy import text, update
 from sqlalchemy.exc import IntegrityError
@@ -234,6 +234,7 @@ class TestPayingByHand:
         assert {item["action"] for item in office.look(abnormal)["history"]} == {
             *("refund.payout_approve", "refund.payout_make", "refund.abnormal"),
         }
+        assert rows_used(abnormal.id, "refund.payout_make") == {"operator.payout_day_fen"}
 
     def test_nobody_approves_what_they_made(self, office: Office, abnormal: ChannelRefund) -> None:
         payout_id = new_id()

@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from backend import clock, db
 from backend.errors import IdReused, NotFound
+from backend.holders.models import Category
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.operation_log.models import LogEntry
@@ -67,7 +68,9 @@ def asked(changes: dict[str, Any] | None = None, **more: Any) -> Asked:
         changes={RATE: 50} if changes is None else changes,
         preset=more.get("preset"),
         document_number=more.get("document_number", "图文〔2031〕3号"),
+        reason=more.get("reason", "食材价格回落"),
         valid_from=more.get("valid_from"),
+        valid_until=more.get("valid_until"),
     )
 
 
@@ -120,6 +123,17 @@ class TestPropose:
     ) -> None:
         with pytest.raises(refusal):
             propose(session, people["maker"], asked(changes))
+
+    def test_never_one_that_ends_before_it_begins(self, session: Session, people: Any) -> None:
+        for began, ended in (
+            (None, NOW),
+            (None, NOW - HOUR),
+            (NOW + HOUR, NOW + HOUR),
+            (NOW + HOUR, NOW + HOUR / 2),
+            (None, NOW + timedelta(days=1826)),
+        ):
+            with pytest.raises(PolicyMomentRefused):
+                propose(session, people["maker"], asked(valid_from=began, valid_until=ended))
 
     @pytest.mark.parametrize("offset", [-timedelta(milliseconds=1), timedelta(days=1826)])
     def test_never_of_the_past_nor_of_a_far_future(
@@ -205,7 +219,14 @@ class TestApprove:
             proposals.approve(session, proposal_id=proposal.id, checker=people["checker"], now=late)
 
     @pytest.mark.parametrize(
-        "changed", [{"changes": {RATE: 0}}, {"document_number": "x"}, {"valid_from": NOW + HOUR}]
+        "changed",
+        [
+            {"changes": {RATE: 0}},
+            {"document_number": "x"},
+            {"reason": "x"},
+            {"valid_from": NOW + HOUR},
+            {"valid_until": NOW + HOUR},
+        ],
     )
     def test_executes_nothing_but_what_was_proposed(
         self, session: Session, people: Any, changed: Any
@@ -223,6 +244,47 @@ class TestApprove:
             proposals.approve(
                 session, proposal_id=proposal.id, checker=people["checker"], now=NOW + 2 * HOUR
             )
+
+    def test_with_an_end_what_held_before_holds_again(self, session: Session, people: Any) -> None:
+        before = policies_at(session, NOW)
+        proposal = propose(
+            session,
+            people["maker"],
+            asked(valid_from=NOW + HOUR, valid_until=NOW + 3 * HOUR, document_number="暂行"),
+        )
+        proposals.approve(session, proposal_id=proposal.id, checker=people["checker"], now=NOW)
+        held = [policies_at(session, NOW + hours * HOUR)[RATE] for hours in range(5)]
+        assert held == [100, 50, 50, 100, 100]
+        back = policies_at(session, NOW + 3 * HOUR).ids[RATE]
+        assert service.document_of(session, back) == service.document_of(session, before.ids[RATE])
+        assert {row.id for row in proposals.rows_of(session, proposal_id=proposal.id)} == {
+            policies_at(session, NOW + HOUR).ids[RATE],
+            back,
+        }
+
+    def test_an_end_does_not_outlast_what_is_decided_already(
+        self, session: Session, people: Any
+    ) -> None:
+        for said in (
+            asked({RATE: 70}, valid_from=NOW + 2 * HOUR),
+            asked(valid_from=NOW + HOUR, valid_until=NOW + 3 * HOUR),
+        ):
+            proposal = propose(session, people["maker"], said)
+            proposals.approve(session, proposal_id=proposal.id, checker=people["checker"], now=NOW)
+        held = [policies_at(session, NOW + hours * HOUR)[RATE] for hours in range(5)]
+        assert held == [100, 50, 70, 70, 70]
+
+    def test_never_leaves_a_least_above_its_most_later_on(
+        self, session: Session, people: Any
+    ) -> None:
+        high = propose(session, people["maker"], asked({CAP: 95_000}, valid_from=NOW + 2 * HOUR))
+        proposals.approve(session, proposal_id=high.id, checker=people["checker"], now=NOW)
+        low = {"charge.per_day_cap_fen": 94_000}
+        for_now = propose(session, people["maker"], asked(low, valid_until=NOW + HOUR))
+        proposals.approve(session, proposal_id=for_now.id, checker=people["checker"], now=NOW)
+        for_good = propose(session, people["maker"], asked(low, valid_from=NOW + 1.5 * HOUR))
+        with pytest.raises(PoliciesDisordered):
+            proposals.approve(session, proposal_id=for_good.id, checker=people["checker"], now=NOW)
 
     def test_looks_again_at_what_holds_by_then(self, session: Session, people: Any) -> None:
         low = propose(session, people["maker"], asked({"top_up.least_fen": 40_000}))
@@ -263,6 +325,31 @@ class TestWithdraw:
         with pytest.raises(ProposalDecided):
             proposals.approve(session, proposal_id=proposal.id, checker=people["checker"], now=NOW)
 
+    def test_takes_its_end_along(self, session: Session, people: Any) -> None:
+        rows = proposals.history(session, key=RATE)
+        proposal = propose(
+            session, people["maker"], asked(valid_from=NOW + HOUR, valid_until=NOW + 3 * HOUR)
+        )
+        proposals.approve(session, proposal_id=proposal.id, checker=people["checker"], now=NOW)
+        assert len(proposals.history(session, key=RATE)) == len(rows) + 2
+        self.withdraw(session, proposal, people["maker"])
+        assert proposals.history(session, key=RATE) == rows
+        assert rows[0].valid_until is None
+
+    def test_not_when_something_later_needs_it(self, session: Session, people: Any) -> None:
+        high = propose(
+            session, people["maker"], asked({"top_up.most_fen": 90_000}, valid_from=NOW + HOUR)
+        )
+        proposals.approve(session, proposal_id=high.id, checker=people["checker"], now=NOW)
+        low = propose(
+            session,
+            people["maker"],
+            asked({"top_up.least_fen": 80_000}, valid_from=NOW + 2 * HOUR),
+        )
+        proposals.approve(session, proposal_id=low.id, checker=people["checker"], now=NOW)
+        with pytest.raises(PoliciesDisordered):
+            self.withdraw(session, high, people["maker"])
+
     def test_not_once_it_holds(self, session: Session, people: Any) -> None:
         proposal = propose(session, people["maker"], asked(valid_from=NOW + HOUR))
         proposals.approve(session, proposal_id=proposal.id, checker=people["checker"], now=NOW)
@@ -275,34 +362,53 @@ class TestWithdraw:
             self.withdraw(session, proposal, people["logistics"])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     steps=st.lists(
-        st.tuples(st.integers(0, 8), st.integers(0, 500), st.booleans()), min_size=1, max_size=8
+        st.tuples(
+            st.integers(0, 8),
+            st.none() | st.integers(1, 6),
+            st.integers(0, 500),
+            st.booleans(),
+        ),
+        min_size=1,
+        max_size=8,
     )
 )
 def test_at_every_moment_one_value_holds_whatever_is_decided_and_taken_back(
-    app: object, steps: list[tuple[int, int, bool]]
+    app: object, steps: list[tuple[int, int | None, int, bool]]
 ) -> None:
-    """Against a plain model: the newest decision before a moment that was not taken back."""
+    """Against a plain model: which value begins when; an end is a beginning of the former one."""
     with db.Session() as session:
         session.execute(delete(Policy).where(Policy.key == RATE))
         service.put_in_force(session, key=RATE, value=999, document_number="t", at=NOW - HOUR)
         model = {-1: 999}
-        for offset, value, back in steps:
+        for offset, hours, value, back in steps:
+            known = {row.id for row in proposals.history(session, key=RATE)}
             try:
-                row = service.put_in_force(
-                    session, key=RATE, value=value, document_number="t", at=NOW + offset * HOUR
+                service.put_in_force(
+                    session,
+                    key=RATE,
+                    value=value,
+                    document_number="t",
+                    at=NOW + offset * HOUR,
+                    until=None if hours is None else NOW + (offset + hours) * HOUR,
                 )
             except MomentTaken:
                 assert offset in model
                 continue
             assert offset not in model
             if back:
-                service.take_back(session, row)
-            else:
-                model[offset] = value
-        for hour in range(-1, 10):
+                for row in proposals.history(session, key=RATE):
+                    if row.id not in known:
+                        service.take_back(session, row)
+                continue
+            held = model[max(since for since in model if since <= offset)]
+            later = min((since for since in model if since > offset), default=99)
+            model[offset] = value
+            if hours is not None and offset + hours < later:
+                model[offset + hours] = held
+        for hour in range(-1, 16):
             held = policies_at(session, NOW + hour * HOUR).values[RATE]
             assert held == model[max(since for since in model if since <= hour)]
         session.rollback()
@@ -318,10 +424,29 @@ class TestPreview:
         (found,) = preview.preview(session, {RATE: 50}, at=NOW, now=clock.now())
         assert found.present is not None
         assert (found.present.value, found.value) == (100, 50)
-        assert found.next_change_at == NOW + 5 * HOUR
+        assert (found.next_change_at, found.next_value) == (NOW + 5 * HOUR, 70)
         assert found.touched is not None
         assert found.touched >= 1
         assert found.meals is not None
+
+    def test_tells_what_holds_after_an_end(self, session: Session) -> None:
+        (found,) = preview.preview(session, {RATE: 50}, at=NOW, until=NOW + HOUR, now=NOW)
+        assert (found.next_change_at, found.next_value) == (NOW + HOUR, 100)
+
+    def test_counts_the_categories_that_a_key_is_for(self, session: Session, parts: Parts) -> None:
+        keys = ["permissions.staff", "permissions.student", "card.restore_channels"]
+        before = preview.preview(session, dict.fromkeys(keys), at=NOW, now=clock.now())
+        make_person(parts, category=Category.STAFF)
+        after = preview.preview(session, dict.fromkeys(keys), at=NOW, now=clock.now())
+        more = {
+            one.key: (one.touched or 0) - (was.touched or 0)
+            for one, was in zip(after, before, strict=True)
+        }
+        assert more == {
+            "card.restore_channels": 1,
+            "permissions.staff": 1,
+            "permissions.student": 0,
+        }
 
 
 class TestAddMissing:

@@ -35,6 +35,7 @@ def said(**more: Any) -> dict[str, Any]:
     return {
         "changes": {KEY: 1_500},
         "document_number": "财务〔2029〕4号",
+        "reason": "食堂小额消费增多",
         "valid_from": later,
     } | more
 
@@ -112,6 +113,9 @@ class TestStaff:
             ({"changes": [KEY]}, 422, "validation-failed"),
             ({"changes": {}}, 409, "nothing-to-change"),
             ({"document_number": " "}, 422, "validation-failed"),
+            ({"reason": "\u2800"}, 422, "validation-failed"),
+            ({"valid_until": "2020-01-01T00:00:00Z"}, 409, "policy-moment-refused"),
+            ({"valid_until": "9999-12-31T00:00:00Z"}, 409, "policy-moment-refused"),
             ({"valid_from": "2020-01-01T00:00:00Z"}, 409, "policy-moment-refused"),
             ({"valid_from": "9999-12-31T23:59:59-12:00"}, 422, "validation-failed"),
             ({"valid_from": "0001-01-01T00:00:00+12:00"}, 422, "validation-failed"),

@@ -198,6 +198,47 @@ def walk_cash_desk(page: Page, number: str) -> tuple[str, str]:
     return receipt, shift
 
 
+def change_language(page: Page, language: str) -> None:
+    """Choose the language of the pages, which begin in Chinese."""
+    if language == "en":
+        follow(page, page.get_by_role("button", name="English"))
+
+
+def propose_policies(page: Page) -> str:
+    """Preview a preset and single keys by keyboard, and propose them; return where that stands."""
+    main = page.locator("main")
+    page.goto("/console/policies")
+    assert_clean(page)
+    follow(page, main.locator('a[href$="preset=regulation"]'))
+    assert_clean(page)
+    main.locator("input[name=document_number]").focus()
+    page.keyboard.type("图文〔2026〕9号")
+    page.keyboard.press("Tab")
+    page.keyboard.type("与管理办法一致")
+    main.locator("input[name=valid_from]").fill("2029-09-01T00:00")
+    main.locator("input[name=valid_until]").fill("2029-12-01T00:00")
+    main.locator("summary").first.focus()
+    page.keyboard.press("Enter")
+    main.locator('input[name="set-card.replacement_fee_fen"]').focus()
+    for typed in ("15.555", "15.5"):
+        page.keyboard.press("Control+A")
+        page.keyboard.type(typed)
+        with page.expect_navigation():
+            page.keyboard.press("Enter")
+        if typed == "15.555":
+            expect(page.get_by_role("alert")).to_be_visible()
+            assert_clean(page)
+            main.locator("input[aria-invalid]").focus()
+    expect(main.locator("#preview del")).to_have_count(1)
+    expect(main.locator("#preview")).to_contain_text("15.50")
+    expect(main.locator("#preview button")).to_be_focused()
+    assert_clean(page)
+    with page.expect_navigation():
+        page.keyboard.press("Enter")
+    assert_clean(page)
+    return page.url
+
+
 class TestAccessibility:
     def test_signing_in_is_clean_also_when_refused(self, page) -> None:
         assert_clean(page)
@@ -269,3 +310,30 @@ class TestAccessibility:
             for pressed in page.locator("button, nav a, a.button, select, input:visible").all():
                 box = pressed.bounding_box()
                 assert box is None or min(box["width"], box["height"]) >= 24
+
+    @pytest.mark.parametrize("language", ["zh-CN", "en"])
+    def test_policies_are_clean_from_the_preview_to_the_end(self, page, parts, language) -> None:
+        main = page.locator("main")
+        sign_in(page, parts)
+        change_language(page, language)
+        proposal = propose_policies(page)
+        page.goto("/console/policies")
+        assert_clean(page)
+        page.context.clear_cookies(name="campus_card_console")
+        page.goto("/console/sign-in")
+        if language == "en":
+            follow(page, page.get_by_role("button", name="中文"))
+        sign_in(page, parts)
+        change_language(page, language)
+        page.goto(proposal)
+        assert_clean(page)
+        follow(page, main.locator("button.primary"))
+        assert_clean(page)
+        for path in ("policies", "policies/proposals", "policies/card.restore_channels"):
+            page.goto(f"/console/{path}")
+            assert_clean(page)
+        expect(main.locator(".timeline .planned")).to_have_count(2)
+        page.goto(proposal)
+        main.locator("input[name=reason]").fill("演练")
+        follow(page, main.locator("form[action$=withdrawal] button"))
+        assert_clean(page)

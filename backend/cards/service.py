@@ -272,6 +272,8 @@ def usable_virtual_card(session: Session, *, holder_id: UUID) -> Card:
         NotBound: there is none.
     """
     card = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
+    if card is None and is_account_closed(session, holder_id=holder_id):
+        raise AccountClosed
     if card is None:
         raise NotBound(binding="none")
     if refusal := STANDS_AGAINST.get(card.state):
@@ -313,8 +315,10 @@ def overview(
             "restore_from_phone": False,
         }
     holder = session.get_one(Holder, holder_id)
-    physical = find_card(session, holder_id=holder_id, kind=CardKind.PHYSICAL)
-    virtual = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
+    physical, virtual = (
+        _shown_card(session, holder_id=holder_id, kind=kind)
+        for kind in (CardKind.PHYSICAL, CardKind.VIRTUAL)
+    )
     purses = ledger.purses_of(session, holder_id=holder_id)
     return {
         "binding": binding,
@@ -343,3 +347,16 @@ def overview(
         "spent_today_fen": ledger.spent_on(session, holder_id=holder_id, day=business_date(now)),
         "restore_from_phone": "mini_program" in policies_at(session, now)["card.restore_channels"],
     }
+
+
+def _shown_card(session: Session, *, holder_id: UUID, kind: CardKind) -> Card | None:
+    """Return the card of a kind that is in use; of a closed account the one that was."""
+    card = find_card(session, holder_id=holder_id, kind=kind)
+    if card is not None or not is_account_closed(session, holder_id=holder_id):
+        return card
+    return session.scalars(
+        select(Card)
+        .where(Card.holder_id == holder_id, Card.kind == kind, Card.state == CardState.CLOSED)
+        .order_by(Card.created_at.desc())
+        .limit(1)
+    ).one_or_none()

@@ -65,6 +65,24 @@ class ClosingPartReply(ma.Schema):
     state = Word([*RefundState, *PayoutLineState], required=True)
 
 
+class ToSourceReply(ma.Schema):
+    """What goes back through one channel."""
+
+    channel = ma.fields.String(required=True)
+    amount_fen = ma.fields.Integer(required=True)
+
+
+class OwnClosingPreview(ma.Schema):
+    """What closing the own account now would mean."""
+
+    reason = ma.fields.String(required=True, allow_none=True)
+    checks = ma.fields.List(ma.fields.Nested(CheckReply), required=True)
+    to_source = ma.fields.List(ma.fields.Nested(ToSourceReply), required=True)
+    to_list_fen = ma.fields.Integer(required=True)
+    owed_fen = ma.fields.Integer(required=True)
+    subsidy_fen = ma.fields.Integer(required=True)
+
+
 class OwnClosingReply(ma.Schema):
     id = ma.fields.UUID(required=True)
     kind = Word(ClosingKind, required=True)
@@ -76,6 +94,8 @@ class OwnClosingReply(ma.Schema):
     paid_fen = ma.fields.Integer(required=True)
     withdrawn_fen = ma.fields.Integer(required=True)
     parts = ma.fields.List(ma.fields.Nested(ClosingPartReply), required=True)
+    checks = ma.fields.List(ma.fields.Nested(CheckReply), required=True)
+    may_withdraw = ma.fields.Boolean(required=True)
 
 
 class ClosingReply(ma.Schema):

@@ -94,14 +94,15 @@ def ask(
     first answer whatever the school allows by then.  Locks as `service.start` does.
 
     Raises:
+        NotBound: the caller's binding is not finished.
         NotFound: somebody else's closing has this id.
         OwnClosingOff: the school closes accounts at the counter alone.
         StepUpRequired: the login is too old.
         IdReused: the card centre started a closing of this account under this id.
         AlreadyClosing: another closing of this account goes on, or has ended.
     """
-    earlier = session.get(Closing, closing_id)
-    if earlier is not None and earlier.holder_id != who.holder_id:
+    holder_id, earlier = who.holder_id, session.get(Closing, closing_id)
+    if earlier is not None and earlier.holder_id != holder_id:
         raise NotFound
     if earlier is None:
         policies = policies_at(session, now)
@@ -111,7 +112,7 @@ def ask(
     return service.start(
         session,
         closing_id=closing_id,
-        holder_id=who.holder_id,
+        holder_id=holder_id,
         kind=ClosingKind.OWN_REQUEST,
         document=None,
         actor=who.actor,

@@ -54,6 +54,8 @@ STANDS_AGAINST: dict[CardState, type[DomainError]] = {
     CardState.CLOSED: AccountClosed,
 }
 """States that keep a card from being used.  `card_refusal` in the database says the same."""
+EXPIRING = Card.state.in_((CardState.ACTIVE, CardState.LOST, CardState.FROZEN))
+"""What can expire."""
 CARD_REFUSALS = (CardLost, CardFrozen, CardExpired, AccountClosed)
 """What they are answered with, in order of precedence."""
 
@@ -282,20 +284,30 @@ def usable_virtual_card(session: Session, *, holder_id: UUID) -> Card:
 
 
 def expire_cards(session: Session, *, now: datetime) -> int:
-    """Expire the cards of holders whose last day is over (到期自动失效), regulation 三(十)."""
-    due = session.scalars(
-        select(Card)
-        .join(Holder, Holder.id == Card.holder_id)
-        .where(
-            Holder.valid_until < business_date(now),
-            Card.state.in_((CardState.ACTIVE, CardState.LOST, CardState.FROZEN)),
-        )
+    """Expire the cards of holders whose last day is over (到期自动失效), regulation 三(十).
+
+    Charges and passages refuse them from midnight on, whenever this comes.  Locks each holder that
+    nobody else has locked, then the cards.
+    """
+    over = Holder.valid_until < business_date(now)
+    holders = session.scalars(
+        select(Holder.id)
+        .where(over, select(Card.id).where(Card.holder_id == Holder.id, EXPIRING).exists())
+        .order_by(Holder.id)
     ).all()
-    for card in due:
-        change_state(
-            session, card=card, event=CardEvent.EXPIRE, actor=operation_log.SYSTEM, now=now
-        )
-    return len(due)
+    expired = 0
+    for holder_id in holders:
+        # An extension or a closing holds the same lock: it is seen here, or left to the next run.
+        locked = select(Holder.id).where(Holder.id == holder_id, over)
+        if session.scalar(locked.with_for_update(key_share=True, skip_locked=True)) is None:
+            continue
+        cards = select(Card).where(Card.holder_id == holder_id, EXPIRING).order_by(Card.kind)
+        for card in session.scalars(cards).all():
+            change_state(
+                session, card=card, event=CardEvent.EXPIRE, actor=operation_log.SYSTEM, now=now
+            )
+            expired += 1
+    return expired
 
 
 def overview(

@@ -8,7 +8,8 @@ from sqlalchemy import select, text
 from sqlalchemy.orm import Session
 
 from backend.cards.codes import PresentedCode
-from backend.clock import SHANGHAI, rfc3339
+from backend.cards.service import CardExpired
+from backend.clock import SHANGHAI, business_date, rfc3339
 from backend.errors import IdReused, NotFound
 from backend.gates import emergencies
 from backend.gates.access import access_of
@@ -139,6 +140,8 @@ def _judge(session: Session, passage: Passage, code: PresentedCode, *, now: date
         passage.reason = "code-spent"
     else:
         passage.reason = session.execute(REFUSAL, {"state": state}).scalar_one()
+        if passage.reason is None and holder.valid_until < business_date(now):
+            passage.reason = CardExpired.code  # from midnight on, also before the job has come by
         if passage.reason is None and Permission.IDENTIFY in holder.denied:
             passage.reason = NotPermitted.code
             passage.facts = {"permission": Permission.IDENTIFY.value}

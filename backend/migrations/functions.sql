@@ -160,6 +160,8 @@ BEGIN
         answer.reason := 'code-spent';
     ELSIF card_refusal(purse.card_state) IS NOT NULL THEN
         answer.reason := card_refusal(purse.card_state);
+    ELSIF holder.valid_until < p_business_date THEN
+        answer.reason := 'card-expired';  -- from midnight on, also before the job has come by
     ELSIF 'pay' = ANY (holder.denied) THEN
         answer.reason := 'not-permitted';
         answer.facts := jsonb_build_object('permission', 'pay');

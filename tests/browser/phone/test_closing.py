@@ -26,29 +26,42 @@ CHECKS = [
 ]
 
 
-@pytest.fixture
-def school(server):
-    """A school that takes requests from phones, and remembers what it was asked."""
-    ordinary, ordinary_me = server.answer, server.me
-    server.closing, server.card_state = None, "active"
-    server.preview = {
-        "reason": None,
-        "checks": CHECKS,
-        "to_source": [{"channel": "wechat", "amount_fen": 7000}],
-        "to_list_fen": 5850,
-        "owed_fen": 0,
-        "subsidy_fen": 3000,
-    }
+class School:
+    """What the server says where the school takes requests from phones."""
 
-    def me():
-        said = ordinary_me()
+    def __init__(self, server: Any) -> None:
+        self.server = server
+        self.ordinary, self.ordinary_me = server.answer, server.me
+        server.answer, server.me = self.answer, self.me
+        self.closing: dict[str, Any] | None = None
+        self.card_state = "active"
+        self.preview = {
+            "reason": None,
+            "checks": CHECKS,
+            "to_source": [{"channel": "wechat", "amount_fen": 7000}],
+            "to_list_fen": 5850,
+            "owed_fen": 0,
+            "subsidy_fen": 3000,
+        }
+
+    @property
+    def asked(self) -> list[Any]:
+        return self.server.asked
+
+    @property
+    def refusals(self) -> dict[str, tuple[int, str]]:
+        return self.server.refusals
+
+    def me(self) -> dict[str, Any]:
+        said = self.ordinary_me()
         for card in ("physical_card", "virtual_card"):
-            said[card]["state"] = server.card_state
+            said[card]["state"] = self.card_state
         return said
 
-    def close(path: str, **more: Any) -> dict[str, Any]:
-        server.card_state = "closing"
-        server.closing = {
+    def close(self, path: str, **more: Any) -> dict[str, Any]:
+        """Start to close the account; `more` says how far it is."""
+        self.card_state = "closing"
+        self.closing = {
             "id": path.rpartition("/")[2],
             "kind": "own_request",
             "state": "started",
@@ -63,27 +76,33 @@ def school(server):
             "may_withdraw": True,
             **more,
         }
-        return server.closing
+        return self.closing
 
-    def answer(method, path, query, body):
-        if refused := server.refusals.get(f"{method} {path}"):
-            return refused[0], {"code": refused[1], "status": refused[0]}
-        if path == "/me/closing/preview":
-            return 200, server.preview
-        if path == "/me/closing":
-            return (200, server.closing) if server.closing else (404, {"code": "not-found"})
-        if path.startswith("/me/closings/") and method == "PUT":
-            return 201, close(path)
-        if path.startswith("/me/closings/") and method == "DELETE":
-            said = {**server.closing, "state": "cancelled", "may_withdraw": False}
-            server.closing, server.card_state = None, "frozen"
-            return 200, said
-        if path == "/me/codes" and server.card_state in ("closing", "closed"):
+    def withdraw(self) -> dict[str, Any]:
+        said = {**(self.closing or {}), "state": "cancelled", "may_withdraw": False}
+        self.closing, self.card_state = None, "frozen"
+        return said
+
+    def answer(self, method: str, path: str, query: str, body: Any) -> tuple[int, Any]:
+        if f"{method} {path}" in self.refusals or not path.startswith("/me/c"):
+            return self.ordinary(method, path, query, body)
+        if path == "/me/codes" and self.card_state in ("closing", "closed"):
             return 409, {"code": "account-closed", "status": 409}
-        return ordinary(method, path, query, body)
+        said = {
+            "/me/closing/preview": lambda: self.preview,
+            "/me/closing": lambda: self.closing,
+        }.get(path)
+        if path.startswith("/me/closings/"):
+            said = self.withdraw if method == "DELETE" else lambda: self.close(path)
+        if said is None:
+            return self.ordinary(method, path, query, body)
+        found = said()
+        return (200, found) if found else (404, {"code": "not-found", "status": 404})
 
-    server.answer, server.me, server.close = answer, me, close
-    return server
+
+@pytest.fixture
+def school(server) -> School:
+    return School(server)
 
 
 def asked(server) -> list[str]:
@@ -155,7 +174,7 @@ class TestAsking:
                 return 403, {"code": "step-up-required", "status": 403}
             return ordinary(method, path, query, body)
 
-        school.answer = answer
+        school.server.answer = answer
         ask(page)
         expect(page.locator("[data-closing=started]")).to_be_visible()
         assert len(set(asked(school))) == 1
@@ -180,7 +199,9 @@ class TestGoingOn:
         page.locator('[data-action="withdraw-closing"]').click()
         expect(page.locator(".modal")).to_contain_text("卡务中心解冻")
         page.get_by_role("button", name="撤回申请", exact=True).last.click()
-        expect(page.locator(f'{PAGE}[data-page="pages/closing/index"] [data-total]')).to_be_visible()
+        expect(
+            page.locator(f'{PAGE}[data-page="pages/closing/index"] [data-total]')
+        ).to_be_visible()
 
     def test_not_once_money_moves(self, open_phone, school):
         parts = [

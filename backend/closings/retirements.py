@@ -23,6 +23,7 @@ from backend.clock import business_date
 from backend.closings.models import Retirement
 from backend.closings.rules import months_after
 from backend.errors import DomainError, IdReused, Kind
+from backend.holders import permissions
 from backend.holders.models import Category, Holder
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
@@ -77,6 +78,7 @@ def switch(
     holder.category, holder.valid_until = Category.TEMPORARY_RETIRED, last
     for field in ("category", "valid_until"):
         holder.note_proven(field)
+    permissions.work_out(session, policies=policies, now=now, holder_ids=[holder_id])
     old, new = _exchange_card(session, holder_id, operator, now=now)
     _extend_virtual_card(session, holder_id, operator, now=now)
     made = Retirement(

@@ -242,7 +242,8 @@ def hand_out(
     """Hand a card out against a signature (签收); say whether this call was the first.
 
     A first card becomes active; in an exchange the new-student card is void and a student card
-    active in its place.  A retry gets the first answer.  Locks the batch, then the card.
+    active in its place.  A retry gets the first answer.  Locks the batch, the holder in an
+    exchange, then the card.
 
     Raises:
         NotFound: no such batch, or the holder is not on its list.

@@ -15,6 +15,7 @@ from backend.closings.models import Closing, ClosingKind, ClosingState
 from backend.closings.own import OwnClosingOff
 from backend.closings.rules import Check, CheckName, ClosingNotPossible
 from backend.closings.schemas import (
+    ClaimRequest,
     ClosingFull,
     ClosingList,
     ClosingReply,
@@ -40,8 +41,10 @@ from backend.operation_log.refusals import about, logged
 from backend.operators import service as operators
 from backend.operators.models import Role
 from backend.operators.service import RoleNotAllowed, caller_in
-from backend.refunds import batches
+from backend.refunds import batches, claims
 from backend.refunds import service as refunds
+from backend.refunds.claims import NothingToClaim
+from backend.refunds.models import ClaimWay
 
 MAY_LOOK = (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR)
 MAY_CLOSE = (Role.CARD_CENTRE,)
@@ -139,6 +142,29 @@ def withdraw_closing(closing_id: UUID) -> dict[str, Any]:
             now=clock.now(),
         )
         return _own(session, closing)
+
+
+@own.route("/payout-claims/<uuid:claim_id>", methods=["PUT"])
+@own.arguments(ClaimRequest)
+@raises(own, Unauthenticated, NotBound, NotFound, IdReused, NothingToClaim)
+@own.alt_response(201, schema=OwnClosingReply, description="Claimed now.")
+@own.response(200, OwnClosingReply)
+@logged("payout_line.claim", subject="claim_id")
+def claim_payout(body: dict[str, Any], claim_id: UUID) -> Any:
+    """Say how to get what the bank sent back (退票认领): by another account, or in person."""
+    who: HolderCaller = caller()
+    with transaction() as session:
+        line, first = claims.claim(
+            session,
+            claim_id=claim_id,
+            line_id=body["line_id"],
+            holder_id=who.holder_id,
+            way=ClaimWay(body["way"]),
+            actor=who.actor,
+            now=clock.now(),
+        )
+        closing = service.find(session, closing_id=line.subject_id)
+        return _own(session, closing), 201 if first else 200
 
 
 @staff.route("", methods=["GET"])
@@ -287,11 +313,25 @@ def parts_of(session: Session, closing: Closing) -> list[dict[str, Any]]:
     lines = batches.lines_of_subjects(session, [closing.id])[closing.id]
     listed = {line.refund_id for line in lines if line.state is not batches.WITHDRAWN}
     return [
-        {"channel": refund.channel, "amount_fen": refund.amount_fen, "state": refund.state}
+        {
+            "channel": refund.channel,
+            "amount_fen": refund.amount_fen,
+            "state": refund.state,
+            "line_id": None,
+            "may_claim": False,
+            "claim_way": None,
+        }
         for refund in sent
         if refund.id not in listed
     ] + [
-        {"channel": None, "amount_fen": line.amount_fen, "state": line.state}
+        {
+            "channel": None,
+            "amount_fen": line.amount_fen,
+            "state": line.state,
+            "line_id": line.id,
+            "may_claim": claims.may_claim(line),
+            "claim_way": line.claim_way,
+        }
         for line in lines
         if line.state is not batches.WITHDRAWN
     ]

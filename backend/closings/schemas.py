@@ -18,7 +18,7 @@ from backend.closings.rules import CheckName
 from backend.holders.models import Category
 from backend.http.fields import Moment, Reason, Text, Word
 from backend.http.paging import PageQuery
-from backend.refunds.models import PayoutLineState, RefundState
+from backend.refunds.models import ClaimWay, PayoutLineState, RefundState
 
 MOST_DOCUMENT = 100
 MOST_REASON = 200
@@ -64,6 +64,14 @@ class ClosingPartReply(ma.Schema):
     channel = ma.fields.String(required=True, allow_none=True)
     amount_fen = ma.fields.Integer(required=True)
     state = Word([*RefundState, *PayoutLineState], required=True)
+    line_id = ma.fields.UUID(required=True, allow_none=True)
+    may_claim = ma.fields.Boolean(required=True)
+    claim_way = Word(ClaimWay, required=True, allow_none=True)
+
+
+class ClaimRequest(ma.Schema):
+    line_id = ma.fields.UUID(required=True)
+    way = Word(ClaimWay, required=True)
 
 
 class ToSourceReply(ma.Schema):

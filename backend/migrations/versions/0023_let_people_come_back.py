@@ -1,4 +1,6 @@
-"""Let people come back: a closed account may be opened, and closed, again.
+"""Let people come back, and claim what a bank sent back.
+
+A closed account may be opened, and closed, again.
 
 Revises: 0022_add_applications
 """
@@ -39,10 +41,38 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_account_returns")),
     )
+    op.add_column("payout_lines", sa.Column("claim_id", sa.Uuid(), nullable=True))
+    op.add_column(
+        "payout_lines",
+        sa.Column(
+            "claim_way",
+            sa.Enum(
+                "new_account",
+                "in_person",
+                name="claimway",
+                native_enum=False,
+                create_constraint=True,
+                length=32,
+            ),
+            nullable=True,
+        ),
+    )
+    op.add_column(
+        "payout_lines", sa.Column("claimed_at", sa.DateTime(timezone=True), nullable=True)
+    )
+    op.create_unique_constraint(op.f("uq_payout_lines_claim_id"), "payout_lines", ["claim_id"])
+    op.create_check_constraint(
+        op.f("ck_payout_lines_claimed_whole"),
+        "payout_lines",
+        "(claim_id IS NULL) = (claim_way IS NULL) AND (claim_id IS NULL) = (claimed_at IS NULL)",
+    )
     op.create_index(op.f("ix_account_returns_holder_id"), "account_returns", ["holder_id"])
 
 
 def downgrade() -> None:
+    op.drop_constraint(op.f("ck_payout_lines_claimed_whole"), "payout_lines")
+    for name in ("claimed_at", "claim_way", "claim_id"):
+        op.drop_column("payout_lines", name)
     op.drop_table("account_returns")
     op.drop_index("uq_closings_live_holder", "closings")
     op.create_index(

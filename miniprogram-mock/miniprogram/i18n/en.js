@@ -401,6 +401,7 @@ module.exports = {
     'account-closed': ['Account closed or closing', 'See “Me › Close account”.'],
     'own-closing-off': ['At the card centre only', 'The school does not close accounts from the phone.'],
     'already-closing': ['Closing already', 'Refresh to see how far it is.'],
+    'nothing-to-claim': ['Nothing to claim', 'Please refresh.'],
     'closing-not-possible': ['Too late to take back', 'Money is on its way.'],
     'replacement-fee-short': ['Balance too low for a new card', 'It costs {fee}; {short} is missing. Top up and try again.'],
     'replacement-asked': ['Already asked for', 'Pick it up at the card centre.'],

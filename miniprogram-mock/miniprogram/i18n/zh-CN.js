@@ -401,6 +401,7 @@ module.exports = {
     'account-closed': ['账户已销户或销户中', '可在“我的 › 销户”查看进度。'],
     'own-closing-off': ['请到卡务中心办理', '学校未开放手机销户。'],
     'already-closing': ['已在销户', '请刷新查看进度。'],
+    'nothing-to-claim': ['没有可认领的退票', '请刷新再看。'],
     'closing-not-possible': ['现在不能撤回', '钱已开始退回。'],
     'replacement-fee-short': ['余额不足以补卡', '工本费 {fee}，还差 {short}，充值后再试。'],
     'replacement-asked': ['已申请补卡', '请带证件到卡务中心领取。'],

@@ -219,3 +219,61 @@ class TestAfterwards:
         receipt = phone.call("GET", "/me/closing").get_json()
         assert (receipt["state"], receipt["checks"]) == ("closed", [])
         assert receipt["closed_at"]
+
+
+@pytest.fixture
+def bounced(counter: Counter, phone: Phone, holder: Bound) -> dict[str, Any]:
+    """What is shown of a payment that the bank sent back, and that is listed again."""
+    counter.start(holder)
+    counter.work(holder)
+    (line,) = counter.lines(holder)
+    counter.batch()
+    said = counter.call(
+        "PUT", f"/payout-lines/{line['id']}/bounce", counter.maker, reason="账号已注销"
+    )
+    assert said.status_code == 200, said.get_json()
+    parts = phone.call("GET", "/me/closing").get_json()["parts"]
+    (listed,) = [part for part in parts if part["state"] == "listed"]
+    return listed
+
+
+class TestClaiming:
+    def claim(self, phone: Phone, part: dict[str, Any], way: str, id_: Any = None) -> Any:
+        path = f"/me/payout-claims/{id_ or new_id()}"
+        return phone.call("PUT", path, line_id=part["line_id"], way=way)
+
+    def test_tells_finance_how_to_pay(
+        self, counter: Counter, phone: Phone, holder: Bound, bounced: dict[str, Any]
+    ) -> None:
+        assert (bounced["may_claim"], bounced["claim_way"]) == (True, None)
+        claim_id = new_id()
+        said = [self.claim(phone, bounced, "new_account", claim_id) for _ in range(2)]
+        assert [one.status_code for one in said] == [201, 200]
+        other = self.claim(phone, bounced, "in_person", claim_id)
+        assert (other.status_code, other.get_json()["code"]) == (409, "id-reused")
+        (line,) = counter.lines(holder)
+        assert line["claim_way"] == "new_account"
+        assert self.claim(phone, bounced, "in_person").status_code == 201
+        (line,) = counter.lines(holder)
+        assert line["claim_way"] == "in_person"
+
+    def test_somebody_elses_line_is_nobodys(
+        self, counter: Counter, parts: Parts, bounced: dict[str, Any]
+    ) -> None:
+        other = Phone(counter, make_holder(parts))
+        assert self.claim(other, bounced, "in_person").status_code == 404
+
+    def test_what_never_bounced_or_was_paid_cannot_be_claimed(
+        self, counter: Counter, phone: Phone, holder: Bound, parts: Parts, bounced: dict[str, Any]
+    ) -> None:
+        fresh = make_holder(parts, balance_fen=500)
+        counter.start(fresh)
+        counter.work(fresh)
+        (line,) = counter.lines(fresh)
+        said = self.claim(Phone(counter, fresh), {"line_id": line["id"]}, "in_person")
+        assert (said.status_code, said.get_json()["code"]) == (409, "nothing-to-claim")
+        counter.batch()
+        counter.call(
+            "PUT", f"/payout-lines/{bounced['line_id']}/payment", counter.maker, bank_reference="9"
+        )
+        assert self.claim(phone, bounced, "in_person").get_json()["code"] == "nothing-to-claim"

@@ -83,7 +83,16 @@ class School:
         self.closing, self.card_state = None, "frozen"
         return said
 
+    def claim(self, body: Any) -> dict[str, Any] | None:
+        """Note how each line that may be claimed is to be got."""
+        for part in (self.closing or {})["parts"]:
+            if part["line_id"] == body["line_id"]:
+                part["claim_way"] = body["way"]
+        return self.closing
+
     def answer(self, method: str, path: str, query: str, body: Any) -> tuple[int, Any]:
+        if path.startswith("/me/payout-claims/"):
+            return 201, self.claim(body)
         if f"{method} {path}" in self.refusals or not path.startswith("/me/c"):
             return self.ordinary(method, path, query, body)
         if path == "/me/codes" and self.card_state in ("closing", "closed"):
@@ -213,6 +222,20 @@ class TestGoingOn:
         expect(page.locator("[data-part-state=succeeded]")).to_contain_text("微信支付 ¥70.00")
         expect(page.locator("[data-part-state=batched]")).to_contain_text("财务打款 ¥58.50")
         expect(page.locator('[data-action="withdraw-closing"]')).to_have_count(0)
+
+    def test_what_the_bank_sent_back_is_claimed(self, open_phone, school):
+        line = {"channel": None, "amount_fen": 5850, "line_id": "l-2"}
+        parts = [
+            {**line, "line_id": "l-1", "state": "bounced", "may_claim": False, "claim_way": None},
+            {**line, "state": "listed", "may_claim": True, "claim_way": None},
+        ]
+        school.close("/x", state="paying", checks=[], parts=parts, may_withdraw=False)
+        page = open_phone(CLOSING)
+        page.locator('[data-action="claim"]').click()
+        page.get_by_role("button", name="到财务领取", exact=True).click()
+        expect(page.locator("[data-part-state=listed]")).to_contain_text("请带证件到财务领取")
+        (body,) = [body for _, path, body in school.asked if "payout-claims" in path]
+        assert body == {"line_id": "l-2", "way": "in_person"}
 
     def test_what_the_card_centre_does_says_so(self, open_phone, school):
         school.close("/x", kind="graduation", may_withdraw=False)

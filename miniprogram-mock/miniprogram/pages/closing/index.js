@@ -15,6 +15,7 @@ const OPEN_CLOSING = 'closing'
 const ORDER = ['started', 'settling', 'paying', 'closed']
 const ARRIVED = ['succeeded', 'paid', 'paid_out']
 const FAILED = ['returned', 'abnormal', 'bounced']
+const WAYS = ['new_account', 'in_person']
 const NUMBER_LETTERS = 12
 
 /** 销户: what it would mean, asking for it, how far it is, and the receipt at the end. */
@@ -103,8 +104,11 @@ Page(
     partsOf(parts) {
       const { t } = this.data
       const channels = i18n.words('channels')
-      return parts.map(({ channel, amount_fen: fen, state }, index) => ({
+      return parts.map(({ channel, amount_fen: fen, state, line_id: line, may_claim: claimable, claim_way: way }, index) => ({
         key: index,
+        line,
+        claimable,
+        said: way ? t.claimed[way] : t.claimText,
         state,
         where: channel ? channels[channel] : t.bank,
         amount: money.yuan(fen),
@@ -173,6 +177,16 @@ Page(
       }
       await this.load()
       this.setData({ busy: false, asking: false, ...(problem && { problem }) })
+    },
+
+    /** 认领: what came back from the bank is asked for again, through another account or in person. */
+    async claim(tap) {
+      const { line } = tap.currentTarget.dataset
+      const { t } = this.data
+      const index = await platform.choose(WAYS.map((way) => t.ways[way]))
+      if (index === null) return
+      const id = await ids.newId()
+      await this.change(() => api.call('PUT', `/me/payout-claims/${id}`, { line_id: line, way: WAYS[index] }))
     },
 
     copy() {

@@ -16,9 +16,8 @@ from backend.applications.service import (
     people_of,
 )
 from backend.cards.models import Card, CardKind, CardState
-from backend.cards.reopening import AccountNotClosed, reopen
 from backend.cards.rules import CardEvent
-from backend.cards.service import change_state, open_account, open_account_to_issue
+from backend.cards.service import change_state, open_account, open_accounts_to_issue
 from backend.clock import business_date
 from backend.db import transaction
 from backend.errors import DomainError, IdReused, Kind
@@ -56,8 +55,7 @@ def open_cards(
     """Open account and card for everybody of an application; say whether this call was the first.
 
     Each person is a transaction of their own.  A retry goes on with those who have no card yet, and
-    opens nothing twice.  Somebody who is a holder already is left out, with the fault on record;
-    with a closed account they get a new card on it, and keep their history.
+    opens nothing twice.  Somebody who is a holder already is left out, with the fault on record.
 
     Raises:
         NotFound: no such application.
@@ -142,22 +140,17 @@ def _open(session: Session, *, applicant_id: UUID, operator: OperatorCaller, now
     if applicant.holder_id is not None:
         return
     application = session.get_one(Application, applicant.application_id)
+    if _is_known(session, applicant):
+        applicant.fault = Fault.HOLDER_KNOWN
+        return
+    holder = _holder(application, applicant)
+    session.add(holder)
+    session.flush()
     begun = application.valid_from <= business_date(now)
-    known = _known(session, applicant)
-    if known is None:
-        holder = _holder(application, applicant)
-        session.add(holder)
-        session.flush()
-        opening = open_account if begun else open_account_to_issue
-        opening(session, holder.id, actor=operator.actor, now=now)
+    if begun:
+        open_account(session, holder.id, actor=operator.actor, now=now)
     else:
-        state = CardState.ACTIVE if begun else CardState.PENDING
-        try:
-            reopen(session, holder_id=known, state=state, actor=operator.actor, now=now)
-        except AccountNotClosed:
-            applicant.fault = Fault.HOLDER_KNOWN
-            return
-        holder = _come_back(session, application, applicant, known)
+        open_accounts_to_issue(session, [holder.id], actor=operator.actor, now=now)
     _permit(session, application, holder, operator=operator, now=now)
     applicant.holder_id, applicant.fault = holder.id, None
     notices.tell(session, holder_id=holder.id, kind="card-issued", now=now)
@@ -177,28 +170,11 @@ def _open(session: Session, *, applicant_id: UUID, operator: OperatorCaller, now
     session.flush()
 
 
-def _known(session: Session, applicant: Applicant) -> UUID | None:
-    """Return who has the applicant's document already, or None."""
-    if applicant.document_index is None:
-        return None
+def _is_known(session: Session, applicant: Applicant) -> bool:
     known = Holder.document_index == applicant.document_index
-    return session.scalar(select(Holder.id).where(known))
-
-
-def _come_back(
-    session: Session, application: Application, applicant: Applicant, holder_id: UUID
-) -> Holder:
-    """Make a person whose account was closed the holder that this application is for.
-
-    The old number still finds them.
-    """
-    holder = session.get_one(Holder, holder_id, populate_existing=True)
-    holder.holder_number, holder.name = applicant.holder_number, applicant.name
-    holder.category, holder.unit, holder.employment = application.category, applicant.unit, None
-    holder.document_tail_index, holder.document_tail_number = applicant.document_tail_index, None
-    holder.pays_surcharge, holder.valid_until = application.pays_surcharge, application.valid_until
-    session.flush()
-    return holder
+    return applicant.document_index is not None and bool(
+        session.scalar(select(exists().where(known)))
+    )
 
 
 def _holder(application: Application, applicant: Applicant) -> Holder:

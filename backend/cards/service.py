@@ -72,13 +72,6 @@ def open_accounts(
     _open_accounts(session, holder_ids, CardState.ACTIVE, actor=actor, now=now)
 
 
-def open_account_to_issue(
-    session: Session, holder_id: UUID, *, actor: Actor, now: datetime
-) -> None:
-    """Open purses and the first physical card of a new holder, who comes for it later."""
-    _open_accounts(session, [holder_id], CardState.PENDING, actor=actor, now=now)
-
-
 def open_accounts_to_issue(
     session: Session, holder_ids: Sequence[UUID], *, actor: Actor, now: datetime
 ) -> None:

@@ -11,8 +11,6 @@ from uuid import UUID
 from sqlalchemy import func, or_, select, text
 from sqlalchemy.orm import Session
 
-from backend.cards.models import Card, CardState
-from backend.cards.service import GONE
 from backend.clock import business_date
 from backend.closings import service
 from backend.closings.departures import holders_named
@@ -132,15 +130,15 @@ def _graduates_of(session: Session, day: date) -> Sequence[Holder]:
             Leaver.state != LeaverState.WITHDRAWN,
         )
     )
-    in_use = select(Card.id).where(
-        Card.holder_id == Holder.id, Card.state.not_in((*GONE, CardState.CLOSING))
+    closing = select(Closing.id).where(
+        Closing.holder_id == Holder.id, Closing.state != ClosingState.CANCELLED
     )
     return session.scalars(
         select(Holder)
         .where(
             Holder.category.in_(STUDENTS),
             or_(Holder.id.in_(told), Holder.valid_until == day - timedelta(days=1)),
-            in_use.exists(),
+            ~closing.exists(),
         )
         .order_by(Holder.id)
     ).all()

@@ -10,10 +10,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import clock
-from backend.cards.reopening import AccountNotClosed
 from backend.cards.rules import TransitionNotPossible
 from backend.cards.service import AccountClosed
-from backend.closings import departures, graduates, retirements, returns, screenings
+from backend.closings import departures, graduates, retirements, screenings
 from backend.closings.departures import (
     DepartureApplied,
     DepartureNotPossible,
@@ -34,8 +33,6 @@ from backend.closings.retirements import NotStaff
 from backend.closings.routes import MAY_CLOSE, MAY_LOOK
 from backend.closings.rules import MAY_FILE
 from backend.closings.schemas import (
-    AccountReturnReply,
-    AccountReturnRequest,
     ClosingBatchPreview,
     ClosingBatchReply,
     ClosingBatchRequest,
@@ -55,8 +52,7 @@ from backend.closings.screenings import ScreeningFiled, ScreeningOpen, TermUnkno
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders import viewing
-from backend.holders.category_changes import HolderNumberTaken
-from backend.holders.models import Holder, HolderNumber
+from backend.holders.models import Holder
 from backend.holders.rules import masked_name
 from backend.http import csv_files
 from backend.http.auth import Unauthenticated, guard
@@ -178,45 +174,6 @@ def switch_retiree(body: dict[str, Any], retirement_id: UUID) -> Any:
             name: getattr(made, name) for name in ("id", "valid_until", "document", "made_at")
         }
         return answer | {"holder_number": body["holder_number"]}, 201 if first else 200
-
-
-@staff.route("/account-returns/<uuid:return_id>", methods=["PUT"])
-@staff.arguments(AccountReturnRequest)
-@raises(
-    staff,
-    Unauthenticated,
-    RoleNotAllowed,
-    NotFound,
-    IdReused,
-    AccountNotClosed,
-    HolderNumberTaken,
-)
-@staff.alt_response(201, schema=AccountReturnReply, description="Opened now.")
-@staff.response(200, AccountReturnReply)
-@logged("closing.return", subject="return_id")
-def reopen_account(body: dict[str, Any], return_id: UUID) -> Any:
-    """Open a closed account again for a person who came back, with a new card in hand.
-
-    Purses, bills and debts are the old ones; the old number still finds the person.
-    """
-    who = caller_in(*MAY_CLOSE)
-    with transaction() as session:
-        holder_id = session.scalar(
-            select(HolderNumber.holder_id).where(HolderNumber.number == body["known_as"])
-        )
-        if holder_id is None:
-            raise NotFound
-        about(holder_id=holder_id)
-        made, first = returns.take_back(
-            session,
-            return_id=return_id,
-            holder_id=holder_id,
-            wanted={name: said for name, said in body.items() if name != "known_as"},
-            operator=who,
-            now=clock.now(),
-        )
-        answer = made.content | {"id": made.id, "card_id": made.card_id, "made_at": made.made_at}
-        return answer, 201 if first else 200
 
 
 @staff.route("/closing-batches/<uuid:batch_id>", methods=["PUT"])

@@ -53,7 +53,7 @@ class Closing(Base):
             "uq_closings_live_holder",
             "holder_id",
             unique=True,
-            postgresql_where=text("state NOT IN ('cancelled', 'closed')"),
+            postgresql_where=text("state <> 'cancelled'"),
         ),
         CheckConstraint("(state = 'closed') = (closed_at IS NOT NULL)", name="closed_when"),
         Index(None, "state", "started_at"),
@@ -202,22 +202,6 @@ class Retirement(Base):
     made_by: Mapped[UUID] = mapped_column(ForeignKey("operators.id"))
     made_at: Mapped[datetime]
     policy_ids: Mapped[list[Any]]
-
-
-class AccountReturn(Base):
-    """A closed account that was opened again, for a person who came back (再次入校)."""
-
-    __tablename__ = "account_returns"
-    __table_args__ = (Index(None, "holder_id"),)
-
-    id: Mapped[UUID] = mapped_column(primary_key=True)
-    holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
-    card_id: Mapped[UUID] = mapped_column(ForeignKey("cards.id"))
-    """The new physical card."""
-    content: Mapped[dict[str, Any]]
-    """What was asked for; a retry asks for the same."""
-    made_by: Mapped[UUID] = mapped_column(ForeignKey("operators.id"))
-    made_at: Mapped[datetime]
 
 
 class Screening(Base):

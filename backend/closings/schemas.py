@@ -15,7 +15,6 @@ from backend.closings.models import (
     ScreeningOutcome,
 )
 from backend.closings.rules import CheckName
-from backend.holders.models import Category
 from backend.http.fields import Moment, Reason, Text, Word
 from backend.http.paging import PageQuery
 from backend.refunds.models import ClaimWay, PayoutLineState, RefundState
@@ -169,26 +168,6 @@ class RetirementReply(ma.Schema):
     id = ma.fields.UUID(required=True)
     holder_number = ma.fields.String(required=True)
     valid_until = ma.fields.Date(required=True)
-    document = ma.fields.String(required=True)
-    made_at = Moment(required=True)
-
-
-class AccountReturnRequest(ma.Schema):
-    known_as = Text(required=True, validate=NUMBER)
-    holder_number = Text(required=True, validate=NUMBER)
-    category = Word(Category, required=True)
-    unit = Text(required=True, validate=ma.validate.Length(1, MOST_DOCUMENT))
-    valid_until = Day(required=True)
-    document = Text(required=True, validate=DOCUMENT)
-
-
-class AccountReturnReply(ma.Schema):
-    id = ma.fields.UUID(required=True)
-    card_id = ma.fields.UUID(required=True)
-    holder_number = ma.fields.String(required=True)
-    category = Word(Category, required=True)
-    unit = ma.fields.String(required=True)
-    valid_until = ma.fields.String(required=True)
     document = ma.fields.String(required=True)
     made_at = Moment(required=True)
 

@@ -152,11 +152,10 @@ def _look(
         .exists()
     )
     unused = select(Holder.id).where(Holder.valid_until >= today, older, ~moved)
-    came_back = select(Card.id).where(Card.holder_id == Closing.holder_id, Card.state.not_in(GONE))
     closed = (
         select(Closing.holder_id, func.sum(Account.balance_fen))
         .join(Account, Account.holder_id == Closing.holder_id)
-        .where(Closing.state == ClosingState.CLOSED, ~came_back.exists())
+        .where(Closing.state == ClosingState.CLOSED)
         .group_by(Closing.holder_id)
         .having(func.sum(Account.balance_fen) > 0)
     )

@@ -174,24 +174,12 @@ def _change_cards(
 
 
 def live_closing(session: Session, *, holder_id: UUID) -> Closing | None:
-    """Return the closing of an account that goes on or has ended, None where there is none.
-
-    One that ended before its person came back (再次入校) is history.
-    """
-    closing = session.scalars(
-        select(Closing)
-        .where(Closing.holder_id == holder_id, Closing.state != ClosingState.CANCELLED)
-        .order_by(Closing.started_at.desc(), Closing.id.desc())
-        .limit(1)
+    """Return the closing of an account that goes on or has ended, None where there is none."""
+    return session.scalars(
+        select(Closing).where(
+            Closing.holder_id == holder_id, Closing.state != ClosingState.CANCELLED
+        )
     ).one_or_none()
-    return None if closing is None or _is_history(session, closing) else closing
-
-
-def _is_history(session: Session, closing: Closing) -> bool:
-    """Say whether the account was opened again after this closing."""
-    return closing.state is ClosingState.CLOSED and any(
-        card.state not in GONE for card in list_cards(session, holder_id=closing.holder_id)
-    )
 
 
 def checks(session: Session, *, closing: Closing, now: datetime) -> list[Check]:
@@ -357,7 +345,6 @@ def _due(now: datetime) -> Select[Any]:
         PayoutLine.subject_id == Closing.id,
         PayoutLine.state.in_(batches.OPEN),
     )
-    in_use = select(Card.id).where(Card.holder_id == Closing.holder_id, Card.state.not_in(GONE))
     waits = Closing.waived.contains([{"check": CheckName.WAITING.value}])
     return (
         select(Closing.id)
@@ -365,9 +352,7 @@ def _due(now: datetime) -> Select[Any]:
             or_(
                 (Closing.state == ClosingState.STARTED) & ((Closing.wait_until <= now) | waits),
                 Closing.state.in_((ClosingState.SETTLING, ClosingState.PAYING)),
-                (Closing.state == ClosingState.CLOSED)
-                & (left.exists() | bounced.exists())
-                & ~in_use.exists(),
+                (Closing.state == ClosingState.CLOSED) & (left.exists() | bounced.exists()),
             )
         )
         .order_by(Closing.started_at, Closing.id)
@@ -385,11 +370,7 @@ def advance(*, closing_id: UUID, channels: Collection[str], now: datetime) -> bo
             _settle(session, closing, channels=channels, now=now)
         elif before is ClosingState.PAYING:
             _finish(session, closing, channels=channels, now=now)
-        elif (
-            before is ClosingState.CLOSED
-            and not _is_history(session, closing)
-            and not _is_done(session, closing)
-        ):
+        elif before is ClosingState.CLOSED and not _is_done(session, closing):
             closing.state = next_state(before, ClosingEvent.REOPEN)
             closing.closed_at = None
         return closing.state is not before
@@ -533,7 +514,9 @@ def _is_done(session: Session, closing: Closing) -> bool:
 
 def close_expired(session: Session, *, now: datetime) -> int:
     """Start to close temporary accounts whose cards have expired (到期销户), 三(十一)."""
-    closing = select(Closing.id).where(Closing.holder_id == Holder.id, Closing.state.in_(GOING_ON))
+    closing = select(Closing.id).where(
+        Closing.holder_id == Holder.id, Closing.state != ClosingState.CANCELLED
+    )
     cards = select(Card.id).where(Card.holder_id == Holder.id, Card.state == CardState.EXPIRED)
     due = session.scalars(
         select(Holder.id).where(

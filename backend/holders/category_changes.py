@@ -92,7 +92,7 @@ def schedule(
     if waiting is not None:
         raise ChangeWaiting(change_id=str(waiting))
     if holder_number is not None:
-        refuse_taken(session, holder_number, holder_id)
+        _refuse_taken(session, holder_number, holder_id)
     change = CategoryChange(
         id=change_id,
         holder_id=holder_id,
@@ -161,12 +161,7 @@ def numbers_of(session: Session, *, holder_id: UUID) -> list[str]:
     )
 
 
-def refuse_taken(session: Session, number: str, holder_id: UUID) -> None:
-    """Refuse a number that is, was, or is promised to be somebody else's.
-
-    Raises:
-        HolderNumberTaken: so it is.
-    """
+def _refuse_taken(session: Session, number: str, holder_id: UUID) -> None:
     owner = session.scalar(select(HolderNumber.holder_id).where(HolderNumber.number == number))
     promised = session.scalar(
         select(CategoryChange.holder_id).where(CategoryChange.holder_number == number)

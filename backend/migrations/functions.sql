@@ -349,7 +349,7 @@ DECLARE
 BEGIN
     FOREACH t IN ARRAY ARRAY[
         'transfers', 'operation_log', 'operation_log_seals', 'resolutions', 'cash_top_ups',
-        'cash_reversals', 'counter_operations', 'replacements', 'account_returns', 'issue_decisions',
+        'cash_reversals', 'counter_operations', 'replacements', 'issue_decisions',
         'application_approvals', 'application_extensions', 'early_leavings'
     ] LOOP
         CONTINUE WHEN to_regclass(t) IS NULL;  -- made by a later migration

@@ -23,7 +23,6 @@ EVIDENCE = (
     ("counter_operations", "event"),
     ("replacements", "fee_fen"),
     ("issue_decisions", "note"),
-    ("account_returns", "card_id"),
     ("application_extensions", "oa_number"),
     ("application_approvals", "kind"),
     ("early_leavings", "reason"),

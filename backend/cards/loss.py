@@ -3,7 +3,7 @@
 Source: regulation 三(四).  A report needs less proof than a restoration, always.
 """
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -23,7 +23,7 @@ from backend.cards.models import (
 from backend.cards.rules import CardEvent
 from backend.cards.service import change_state, find_card
 from backend.errors import DomainError, IdReused, Kind, NotFound
-from backend.holders.login import end_sessions
+from backend.holders.login import end_sessions, must_be_fresh
 from backend.holders.models import Binding, BindingState, Holder
 from backend.notices import service as notices
 from backend.operation_log.service import Actor
@@ -52,10 +52,6 @@ class Replaced(DomainError, code="replaced", kind=Kind.CONFLICT):
 
 class ChannelNotAllowed(DomainError, code="channel-not-allowed", kind=Kind.FORBIDDEN):
     """The regulation in force does not allow this here.  Fact: `channels`, where it does."""
-
-
-class StepUpRequired(DomainError, code="step-up-required", kind=Kind.FORBIDDEN):
-    """Log in again first.  Fact: `within_minutes`, how fresh the login has to be."""
 
 
 def report_lost(
@@ -201,11 +197,8 @@ def may_restore(
         raise ChannelNotAllowed(channels=policies["card.restore_channels"]).decided_by(
             policies.used("card.restore_channels")
         )
-    minutes = policies["restore.step_up_minutes"]
-    if logged_in_at is not None and now > logged_in_at + timedelta(minutes=minutes):
-        raise StepUpRequired(within_minutes=minutes).decided_by(
-            policies.used("restore.step_up_minutes")
-        )
+    if logged_in_at is not None:
+        must_be_fresh(policies, logged_in_at=logged_in_at, now=now)
     return policies.used("card.restore_channels", "restore.step_up_minutes")
 
 

@@ -23,7 +23,6 @@ from backend.cards.loss import (
     NothingToReport,
     NothingToRestore,
     Replaced,
-    StepUpRequired,
 )
 from backend.cards.models import LossReport, Restoration
 from backend.cards.rules import TransitionNotPossible
@@ -50,7 +49,7 @@ from backend.errors import IdReused, NotFound, ServiceUnavailable
 from backend.holders import identity, login, permissions, roster
 from backend.holders.identity import IdentityNotMatched, IdentityStepExpired, TooManyTries
 from backend.holders.limits import PaymentPaused, holder_of
-from backend.holders.login import HolderCaller, NotBound
+from backend.holders.login import HolderCaller, NotBound, StepUpRequired
 from backend.holders.models import Holder, Permission, RosterSource
 from backend.holders.permissions import NotPermitted
 from backend.holders.roster import RosterReport, RosterUnreadable

@@ -54,6 +54,8 @@ STANDS_AGAINST: dict[CardState, type[DomainError]] = {
     CardState.CLOSED: AccountClosed,
 }
 """States that keep a card from being used.  `card_refusal` in the database says the same."""
+EXPIRING = Card.state.in_((CardState.ACTIVE, CardState.LOST, CardState.FROZEN))
+"""What can expire."""
 CARD_REFUSALS = (CardLost, CardFrozen, CardExpired, AccountClosed)
 """What they are answered with, in order of precedence."""
 
@@ -283,6 +285,8 @@ def usable_virtual_card(session: Session, *, holder_id: UUID, now: datetime) -> 
         NotBound: there is none.
     """
     card = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
+    if card is None and is_account_closed(session, holder_id=holder_id):
+        raise AccountClosed
     if card is None:
         raise NotBound(binding="none")
     if refusal := STANDS_AGAINST.get(card.state):
@@ -301,20 +305,30 @@ def usable_until(session: Session, *, holder_id: UUID) -> datetime:
 
 
 def expire_cards(session: Session, *, now: datetime) -> int:
-    """Expire the cards of holders whose last day is over (到期自动失效), regulation 三(十)."""
-    due = session.scalars(
-        select(Card)
-        .join(Holder, Holder.id == Card.holder_id)
-        .where(
-            Holder.valid_until < business_date(now),
-            Card.state.in_((CardState.ACTIVE, CardState.LOST, CardState.FROZEN)),
-        )
+    """Expire the cards of holders whose last day is over (到期自动失效), regulation 三(十).
+
+    Charges and passages refuse them from midnight on, whenever this comes.  Locks each holder that
+    nobody else has locked, then the cards.
+    """
+    over = Holder.valid_until < business_date(now)
+    holders = session.scalars(
+        select(Holder.id)
+        .where(over, select(Card.id).where(Card.holder_id == Holder.id, EXPIRING).exists())
+        .order_by(Holder.id)
     ).all()
-    for card in due:
-        change_state(
-            session, card=card, event=CardEvent.EXPIRE, actor=operation_log.SYSTEM, now=now
-        )
-    return len(due)
+    expired = 0
+    for holder_id in holders:
+        # An extension or a closing holds the same lock: it is seen here, or left to the next run.
+        locked = select(Holder.id).where(Holder.id == holder_id, over)
+        if session.scalar(locked.with_for_update(key_share=True, skip_locked=True)) is None:
+            continue
+        cards = select(Card).where(Card.holder_id == holder_id, EXPIRING).order_by(Card.kind)
+        for card in session.scalars(cards).all():
+            change_state(
+                session, card=card, event=CardEvent.EXPIRE, actor=operation_log.SYSTEM, now=now
+            )
+            expired += 1
+    return expired
 
 
 def overview(
@@ -334,8 +348,10 @@ def overview(
             "restore_from_phone": False,
         }
     holder = session.get_one(Holder, holder_id)
-    physical = find_card(session, holder_id=holder_id, kind=CardKind.PHYSICAL)
-    virtual = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
+    physical, virtual = (
+        _shown_card(session, holder_id=holder_id, kind=kind)
+        for kind in (CardKind.PHYSICAL, CardKind.VIRTUAL)
+    )
     purses = ledger.purses_of(session, holder_id=holder_id)
     return {
         "binding": binding,
@@ -364,3 +380,16 @@ def overview(
         "spent_today_fen": ledger.spent_on(session, holder_id=holder_id, day=business_date(now)),
         "restore_from_phone": "mini_program" in policies_at(session, now)["card.restore_channels"],
     }
+
+
+def _shown_card(session: Session, *, holder_id: UUID, kind: CardKind) -> Card | None:
+    """Return the card of a kind that is in use; of a closed account the one that was."""
+    card = find_card(session, holder_id=holder_id, kind=kind)
+    if card is not None or not is_account_closed(session, holder_id=holder_id):
+        return card
+    return session.scalars(
+        select(Card)
+        .where(Card.holder_id == holder_id, Card.kind == kind, Card.state == CardState.CLOSED)
+        .order_by(Card.created_at.desc())
+        .limit(1)
+    ).one_or_none()

@@ -1,6 +1,6 @@
 """HTTP for closings: at the counter, and at the phone where the school allows it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -9,36 +9,42 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import clock
+from backend.closings import own as own_closings
 from backend.closings import service
 from backend.closings.models import Closing, ClosingKind, ClosingState
-from backend.closings.rules import CheckName, ClosingNotPossible
+from backend.closings.own import OwnClosingOff
+from backend.closings.rules import Check, CheckName, ClosingNotPossible
 from backend.closings.schemas import (
+    ClaimRequest,
     ClosingFull,
     ClosingList,
     ClosingReply,
     ClosingRequest,
     ClosingsQuery,
+    OwnClosingPreview,
     OwnClosingReply,
     WaiverRequest,
 )
 from backend.closings.service import AlreadyClosing, CheckNotWaivable
 from backend.db import transaction
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import IdReused, NotFound
 from backend.holders import login, viewing
-from backend.holders.login import HolderCaller, NotBound
+from backend.holders.login import HolderCaller, NotBound, StepUpRequired
 from backend.holders.models import Holder
 from backend.holders.rules import masked_name
 from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.paging import CursorUnknown, page, place_of
+from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.ledger import service as ledger
 from backend.operation_log.refusals import about, logged
 from backend.operators import service as operators
 from backend.operators.models import Role
 from backend.operators.service import RoleNotAllowed, caller_in
-from backend.policies.service import policies_at
-from backend.refunds import batches
+from backend.refunds import batches, claims
 from backend.refunds import service as refunds
+from backend.refunds.claims import NothingToClaim
+from backend.refunds.models import ClaimWay
 
 MAY_LOOK = (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR)
 MAY_CLOSE = (Role.CARD_CENTRE,)
@@ -60,10 +66,6 @@ staff = guard(
 )
 
 
-class OwnClosingOff(DomainError, code="own-closing-off", kind=Kind.CONFLICT):
-    """The school closes accounts at the counter alone."""
-
-
 @own.route("/closing", methods=["GET"])
 @raises(own, Unauthenticated, NotBound, NotFound)
 @own.response(200, OwnClosingReply)
@@ -77,33 +79,91 @@ def read_own_closing() -> dict[str, Any]:
         return _own(session, closing)
 
 
+@own.route("/closing/preview", methods=["GET"])
+@raises(own, Unauthenticated, NotBound)
+@own.response(200, OwnClosingPreview)
+def preview_own_closing() -> dict[str, Any]:
+    """Show what stands against closing the own account, and where its money would go."""
+    who: HolderCaller = caller()
+    with transaction() as session:
+        found = own_closings.preview(
+            session, holder_id=who.holder_id, channels=parts().channels, now=clock.now()
+        )
+    return {
+        "reason": found.refusal and found.refusal.code,
+        "checks": _checks(found.checks, waived=()),
+        "to_source": [
+            {"channel": name, "amount_fen": fen} for name, fen in found.to_source.items()
+        ],
+        "to_list_fen": found.to_list_fen,
+        "owed_fen": found.owed_fen,
+        "subsidy_fen": found.subsidy_fen,
+    }
+
+
 @own.route("/closings/<uuid:closing_id>", methods=["PUT"])
-@raises(own, Unauthenticated, NotBound, NotFound, IdReused, OwnClosingOff, AlreadyClosing)
+@raises(
+    own,
+    Unauthenticated,
+    NotBound,
+    StepUpRequired,
+    NotFound,
+    IdReused,
+    OwnClosingOff,
+    AlreadyClosing,
+)
 @own.alt_response(201, schema=OwnClosingReply, description="Started now.")
 @own.response(200, OwnClosingReply)
 @logged("closing.start", subject="closing_id")
 def request_closing(closing_id: UUID) -> Any:
-    """Ask to close the own account, where the school allows it: from now on no card works."""
+    """Ask to close the own account, where the school allows it: from now on no card works.
+
+    It needs a fresh login.
+    """
     who: HolderCaller = caller()
-    holder_id, now = who.holder_id, clock.now()
     with transaction() as session:
-        earlier = session.get(Closing, closing_id)
-        if earlier is not None and earlier.holder_id != holder_id:
-            raise NotFound
-        policies = policies_at(session, now)
-        used = policies.used("closing.own_request")
-        if earlier is None and not policies["closing.own_request"]:
-            raise OwnClosingOff().decided_by(used)
-        closing, first = service.start(
+        closing, first = own_closings.ask(session, closing_id=closing_id, who=who, now=clock.now())
+        return _own(session, closing), 201 if first else 200
+
+
+@own.route("/closings/<uuid:closing_id>", methods=["DELETE"])
+@raises(own, Unauthenticated, NotBound, NotFound, ClosingNotPossible)
+@own.response(200, OwnClosingReply)
+@logged("closing.cancel", subject="closing_id")
+def withdraw_closing(closing_id: UUID) -> dict[str, Any]:
+    """Take the own request back before money moves; the cards stay frozen until the counter."""
+    who: HolderCaller = caller()
+    with transaction() as session:
+        closing = own_closings.withdraw(
             session,
             closing_id=closing_id,
-            holder_id=holder_id,
-            kind=ClosingKind.OWN_REQUEST,
-            document=None,
-            allowed_by=used,
+            holder_id=who.holder_id,
             actor=who.actor,
-            now=now,
+            now=clock.now(),
         )
+        return _own(session, closing)
+
+
+@own.route("/payout-claims/<uuid:claim_id>", methods=["PUT"])
+@own.arguments(ClaimRequest)
+@raises(own, Unauthenticated, NotBound, NotFound, IdReused, NothingToClaim)
+@own.alt_response(201, schema=OwnClosingReply, description="Claimed now.")
+@own.response(200, OwnClosingReply)
+@logged("payout_line.claim", subject="claim_id")
+def claim_payout(body: dict[str, Any], claim_id: UUID) -> Any:
+    """Say how to get what the bank sent back (退票认领): by another account, or in person."""
+    who: HolderCaller = caller()
+    with transaction() as session:
+        line, first = claims.claim(
+            session,
+            claim_id=claim_id,
+            line_id=body["line_id"],
+            holder_id=who.holder_id,
+            way=ClaimWay(body["way"]),
+            actor=who.actor,
+            now=clock.now(),
+        )
+        closing = service.find(session, closing_id=line.subject_id)
         return _own(session, closing), 201 if first else 200
 
 
@@ -222,20 +282,26 @@ def told(session: Session, closings: Sequence[Closing]) -> list[dict[str, Any]]:
 
 def full(session: Session, closing: Closing) -> dict[str, Any]:
     """Return one closing with its checks and where its money goes."""
-    waived = service.waived_of(closing)
     return told(session, [closing])[0] | {
-        "checks": [
-            {
-                "check": check.name,
-                "stands": check.stands,
-                "waived": check.name in waived,
-                "facts": check.facts,
-            }
-            for check in service.checks(session, closing=closing, now=clock.now())
-        ],
+        "checks": _checks(
+            service.checks(session, closing=closing, now=clock.now()),
+            waived=service.waived_of(closing),
+        ),
         "parts": parts_of(session, closing),
         "balance_fen": ledger.balance_of(session, holder_id=closing.holder_id),
     }
+
+
+def _checks(checks: Sequence[Check], *, waived: Collection[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "check": check.name,
+            "stands": check.stands,
+            "waived": check.name in waived,
+            "facts": check.facts,
+        }
+        for check in checks
+    ]
 
 
 def parts_of(session: Session, closing: Closing) -> list[dict[str, Any]]:
@@ -247,11 +313,25 @@ def parts_of(session: Session, closing: Closing) -> list[dict[str, Any]]:
     lines = batches.lines_of_subjects(session, [closing.id])[closing.id]
     listed = {line.refund_id for line in lines if line.state is not batches.WITHDRAWN}
     return [
-        {"channel": refund.channel, "amount_fen": refund.amount_fen, "state": refund.state}
+        {
+            "channel": refund.channel,
+            "amount_fen": refund.amount_fen,
+            "state": refund.state,
+            "line_id": None,
+            "may_claim": False,
+            "claim_way": None,
+        }
         for refund in sent
         if refund.id not in listed
     ] + [
-        {"channel": None, "amount_fen": line.amount_fen, "state": line.state}
+        {
+            "channel": None,
+            "amount_fen": line.amount_fen,
+            "state": line.state,
+            "line_id": line.id,
+            "may_claim": claims.may_claim(line),
+            "claim_way": line.claim_way,
+        }
         for line in lines
         if line.state is not batches.WITHDRAWN
     ]
@@ -261,7 +341,11 @@ def _own(session: Session, closing: Closing) -> dict[str, Any]:
     same = (
         "id", "kind", "state", "started_at", "wait_until", "closed_at", "paid_fen", "withdrawn_fen",
     )  # fmt: skip
+    going_on = closing.state in (ClosingState.STARTED, ClosingState.SETTLING)
+    checks = service.checks(session, closing=closing, now=clock.now()) if going_on else []
     return {name: getattr(closing, name) for name in same} | {
         "balance_fen": ledger.balance_of(session, holder_id=closing.holder_id),
         "parts": parts_of(session, closing),
+        "checks": _checks(checks, waived=service.waived_of(closing)),
+        "may_withdraw": going_on and own_closings.is_own(closing),
     }

@@ -17,7 +17,7 @@ from backend.closings.models import (
 from backend.closings.rules import CheckName
 from backend.http.fields import Moment, Reason, Text, Word
 from backend.http.paging import PageQuery
-from backend.refunds.models import PayoutLineState, RefundState
+from backend.refunds.models import ClaimWay, PayoutLineState, RefundState
 
 MOST_DOCUMENT = 100
 MOST_REASON = 200
@@ -65,6 +65,32 @@ class ClosingPartReply(ma.Schema):
     channel = ma.fields.String(required=True, allow_none=True)
     amount_fen = ma.fields.Integer(required=True)
     state = Word([*RefundState, *PayoutLineState], required=True)
+    line_id = ma.fields.UUID(required=True, allow_none=True)
+    may_claim = ma.fields.Boolean(required=True)
+    claim_way = Word(ClaimWay, required=True, allow_none=True)
+
+
+class ClaimRequest(ma.Schema):
+    line_id = ma.fields.UUID(required=True)
+    way = Word(ClaimWay, required=True)
+
+
+class ToSourceReply(ma.Schema):
+    """What goes back through one channel."""
+
+    channel = ma.fields.String(required=True)
+    amount_fen = ma.fields.Integer(required=True)
+
+
+class OwnClosingPreview(ma.Schema):
+    """What closing the own account now would mean."""
+
+    reason = ma.fields.String(required=True, allow_none=True)
+    checks = ma.fields.List(ma.fields.Nested(CheckReply), required=True)
+    to_source = ma.fields.List(ma.fields.Nested(ToSourceReply), required=True)
+    to_list_fen = ma.fields.Integer(required=True)
+    owed_fen = ma.fields.Integer(required=True)
+    subsidy_fen = ma.fields.Integer(required=True)
 
 
 class OwnClosingReply(ma.Schema):
@@ -78,6 +104,8 @@ class OwnClosingReply(ma.Schema):
     paid_fen = ma.fields.Integer(required=True)
     withdrawn_fen = ma.fields.Integer(required=True)
     parts = ma.fields.List(ma.fields.Nested(ClosingPartReply), required=True)
+    checks = ma.fields.List(ma.fields.Nested(CheckReply), required=True)
+    may_withdraw = ma.fields.Boolean(required=True)
 
 
 class ClosingReply(ma.Schema):

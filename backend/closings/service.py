@@ -478,6 +478,8 @@ def _finish(
     """Follow the money; close when nothing is left and nothing is due."""
     batches.follow_channel(session, subject_id=closing.id, now=now)
     _lock_account(session, holder_id=closing.holder_id)
+    if arrears.open_fen(session, holder_id=closing.holder_id):
+        _set_off(session, closing, now=now)
     if ledger.balance_of(session, holder_id=closing.holder_id):
         arrears.collect(session, holder_id=closing.holder_id, now=now)
         _sweep(session, closing, channels=channels, now=now)
@@ -488,6 +490,22 @@ def _finish(
     actor = operation_log.SYSTEM
     _change_cards(session, closing, CardEvent.CLOSE, actor=actor, now=now)
     _tell_and_log(session, closing, "closing.close", "closing-closed", actor=actor, now=now)
+
+
+def _set_off(session: Session, closing: Closing, *, now: datetime) -> None:
+    """Take off the payout list what a late charge has to be paid from (抵扣).
+
+    A till told of it after the purses were emptied.  What a channel has, or two people answer for,
+    goes on to the holder, and the debt stays on record.  The caller holds the lock on the main
+    purse, out of which the debt is paid next; the rest is listed again.
+    """
+    purse = ledger.purses_of(session, holder_id=closing.holder_id)[AccountKind.MAIN_PURSE]
+    due = ledger.school_account(session, AccountKind.REFUNDS_DUE)
+    for line in batches.take_off(session, subject_id=closing.id, now=now):
+        # The same kind as when it left, the other way round.
+        movement = Movement(TransferKind.CLOSING, line.id, due, purse.id, line.amount_fen)
+        ledger.post(session, [movement], now=now)
+        closing.paid_fen = Fen(closing.paid_fen - line.amount_fen)
 
 
 def _is_done(session: Session, closing: Closing) -> bool:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from backend.clock import business_date
 from backend.errors import DomainError, Kind
+from backend.holders.login import StepUpRequired
 from backend.holders.models import Holder
 from backend.holders.rules import LIMIT_NAMES, Limits, limits_on, lower_now
 from backend.notices import service as notices
@@ -47,14 +48,21 @@ def change_limits(
     holder_id: UUID,
     wanted: dict[str, int | None],
     paused: bool | None,
+    may_resume: bool,
     actor: Actor,
     now: datetime,
 ) -> Holder:
     """Change limits: lower ones and a pause hold at once, higher ones from the next day on.
 
+    `may_resume` says that the caller has shown who they are, which resuming payments asks for.
     Locks the holder's row.
+
+    Raises:
+        StepUpRequired: payments were paused meanwhile, and nobody has shown anything.
     """
     holder = session.scalars(select(Holder).where(Holder.id == holder_id).with_for_update()).one()
+    if paused is False and holder.payment_paused and not may_resume:
+        raise StepUpRequired
     today = business_date(now)
     present = limits_on(today, present=_present(holder), raised=holder.raised_limits)
     if wanted:

@@ -14,6 +14,7 @@ from backend.http.auth import Unauthenticated
 from backend.ids import new_id
 from backend.operation_log.models import LogChannel
 from backend.operation_log.service import Actor
+from backend.policies.service import Policies
 from backend.sealing import Sealer, token_hash
 from payments import PlatformAccount
 
@@ -24,6 +25,10 @@ TOUCH_EVERY = timedelta(minutes=1)
 
 class NotBound(DomainError, code="not-bound", kind=Kind.FORBIDDEN):
     """The platform account is not bound to a holder, or only half (实名绑定未完成)."""
+
+
+class StepUpRequired(DomainError, code="step-up-required", kind=Kind.FORBIDDEN):
+    """Log in again first.  Fact: `within_minutes`, how fresh the login has to be."""
 
 
 class LoginCodeRefused(DomainError, code="login-code-refused", kind=Kind.CONFLICT):
@@ -60,6 +65,19 @@ class HolderCaller:
         """This caller in the operation log."""
         return Actor(
             LogChannel.MINI_PROGRAM, f"holder:{self.bound_to}" if self.bound_to else "unbound"
+        )
+
+
+def must_be_fresh(policies: Policies, *, logged_in_at: datetime, now: datetime) -> None:
+    """Refuse what a phone left unlocked must not do before its platform says anew whose it is.
+
+    Raises:
+        StepUpRequired: the login is older than `restore.step_up_minutes`.
+    """
+    minutes = policies["restore.step_up_minutes"]
+    if now > logged_in_at + timedelta(minutes=minutes):
+        raise StepUpRequired(within_minutes=minutes).decided_by(
+            policies.used("restore.step_up_minutes")
         )
 
 

@@ -11,8 +11,15 @@ from backend import clock
 from backend.clock import business_date, rfc3339
 from backend.db import transaction
 from backend.errors import ServiceUnavailable
-from backend.holders import limits, login
-from backend.holders.login import HolderCaller, LoginCodeRefused, NotBound
+from backend.holders import identity, limits, login
+from backend.holders.identity import IdentityNotMatched, TooManyTries
+from backend.holders.login import (
+    HolderCaller,
+    LoginCodeRefused,
+    NotBound,
+    StepUpRequired,
+    must_be_fresh,
+)
 from backend.holders.schemas import (
     EventsQuery,
     EventsReply,
@@ -32,6 +39,7 @@ from backend.ledger import service as ledger
 from backend.ledger.service import StatementLine
 from backend.notices import service as notices
 from backend.operation_log.refusals import logged
+from backend.policies.service import policies_at
 from payments import LoginRefused, PlatformUnavailable
 
 LOGINS_A_MINUTE = 60
@@ -198,20 +206,47 @@ def read_limits() -> dict[str, Any]:
 
 @blueprint.route("/limits", methods=["PATCH"])
 @blueprint.arguments(LimitsRequest)
-@raises(blueprint, Unauthenticated, NotBound)
+@raises(blueprint, Unauthenticated, NotBound, StepUpRequired, IdentityNotMatched, TooManyTries)
 @blueprint.response(200, LimitsReply)
 @logged("holder.change_limits")
 def change_limits(request: dict[str, Any]) -> dict[str, Any]:
-    """Change the holder's own limits: lower at once, higher from tomorrow."""
+    """Change the holder's own limits: lower at once, higher from tomorrow.
+
+    Who resumes payments (恢复付款) shows, as for a lost card, a fresh login and the document's last
+    six characters: a thief who holds the phone has paused nothing.
+    """
     who: HolderCaller = caller()
-    now = clock.now()
-    paused = request.pop("paused", None)
+    now, sealer = clock.now(), parts().sealer
+    paused, last_six = request.pop("paused", None), request.pop("document_last_six", "")
     with transaction() as session:
+        holder = limits.holder_of(session, holder_id=who.holder_id)
+        resumes = paused is False and holder.payment_paused
+        if resumes:
+            must_be_fresh(policies_at(session, now), logged_in_at=who.logged_in_at, now=now)
+            identity.count_try(
+                session,
+                account_index=who.account_index,
+                holder_number=holder.holder_number,
+                sealer=sealer,
+                now=now,
+            )
+    with transaction() as session:
+        if resumes:
+            identity.check_document_tail(
+                session, holder_id=who.holder_id, last_six=last_six, sealer=sealer
+            )
+            identity.forget_tries(
+                session,
+                account_index=who.account_index,
+                holder_number=holder.holder_number,
+                sealer=sealer,
+            )
         holder = limits.change_limits(
             session,
             holder_id=who.holder_id,
             wanted=request,
             paused=paused,
+            may_resume=resumes,
             actor=who.actor,
             now=now,
         )

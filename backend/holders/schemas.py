@@ -165,6 +165,7 @@ class LimitsRequest(ma.Schema):
     per_charge_fen = FenField(allow_none=True, validate=ma.validate.Range(0, MOST_LIMIT_FEN))
     per_day_fen = FenField(allow_none=True, validate=ma.validate.Range(0, MOST_LIMIT_FEN))
     paused = Flag()
+    document_last_six = Text(validate=ma.validate.Length(6, 12))
 
 
 class PendingLimits(ma.Schema):

@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from backend.cards.loss import lock_holder
 from backend.cards.models import Card, CardKind, CardState
 from backend.cards.rules import CardEvent, TransitionNotPossible
 from backend.cards.service import STANDS_AGAINST, change_state, find_card, open_physical_card
@@ -149,12 +150,14 @@ def exchange(
 ) -> tuple[Card, UUID]:
     """Take the new-student card back and give a student card; return it, and the id of the old one.
 
-    A lost card is not exchanged: it is found again, or replaced at its price, first.
+    A lost card is not exchanged: it is found again, or replaced at its price, first.  Locks the
+    holder, as a replacement does, then the old card.
 
     Raises:
         CardLost, CardFrozen, CardExpired, AccountClosed: by the old card's state.
         TransitionNotPossible: there is no old card.
     """
+    lock_holder(session, holder_id)
     old = find_card(session, holder_id=holder_id, kind=CardKind.PHYSICAL)
     if old is None:
         raise TransitionNotPossible(state=CardState.VOID.value, event=CardEvent.VOID.value)

@@ -6,12 +6,21 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from backend.cards.loss import lock_holder
 from backend.cards.models import Card, CardKind, CardState
 from backend.cards.rules import CardEvent, TransitionNotPossible, next_state
-from backend.cards.service import GONE, change_state, find_card, list_cards
+from backend.cards.service import (
+    GONE,
+    AccountClosed,
+    change_state,
+    find_card,
+    is_account_closed,
+    list_cards,
+    open_physical_card,
+)
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders.models import Holder
 from backend.issues import exchanges
@@ -27,6 +36,7 @@ from backend.issues.models import (
 from backend.issues.rules import MOST_ITEMS, is_closed
 from backend.notices import service as notices
 from backend.operation_log import service as operation_log
+from backend.operation_log.models import LogEntry
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
 
@@ -241,14 +251,17 @@ def hand_out(
 ) -> tuple[IssueDecision, bool]:
     """Hand a card out against a signature (签收); say whether this call was the first.
 
-    A first card becomes active; in an exchange the new-student card is void and a student card
-    active in its place.  A retry gets the first answer.  Locks the batch, then the card.
+    A first card becomes active; who was noted as absent and comes later (补报到) gets another one,
+    free as the first; in an exchange the new-student card is void and a student card active in its
+    place.  A retry gets the first answer.  Locks the batch, the holder in an
+    exchange, then the card.
 
     Raises:
         NotFound: no such batch, or the holder is not on its list.
         IdReused: the id came before with other content.
         ItemDecided: the card was handed out by another receipt, or made void.
-        CardLost, CardFrozen, CardExpired, AccountClosed: an exchange, and the card's state.
+        CardLost, CardFrozen, CardExpired, AccountClosed: an exchange, and the card's state; or
+            somebody who comes later, and the account is closed.
         TransitionNotPossible: the card that waited is pending no more.
     """
     content = (batch_id, holder_id, Outcome.HANDED_OUT, signature, signed_by, list(documents))
@@ -263,8 +276,12 @@ def hand_out(
             earlier.documents,
         )
         return _same(earlier, same=said == content), False
-    _refuse_decided(item)
-    if batch.kind is BatchKind.FIRST:
+    came_later = item.outcome is Outcome.NOT_COLLECTED
+    if not came_later:
+        _refuse_decided(item)
+    if came_later:
+        card, replaced = _issue_anew(session, item, operator, now), None
+    elif batch.kind is BatchKind.FIRST:
         card, replaced = _activate(session, holder_id, documents, operator, now), None
     else:
         card, replaced = exchanges.exchange(
@@ -337,6 +354,41 @@ def _activate(
         documents=documents,
     )
     return card
+
+
+def _issue_anew(session: Session, item: IssueItem, operator: OperatorCaller, now: datetime) -> Card:
+    """Give another first card to somebody whose card was made void because they never came.
+
+    A virtual card that was frozen for that alone works again.  Locks the holder.
+    """
+    holder_id = item.holder_id
+    lock_holder(session, holder_id)
+    if is_account_closed(session, holder_id=holder_id):
+        raise AccountClosed
+    live = find_card(session, holder_id=holder_id, kind=CardKind.PHYSICAL)
+    if live is not None:
+        raise TransitionNotPossible(state=live.state.value, event=CardEvent.ACTIVATE.value)
+    card = open_physical_card(session, holder_id=holder_id, state=CardState.ACTIVE, now=now)
+    virtual = find_card(session, holder_id=holder_id, kind=CardKind.VIRTUAL)
+    if virtual is not None and _was_frozen_for_absence(session, item, virtual):
+        change_state(session, card=virtual, event=CardEvent.UNFREEZE, actor=operator.actor, now=now)
+    return card
+
+
+def _was_frozen_for_absence(session: Session, item: IssueItem, card: Card) -> bool:
+    absent_at = session.scalar(
+        select(func.max(IssueDecision.decided_at)).where(
+            IssueDecision.batch_id == item.batch_id,
+            IssueDecision.holder_id == item.holder_id,
+            IssueDecision.outcome == Outcome.NOT_COLLECTED,
+        )
+    )
+    frozen_at = session.scalar(
+        select(func.max(LogEntry.at)).where(
+            LogEntry.card_id == card.id, LogEntry.action == f"card.{CardEvent.FREEZE}"
+        )
+    )
+    return card.state is CardState.FROZEN and frozen_at == absent_at
 
 
 def _pending_card(session: Session, holder_id: UUID, event: CardEvent) -> Card:

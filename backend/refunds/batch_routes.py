@@ -210,7 +210,7 @@ def lines_told(session: Session, lines: Sequence[PayoutLine]) -> list[dict[str, 
     holders = viewing.holders_by_id(session, [line.holder_id for line in lines])
     same = (
         "id", "amount_fen", "state", "batch_id", "bank_reference", "bounce_reason", "owed_since",
-        "settled_at",
+        "settled_at", "claim_way", "claimed_at",
     )  # fmt: skip
     return [
         {name: getattr(line, name) for name in same}

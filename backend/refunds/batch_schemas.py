@@ -3,7 +3,7 @@
 import marshmallow as ma
 
 from backend.http.fields import Flag, Moment, Reason, Text, Word
-from backend.refunds.models import PayoutLineState
+from backend.refunds.models import ClaimWay, PayoutLineState
 from backend.refunds.schemas import MOST_BANK_REFERENCE
 
 MOST_REASON = 200
@@ -33,6 +33,8 @@ class PayoutLineReply(ma.Schema):
     bounce_reason = ma.fields.String(required=True, allow_none=True)
     owed_since = Moment(required=True)
     settled_at = Moment(required=True, allow_none=True)
+    claim_way = Word(ClaimWay, required=True, allow_none=True)
+    claimed_at = Moment(required=True, allow_none=True)
 
 
 class PayoutLineList(ma.Schema):

@@ -134,6 +134,28 @@ def follow_channel(session: Session, *, subject_id: UUID, now: datetime) -> None
     )
 
 
+def take_off(session: Session, *, subject_id: UUID, now: datetime) -> Sequence[PayoutLine]:
+    """Take the lines of a subject off the list that are in no batch; return them.
+
+    Lines that stand for a channel's refund stay.  The caller moves the money out of `refunds_due`.
+    Locks the lines; one that goes into a batch this moment is left there.
+    """
+    lines = session.scalars(
+        select(PayoutLine)
+        .where(
+            PayoutLine.subject_id == subject_id,
+            PayoutLine.refund_id.is_(None),
+            PayoutLine.state == PayoutLineState.LISTED,
+        )
+        .order_by(PayoutLine.id)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for line in lines:
+        line.state, line.settled_at = WITHDRAWN, now
+    session.flush()
+    return lines
+
+
 def due_fen(session: Session, *, subject_id: UUID) -> Fen:
     """Return what of a subject has not reached anybody yet."""
     at_channels = select(func.coalesce(func.sum(ChannelRefund.amount_fen), 0)).where(

@@ -197,6 +197,15 @@ class PayoutLineState(StrEnum):
     """已撤出: the channel sent it after all, or it was paid by hand"""
 
 
+class ClaimWay(StrEnum):
+    """How a holder wants to get what came back from the bank (认领方式)."""
+
+    NEW_ACCOUNT = "new_account"
+    """新账户: they have told finance of another bank account"""
+    IN_PERSON = "in_person"
+    """到财务领取"""
+
+
 class PayoutBatch(Base):
     """Lines that finance pays together (打款批次).  Who makes a batch does not approve it."""
 
@@ -231,6 +240,11 @@ class PayoutLine(Base):
     __tablename__ = "payout_lines"
     __table_args__ = (
         CheckConstraint("amount_fen > 0", name="amount"),
+        CheckConstraint(
+            "(claim_id IS NULL) = (claim_way IS NULL)"
+            " AND (claim_id IS NULL) = (claimed_at IS NULL)",
+            name="claimed_whole",
+        ),
         CheckConstraint("(state = 'bounced') = (bounce_reason IS NOT NULL)", name="bounced_why"),
         CheckConstraint(
             "state <> 'paid' OR bank_reference IS NOT NULL", name="paid_with_reference"
@@ -263,3 +277,7 @@ class PayoutLine(Base):
     """When the first of its lines was listed: how long nobody could be paid."""
     listed_at: Mapped[datetime]
     settled_at: Mapped[datetime | None]
+    claim_id: Mapped[UUID | None] = mapped_column(unique=True)
+    """Made by the holder's phone, of a line that comes after a bounced one."""
+    claim_way: Mapped[ClaimWay | None]
+    claimed_at: Mapped[datetime | None]

@@ -1,4 +1,5 @@
-// Builds the phone: miniprogram/ (WXML, WXSS, JS, JSON) and runtime/ become three static files in phone/.
+// Builds the phone: miniprogram/ (WXML, WXSS, JS, JSON) and runtime/ become three static files in phone/, and one
+// for each package that is loaded with its first page (subPackages in app.json; its styles are in phone.css).
 //
 //   node runtime/build.mjs            writes phone/
 //   node runtime/build.mjs --out DIR  writes DIR instead (the freshness test compares it with phone/)
@@ -69,17 +70,28 @@ function readApp() {
   const files = filesBelow('miniprogram').map((path) => path.slice('miniprogram/'.length))
   const text = (path) => readFileSync(join(source, path), 'utf8')
   const appConfig = JSON.parse(text('app.json'))
+  const roots = (appConfig.subPackages ?? []).map(({ root }) => root)
+  const rootOf = (path) => roots.find((root) => path.startsWith(`${root}/`)) ?? ''
   const views = files.filter((path) => path.endsWith('.wxml')).map((path) => path.slice(0, -5))
-  const group = new TmplGroup()
-  const faults = []
-  for (const path of views) {
-    for (const fault of group.addTmpl(path, text(`${path}.wxml`)) ?? []) {
-      faults.push(`${path}.wxml: ${fault.message ?? JSON.stringify(fault)}`)
+  const pages = [...appConfig.pages, ...(appConfig.subPackages ?? []).flatMap((one) => one.pages.map((page) => `${one.root}/${page}`))]
+  const faults = pages.filter((page) => !views.includes(page)).map((page) => `app.json names ${page}, which has no template`)
+  const packages = ['', ...roots].map((root) => {
+    const group = new TmplGroup()
+    const own = views.filter((path) => rootOf(path) === root)
+    for (const path of own) {
+      for (const fault of group.addTmpl(path, text(`${path}.wxml`)) ?? []) {
+        faults.push(`${path}.wxml: ${fault.message ?? JSON.stringify(fault)}`)
+      }
     }
-  }
-  for (const page of appConfig.pages) {
-    if (!views.includes(page)) faults.push(`app.json names ${page}, which has no template`)
-  }
+    return {
+      root,
+      configs: Object.fromEntries(own.map((path) => [path, JSON.parse(text(`${path}.json`))])),
+      modules: files
+        .filter((path) => path.endsWith('.js') && rootOf(path) === root && !NOT_FOR_BROWSERS.includes(path))
+        .map((path) => [path, text(path)]),
+      templates: group.getTmplGenObjectGroups(),
+    }
+  })
   if (faults.length) throw new Error(faults.join('\n'))
   const style = (path) => (files.includes(`${path}.wxss`) ? stripComments(text(`${path}.wxss`)) : '')
   const css = [
@@ -88,11 +100,7 @@ function readApp() {
       path.startsWith('pages/') ? scopePageStyle(style(path), path) : scopeComponentStyle(style(path), path),
     ),
   ].join('\n')
-  const configs = Object.fromEntries(views.map((path) => [path, JSON.parse(text(`${path}.json`))]))
-  const modules = files
-    .filter((path) => path.endsWith('.js') && !NOT_FOR_BROWSERS.includes(path))
-    .map((path) => [path, text(path)])
-  return { appConfig, configs, modules, templates: group.getTmplGenObjectGroups(), css }
+  return { appConfig: { ...appConfig, pages }, packages, css }
 }
 
 // What a mini program's module may see. The browser's own globals are shadowed: WeChat has none of them.
@@ -101,52 +109,63 @@ const MODULE_SCOPE = [
   'window', 'document', 'self', 'globalThis', 'fetch', 'XMLHttpRequest', 'localStorage', 'sessionStorage', 'navigator', 'location',
 ]
 
-function appModule(app) {
-  const modules = app.modules.map(
+/** One package of the mini program as a module: the main one, or one that is loaded with its first page (分包). */
+function packageModule({ configs, modules, templates }) {
+  const factories = modules.map(
     ([path, code]) => `${JSON.stringify(path)}: function (${MODULE_SCOPE.join(', ')}) {\n${code}\n}`,
   )
   return `
-export const appConfig = ${JSON.stringify(app.appConfig)}
-export const configs = ${JSON.stringify(app.configs)}
-export const templates = ${app.templates}
-export const modules = {${modules.join(',\n')}}`
+export const configs = ${JSON.stringify(configs)}
+export const templates = ${templates}
+export const modules = {${factories.join(',\n')}}`
 }
+
+/** The file of a package that is loaded later: pages/refund -> pages-refund.js. */
+const fileOf = (root) => `${root.replaceAll('/', '-')}.js`
 
 async function build() {
   const app = readApp()
   const stamp = sourceHash()
   rmSync(out, { recursive: true, force: true })
   mkdirSync(out, { recursive: true })
+  const [main, ...later] = app.packages
+  const shared = { minify: true, format: 'esm', target: 'es2022', charset: 'utf8', legalComments: 'none' }
+  const contents = `export const appConfig = ${JSON.stringify(app.appConfig)}${packageModule(main)}`
   const result = await esbuild.build({
+    ...shared,
     entryPoints: [join(root, 'runtime/main.js')],
     bundle: true,
-    minify: true,
     write: false,
-    format: 'esm',
-    target: 'es2022',
-    charset: 'utf8',
-    legalComments: 'none',
     plugins: [
       {
         name: 'mini-program',
         setup(plugin) {
           plugin.onResolve({ filter: /^mini-program$/ }, () => ({ path: 'mini-program', namespace: 'app' }))
-          plugin.onLoad({ filter: /.*/, namespace: 'app' }, () => ({ contents: appModule(app), loader: 'js' }))
+          plugin.onLoad({ filter: /.*/, namespace: 'app' }, () => ({ contents, loader: 'js' }))
         },
       },
     ],
   })
+  for (const one of later) {
+    const { code } = await esbuild.transform(packageModule(one), { ...shared, loader: 'js' })
+    forbidEvaluation(code)
+    writeFileSync(join(out, fileOf(one.root)), code)
+  }
   const css = await esbuild.transform(
     `${readFileSync(join(root, 'runtime/chrome.css'), 'utf8')}\n${app.css}`,
     { loader: 'css', minify: true, charset: 'utf8' },
   )
   const licences = readFileSync(join(root, 'runtime/LICENCES.txt'), 'utf8').trim()
   const text = result.outputFiles[0].text
-  if (/\bnew Function\s*\(|\beval\s*\(/.test(text)) throw new Error('the bundle would need unsafe-eval')
+  forbidEvaluation(text)
   writeFileSync(join(out, 'bundle.js'), `/* sources sha256:${stamp} */\n/*\n${licences}\n*/\n${text}`)
   writeFileSync(join(out, 'phone.css'), css.code)
   writeFileSync(join(out, 'index.html'), readFileSync(join(root, 'runtime/index.html')))
   cpSync(join(source, 'images'), join(out, 'images'), { recursive: true })
+}
+
+function forbidEvaluation(code) {
+  if (/\bnew Function\s*\(|\beval\s*\(/.test(code)) throw new Error('the bundle would need unsafe-eval')
 }
 
 if (process.argv.includes('--check')) {

@@ -53,7 +53,7 @@ class PhoneDate extends Date {
 
 world.phone = new Phone(PhoneDate)
 const { wx, my } = createPlatform(world)
-const program = startProgram({ wx, my, Date: PhoneDate, pages: () => world.router.pages() })
+const program = (world.program = startProgram({ wx, my, Date: PhoneDate, pages: () => world.router.pages() }))
 world.router = new Router(program)
 world.phone.fill(world.router)
 if (parent === window || search.has('strip')) document.body.append(drawStrip(world, people))
@@ -63,7 +63,9 @@ translateClicks(world.phone.screen)
 offerHandOff(world.phone, world.router.main)
 program.app.onShow?.({ path: appConfig.pages[0], query: {}, scene: 1001 })
 program.app.onPhoneEvent = (message) => parent.postMessage(message, location.origin)
-world.router.reLaunch(search.get('page') ?? appConfig.pages[0])
+const first = search.get('page') ?? appConfig.pages[0]
+await program.fetch(first)
+world.router.reLaunch(first)
 addEventListener('online', () => world.setOnline(true))
 addEventListener('offline', () => world.setOnline(false))
 document.addEventListener('visibilitychange', () => {

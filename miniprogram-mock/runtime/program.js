@@ -14,13 +14,6 @@ export function startProgram(scope) {
   const env = new MiniProgramEnv()
   const backend = env.associateBackend(new PhoneBackend())
   const space = env.createCodeSpace('', true)
-  for (const [path, config] of Object.entries(configs)) {
-    const isComponent = Boolean(config.component)
-    space.addComponentStaticConfig(path, isComponent ? { styleIsolation: 'apply-shared', ...config } : config)
-    space.addCompiledTemplate(path, { groupList: templates, content: templates[path] })
-    if (isComponent) space.addStyleSheet(path, undefined, path.split('/')[1])
-  }
-
   const loaded = {}
   let app = null
   const startApp = (definition) => {
@@ -39,12 +32,33 @@ export function startProgram(scope) {
     )
     return module.exports
   }
-  for (const path of Object.keys(configs)) space.componentEnv(path, (definers) => load(`${path}.js`, definers))
+  const install = (own, compiled) => {
+    for (const [path, config] of Object.entries(own)) {
+      const isComponent = Boolean(config.component)
+      space.addComponentStaticConfig(path, isComponent ? { styleIsolation: 'apply-shared', ...config } : config)
+      space.addCompiledTemplate(path, { groupList: compiled, content: compiled[path] })
+      if (isComponent) space.addStyleSheet(path, undefined, path.split('/')[1])
+    }
+    for (const path of Object.keys(own)) space.componentEnv(path, (definers) => load(`${path}.js`, definers))
+  }
+  install(configs, templates)
   load('app.js')
   app.onLaunch?.({ path: appConfig.pages[0], query: {}, scene: 1001 })
 
   return {
     app,
+    /** Loads the package of a page that is not there yet. */
+    async fetch(url) {
+      const path = url.replace(/^\//, '').split('?')[0]
+      const { root } = appConfig.subPackages.find((one) => path.startsWith(`${one.root}/`)) ?? {}
+      if (!root || configs[path]) return
+      const file = `./${root.replaceAll('/', '-')}.js` // not written in import(): the bundler would look for it
+      const more = await import(file)
+      if (configs[path]) return // asked for twice at once
+      Object.assign(configs, more.configs)
+      Object.assign(modules, more.modules)
+      install(more.configs, more.templates)
+    },
     open(path, query, parent) {
       const root = backend.createRoot('view', space, path)
       const place = document.createElement('div')

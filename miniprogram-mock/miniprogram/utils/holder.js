@@ -18,6 +18,13 @@ async function fetchMe() {
 /** What we last knew, or null. @returns {{me: any, at: number} | null} */
 const lastKnown = () => platform.load(ME)
 
+/** How the account stood when we last knew: `closing` (销户中), `closed` (已销户), or empty. */
+function ending() {
+  const { me } = lastKnown() || { me: {} }
+  const cards = [me.virtual_card, me.physical_card].filter(Boolean).map((card) => card.state)
+  return ['closing', 'closed'].find((state) => cards.includes(state)) || ''
+}
+
 const forget = () => platform.save(ME, null)
 
 /** What a page shows about the holder. */
@@ -35,4 +42,4 @@ function face(me) {
   }
 }
 
-module.exports = { face, fetchMe, forget, lastKnown }
+module.exports = { ending, face, fetchMe, forget, lastKnown }

@@ -16,6 +16,9 @@ const setLocale = (name) => platform.save(LOCALE, name)
 /** One section of the dictionary. @returns {any} */
 const words = (section) => DICTIONARIES[locale()][section]
 
+/** Takes in the words of a page that was loaded later (分包). @param {{'zh-CN': object, en: object}} more */
+const learn = (more) => Object.keys(DICTIONARIES).forEach((name) => Object.assign(DICTIONARIES[name], more[name]))
+
 /** "还差 {short}" with {short: "¥3.50"} -> "还差 ¥3.50". */
 const fill = (text, facts) => text.replace(/\{(\w+)\}/g, (whole, name) => (name in facts ? String(facts[name]) : whole))
 
@@ -36,4 +39,4 @@ function reason(code, facts = {}, reference = '') {
   return { code, title: fill(title, shown), next: fill(next, shown), reference }
 }
 
-module.exports = { fill, locale, problem, reason, setLocale, words }
+module.exports = { fill, learn, locale, problem, reason, setLocale, words }

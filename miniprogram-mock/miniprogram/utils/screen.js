@@ -1,5 +1,6 @@
 // What every page shares: its words, its title, the type size.
 
+const holder = require('./holder.js')
 const i18n = require('./i18n.js')
 const platform = require('./platform.js')
 
@@ -20,7 +21,8 @@ function screen(name, definition) {
       if (onLoad) onLoad.call(this, query)
     },
     onShow() {
-      platform.setTitle(i18n.words(name).title)
+      const ending = holder.ending()
+      platform.setTitle(i18n.words(name).title + (ending && ` · ${i18n.words('cards')[ending]}`)) // 销户中, on every page
       i18n.words('tabs').forEach((text, index) => platform.setTabText(index, text))
       if (onShow) onShow.call(this)
     },

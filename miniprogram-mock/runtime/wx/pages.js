@@ -7,7 +7,11 @@ const TOAST_MS = 1500
 
 /** Calls that move between pages or cover them for a moment. */
 export function pageCalls(world) {
-  const move = (name) => (options) => answer(options, () => world.router[name](options.url))
+  const move = (name) => (options) =>
+    answer(options, async () => {
+      await world.program.fetch(options.url)
+      return world.router[name](options.url)
+    })
   let toast = null
   const hideToast = () => {
     toast?.remove()

@@ -105,7 +105,13 @@ def limit(
     """Change a holder's own limits."""
     with transaction() as session:
         change_limits(
-            session, holder_id=holder.id, wanted=wanted, paused=paused, actor=SYSTEM, now=now
+            session,
+            holder_id=holder.id,
+            wanted=wanted,
+            paused=paused,
+            may_resume=True,
+            actor=SYSTEM,
+            now=now,
         )
 
 

@@ -5,14 +5,18 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from factories import make_person
+from factories import Bound, make_holder, make_person
+from flask import Flask
+from sqlalchemy import update
 
 from backend import clock
 from backend.clock import business_date
 from backend.db import transaction
 from backend.holders import limits
+from backend.holders.models import HolderSession
 from backend.http.parts import Parts
 from backend.operation_log.service import SYSTEM
+from backend.sealing import token_hash
 
 pytestmark = pytest.mark.usefixtures("app")
 NOW = clock.now()
@@ -23,7 +27,13 @@ def change(holder_id: UUID, *, paused: bool | None = None, **wanted: int | None)
     """Change limits today, and return what holds."""
     with transaction() as session:
         holder = limits.change_limits(
-            session, holder_id=holder_id, wanted=wanted, paused=paused, actor=SYSTEM, now=NOW
+            session,
+            holder_id=holder_id,
+            wanted=wanted,
+            paused=paused,
+            may_resume=True,
+            actor=SYSTEM,
+            now=NOW,
         )
         return limits.limits_of(holder, now=NOW)
 
@@ -83,3 +93,47 @@ class TestChangeLimits:
         assert change(holder_id, paused=True)["paused"] is True
         assert change(holder_id, per_day_fen=1)["paused"] is True
         assert change(holder_id, paused=False)["paused"] is False
+
+
+class TestResuming:
+    """Over HTTP: pausing asks nothing, resuming asks who it is."""
+
+    def call(self, app: Flask, holder: Bound, **said: Any) -> Any:
+        return app.test_client().patch("/api/v1/me/limits", json=said, headers=holder.headers)
+
+    def test_needs_the_documents_last_six(self, app: Flask, parts: Parts) -> None:
+        holder = make_holder(parts)
+        assert self.call(app, holder, paused=True).get_json()["paused"] is True
+        for wrong in ({}, {"document_last_six": "000000"}):
+            said = self.call(app, holder, paused=False, **wrong)
+            assert said.get_json()["code"] == "identity-not-matched"
+        with transaction() as session:
+            assert limits.holder_of(session, holder_id=holder.id).payment_paused
+        said = self.call(app, holder, paused=False, document_last_six=holder.document[-6:])
+        assert (said.status_code, said.get_json()["paused"]) == (200, False)
+
+    def test_needs_a_fresh_login(self, app: Flask, parts: Parts) -> None:
+        holder = make_holder(parts)
+        self.call(app, holder, paused=True)
+        with transaction() as session:
+            session.execute(
+                update(HolderSession)
+                .where(HolderSession.token_hash == token_hash(holder.token))
+                .values(created_at=clock.now() - timedelta(hours=1))
+            )
+        said = self.call(app, holder, paused=False, document_last_six=holder.document[-6:])
+        assert (said.status_code, said.get_json()["code"]) == (403, "step-up-required")
+        assert self.call(app, holder, paused=True).status_code == 200  # stopping never asks
+        assert self.call(app, holder, per_charge_fen=100).status_code == 200
+
+    def test_of_what_is_not_paused_asks_nothing(self, app: Flask, parts: Parts) -> None:
+        assert self.call(app, make_holder(parts), paused=False).status_code == 200
+
+    def test_is_tried_five_times_a_day(self, app: Flask, parts: Parts) -> None:
+        holder = make_holder(parts)
+        self.call(app, holder, paused=True)
+        said = [
+            self.call(app, holder, paused=False, document_last_six="000000").status_code
+            for _ in range(6)
+        ]
+        assert said[-1] == 429

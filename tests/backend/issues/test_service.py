@@ -13,8 +13,8 @@ from sqlalchemy import select, update
 from backend import clock
 from backend.cards import loss
 from backend.cards.models import Card, CardKind, CardState
-from backend.cards.rules import TransitionNotPossible
-from backend.cards.service import CardLost, find_card
+from backend.cards.rules import CardEvent, TransitionNotPossible
+from backend.cards.service import CardLost, change_state, find_card
 from backend.clock import business_date, start_of_day
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
@@ -232,8 +232,36 @@ class TestAbsence:
             ).all()
         assert "active" not in befores
         assert counter.batch().closed_at is not None
+
+    def test_who_comes_later_after_all_gets_another_first_card_free(self, counter: Counter) -> None:
+        bound = make_holder(counter.parts, unit=counter.unit, issued=False, balance_fen=100)
+        counter.make()
+        absent, _ = counter.decide(bound.id, Outcome.NOT_COLLECTED)
+        receipt, first = counter.hand_out(bound.id)
+        assert first
+        assert receipt.card_id != absent.card_id
+        assert state(bound.id) is CardState.ACTIVE
+        assert virtual_card(bound.id).state is CardState.ACTIVE
+        assert balances(bound.id) == (100, 0)
+        with transaction() as session:
+            assert session.get_one(Card, absent.card_id).state is CardState.VOID
         with pytest.raises(ItemDecided):
-            counter.hand_out(holder)
+            counter.hand_out(bound.id)
+
+    def test_what_the_counter_froze_for_another_reason_stays_frozen(self, counter: Counter) -> None:
+        bound = make_holder(counter.parts, unit=counter.unit, issued=False)
+        counter.make()
+        with transaction() as session:
+            change_state(
+                session,
+                card=session.get_one(Card, virtual_card(bound.id).id),
+                event=CardEvent.FREEZE,
+                actor=SYSTEM,
+                now=clock.now(),
+            )
+        counter.decide(bound.id, Outcome.NOT_COLLECTED)
+        counter.hand_out(bound.id)
+        assert virtual_card(bound.id).state is CardState.FROZEN
 
     def test_freezes_a_phone_that_was_bound_on_day_one(self, counter: Counter) -> None:
         bound = make_holder(counter.parts, unit=counter.unit, issued=False)

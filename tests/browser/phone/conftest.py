@@ -104,6 +104,22 @@ class Server:
             ],
             "reason": None,
         }
+        self.closing_preview: dict[str, Any] = {
+            "reason": None,
+            "checks": [
+                {"check": "arrears", "stands": False, "waived": False, "facts": {}},
+                {
+                    "check": "waiting",
+                    "stands": True,
+                    "waived": False,
+                    "facts": {"wait_until": moment(3 * 86400)},
+                },
+            ],
+            "to_source": [{"channel": "wechat", "amount_fen": 7000}],
+            "to_list_fen": 5850,
+            "owed_fen": 0,
+            "subsidy_fen": 3000,
+        }
         self.arrears_fen = 0
         self.unread = 2
         self.topics: list[dict[str, Any]] = []
@@ -178,6 +194,7 @@ class Server:
             "GET /me/passages": lambda: (200, nothing),
             "GET /me/top-ups": lambda: (200, nothing),
             "GET /me/refundable": lambda: (200, self.refundable),
+            "GET /me/closing/preview": lambda: (200, self.closing_preview),
             "GET /me/refunds": lambda: (200, {"items": self.refunds, "next_cursor": None}),
             "GET /me/notices": lambda: (200, self.notices()),
             "PUT /me/notices/read": lambda: (200, {"unread": self.read()}),

@@ -8,6 +8,7 @@ pytestmark = pytest.mark.browser
 
 PAGES = [
     *("bills", "topup", "me", "bind", "card", "passages", "limits", "topups", "refund", "notices"),
+    "closing",
 ]
 LEAST_TARGET_PX = 44
 
@@ -95,7 +96,8 @@ class TestTargets:
 
 
 class TestDictionaries:
-    def test_have_the_same_keys(self, chromium, program):
+    @pytest.mark.parametrize("place", ["", "pages/refund", "pages/closing"])
+    def test_have_the_same_keys(self, chromium, program, place):
         page = chromium.new_page()
         read = "source => { const module = {}; new Function('module', source)(module); "
         keys = read + (
@@ -104,7 +106,7 @@ class TestDictionaries:
             "return walk(module.exports, '') }"
         )
         chinese, english = (
-            page.evaluate(keys, (program / "i18n" / f"{name}.js").read_text())
+            page.evaluate(keys, (program / place / "i18n" / f"{name}.js").read_text())
             for name in ("zh-CN", "en")
         )
         page.close()

@@ -13,8 +13,10 @@ PROGRAM = Path(__file__).parents[3] / "miniprogram-mock"
 BUNDLE = PROGRAM / "phone" / "bundle.js"
 FIRST_LOAD_BYTES = 127_400
 """Some 10 kB of it sign codes without network.  They are not left for later: a phone that needs
-them has no network to fetch them with.  The page of refunds (余额退回) costs 3.7 kB; the inbox, and
-the sheet that asks whether we may write, 2.7 kB; asking for a new card (补卡) 1.5 kB."""
+them has no network to fetch them with.  The inbox, and the sheet that asks whether we may write,
+cost 2.7 kB; asking for a new card (补卡) 1.5 kB."""
+LATER_BYTES = 8_000
+"""Of each page that is loaded when it is opened: they need the network anyway."""
 COMMENT = re.compile(r"/\*.*?\*/|^\s*//.*?$", re.DOTALL | re.MULTILINE)
 
 
@@ -59,13 +61,18 @@ class TestBundle:
         files = [BUNDLE, PROGRAM / "phone" / "phone.css", PROGRAM / "phone" / "index.html"]
         assert sum(len(gzip.compress(one.read_bytes())) for one in files) < FIRST_LOAD_BYTES
 
+    def test_loads_later_what_needs_the_network_anyway(self):
+        later = [path for path in BUNDLE.parent.glob("*.js") if path != BUNDLE]
+        assert {path.name for path in later} == {"pages-closing.js", "pages-refund.js"}
+        assert max(len(gzip.compress(path.read_bytes())) for path in later) < LATER_BYTES
+
     def test_leaves_out_what_no_browser_needs(self):
         assert "setPRNG" in (PROGRAM / "miniprogram" / "lib" / "nacl.js").read_text()
         assert "setPRNG" not in BUNDLE.read_text()
 
     def test_the_native_package_stays_far_below_the_platforms_two_megabytes(self):
         sizes = [p.stat().st_size for p in (PROGRAM / "miniprogram").rglob("*") if p.is_file()]
-        assert sum(sizes) < 400_000
+        assert sum(sizes) < 430_000
 
 
 class TestLibraries:

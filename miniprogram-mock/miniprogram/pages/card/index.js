@@ -10,7 +10,7 @@ const money = require('../../utils/money.js')
 const platform = require('../../utils/platform.js')
 const { screen } = require('../../utils/screen.js')
 
-const TONES = { active: 'chip-good', lost: 'chip-bad', frozen: 'chip-bad', expired: 'chip-warn' }
+const TONES = { active: 'chip-good', lost: 'chip-bad', frozen: 'chip-bad', expired: 'chip-warn', closing: 'chip-warn' }
 /** So many terminals that are offline are named in one line; the list below has all of them. */
 const MOST_NAMED = 3
 const LAST_SIX = /^[0-9A-Z]{6}$/
@@ -38,6 +38,7 @@ Page(
         virtualState,
         virtualWord: cards[virtualState],
         virtualTone: TONES[virtualState] || 'chip-plain',
+        ending: i18n.words('me').endings[holder.ending()] || '',
         anyLost: physicalState === 'lost' || virtualState === 'lost',
         canReport: physicalState === 'active' || virtualState === 'active',
         canRestore: me.restore_from_phone,
@@ -61,6 +62,10 @@ Page(
 
     closeReplacement() {
       this.setData({ replacing: false })
+    },
+
+    showClosing() {
+      platform.go('/pages/closing/index')
     },
 
     topUp() {

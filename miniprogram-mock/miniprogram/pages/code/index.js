@@ -22,7 +22,8 @@ const STATES = {
   'card-lost': { icon: 'lock', tone: 'bad', to: '/pages/card/index' },
   'card-frozen': { icon: 'lock', tone: 'bad' },
   'card-expired': { icon: 'clock', tone: 'warn' },
-  'account-closed': { icon: 'cross', tone: 'plain' },
+  'account-closing': { icon: 'clock', tone: 'warn', to: '/pages/closing/index' },
+  'account-closed': { icon: 'cross', tone: 'plain', to: '/pages/closing/index' },
   'not-permitted': { icon: 'lock', tone: 'plain' },
   'payment-paused': { icon: 'lock', tone: 'warn', to: '/pages/limits/index' },
   exhausted: { icon: 'offline', tone: 'warn' },
@@ -295,7 +296,8 @@ Page(
         if (/^(card|account|payment)-/.test(refusal.code)) codes.clearAll()
         if (/^(card|account)-/.test(refusal.code)) delegation.forget()
         this.decks = {}
-        this.showState(STATES[refusal.code] ? refusal.code : 'failed', refusal)
+        const state = refusal.code === 'account-closed' && holder.ending() === 'closing' ? 'account-closing' : refusal.code
+        this.showState(STATES[state] ? state : 'failed', refusal)
       }
     },
 

@@ -9,7 +9,7 @@ const FIELDS = [['per_charge_fen', 'perCharge'], ['per_day_fen', 'perDay']]
 /** The holder's own limits: lower at once, higher from tomorrow. */
 Page(
   screen('limits', {
-    data: { fields: [], paused: false, pending: '', problem: null, busy: false },
+    data: { fields: [], paused: false, pending: '', problem: null, busy: false, resuming: false, lastSix: '' },
 
     onShow() {
       this.exchange('GET')
@@ -18,11 +18,12 @@ Page(
     async exchange(method, body) {
       this.setData({ busy: true })
       try {
-        const limits = await api.call(method, '/me/limits', body)
+        const limits = await api.callWithStepUp(method, '/me/limits', body)
         this.draw(limits)
         return true
       } catch (refusal) {
-        this.setData({ problem: i18n.problem(refusal) })
+        const problem = i18n.problem(refusal)
+        this.setData(refusal.code === 'identity-not-matched' ? { lastSixError: problem.title } : { problem, resuming: false })
         return false
       } finally {
         this.setData({ busy: false })
@@ -63,8 +64,26 @@ Page(
       if (good && (await this.exchange('PATCH', body))) platform.toast(this.data.c.saved)
     },
 
+    /** Pausing asks nothing; who resumes says who they are, or a stolen phone would. */
     pause() {
-      if (!this.data.busy) this.exchange('PATCH', { paused: !this.data.paused })
+      if (this.data.busy) return
+      if (this.data.paused) this.setData({ resuming: true, lastSix: '', lastSixError: '', problem: null, w: i18n.words('card') })
+      else this.exchange('PATCH', { paused: true })
+    },
+
+    closeResume() {
+      this.setData({ resuming: false, lastSix: '' })
+    },
+
+    typeLastSix(input) {
+      this.setData({ lastSix: input.detail.value.toUpperCase(), lastSixError: '' })
+    },
+
+    async resume() {
+      const { busy, lastSix, w } = this.data
+      if (busy) return
+      if (lastSix.length < 6) this.setData({ lastSixError: w.lastSixBad })
+      else if (await this.exchange('PATCH', { paused: false, document_last_six: lastSix })) this.closeResume()
     },
   }),
 )

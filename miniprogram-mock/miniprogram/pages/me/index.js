@@ -9,7 +9,7 @@ const platform = require('../../utils/platform.js')
 const { screen } = require('../../utils/screen.js')
 
 const LOCALES = ['zh-CN', 'en']
-const TONES = { active: 'chip-good', pending: 'chip-warn', lost: 'chip-bad', frozen: 'chip-bad', expired: 'chip-warn' }
+const TONES = { active: 'chip-good', pending: 'chip-warn', lost: 'chip-bad', frozen: 'chip-bad', expired: 'chip-warn', closing: 'chip-warn' }
 
 Page(
   screen('me', {
@@ -25,6 +25,7 @@ Page(
           { action: 'passages', url: '/pages/passages/index', icon: 'gate', text: t.passages },
           { action: 'top-ups', url: '/pages/topups/index', icon: 'wallet', text: t.topUps },
           { action: 'refund', url: '/pages/refund/index', icon: 'back', text: t.refund },
+          { action: 'closing', url: '/pages/closing/index', icon: 'cross', text: t.closing },
         ],
       })
       const known = holder.lastKnown()
@@ -63,6 +64,7 @@ Page(
         view: 'bound',
         face: holder.face(me),
         arrears: me.arrears_fen ? i18n.fill(t.arrears, { amount: money.yuan(me.arrears_fen) }) : '',
+        ending: t.endings[holder.ending()] || '',
         virtualState: virtual.state,
         virtualWord: cards[virtual.state],
         virtualTone: TONES[virtual.state] || 'chip-plain',

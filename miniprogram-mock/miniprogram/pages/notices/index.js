@@ -18,6 +18,8 @@ const LOOKS = {
   card: ['shield', '/pages/card/index'],
   replacement: ['shield', '/pages/card/index'],
   limits: ['limit', '/pages/limits/index'],
+  closing: ['cross', '/pages/closing/index'],
+  payout: ['back', '/pages/closing/index'],
   passage: ['gate', '/pages/passages/index'],
 }
 

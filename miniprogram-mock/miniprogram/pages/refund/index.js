@@ -8,6 +8,8 @@ const money = require('../../utils/money.js')
 const platform = require('../../utils/platform.js')
 const { screen } = require('../../utils/screen.js')
 
+i18n.learn({ 'zh-CN': require('./i18n/zh-CN.js'), en: require('./i18n/en.js') })
+
 const OPEN_REFUND = 'refund'
 const PAGE_SIZE = 20
 const ASK_EVERY_MS = 3000

@@ -162,9 +162,7 @@ def _graduates_of(session: Session, day: date) -> Sequence[Holder]:
     ).all()
 
 
-_CLOSING = select(Closing.id).where(
-    Closing.holder_id == Holder.id, Closing.state != ClosingState.CANCELLED
-)
+_CLOSING = select(Closing.id).where(Closing.holder_id == Holder.id, service.HOLDS)
 
 
 def _announce(session: Session, batch: ClosingBatch, holder_id: UUID, *, now: datetime) -> None:

@@ -25,6 +25,7 @@ from backend.closings.models import (
     ScreeningOutcome,
 )
 from backend.closings.rules import months_after
+from backend.closings.service import HOLDS
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders.models import Holder
 from backend.holders.rules import masked_name
@@ -152,11 +153,14 @@ def _look(
         .exists()
     )
     unused = select(Holder.id).where(Holder.valid_until >= today, older, ~moved)
+    ended = select(Closing.id).where(
+        Closing.holder_id == Holder.id, Closing.state == ClosingState.CLOSED, HOLDS
+    )
     closed = (
-        select(Closing.holder_id, func.sum(Account.balance_fen))
-        .join(Account, Account.holder_id == Closing.holder_id)
-        .where(Closing.state == ClosingState.CLOSED)
-        .group_by(Closing.holder_id)
+        select(Holder.id, func.sum(Account.balance_fen))
+        .join(Account, Account.holder_id == Holder.id)
+        .where(ended.exists())
+        .group_by(Holder.id)
         .having(func.sum(Account.balance_fen) > 0)
     )
     owing = (

@@ -143,6 +143,14 @@ def due_fen(session: Session, *, subject_id: UUID) -> Fen:
     return Fen(sum(int(session.scalar(query) or 0) for query in (at_channels, at_banks)))
 
 
+def is_owed(session: Session, *, holder_id: UUID) -> bool:
+    """Say whether something of an earlier closing has not reached its holder yet."""
+    line = select(PayoutLine.id).where(
+        PayoutLine.holder_id == holder_id, PayoutLine.state.in_(OPEN)
+    )
+    return session.scalars(line.limit(1)).first() is not None
+
+
 def make(
     session: Session, *, batch_id: UUID, maker: OperatorCaller, now: datetime
 ) -> tuple[PayoutBatch, bool]:

@@ -15,14 +15,12 @@ from backend.cards.loss import lock_holder
 from backend.cards.models import Card, CardState
 from backend.cards.service import (
     AccountClosed,
-    CardExpired,
     is_account_closed,
     list_cards,
     open_physical_card,
+    refuse_after_last_day,
 )
-from backend.clock import business_date
 from backend.errors import DomainError, Kind
-from backend.holders.models import Holder
 from backend.ledger import service as ledger
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
@@ -58,9 +56,7 @@ def reopen(
         raise AccountClosed
     if not is_account_closed(session, holder_id=holder_id):
         raise AccountOpen
-    holder = session.get_one(Holder, holder_id, populate_existing=True)
-    if holder.valid_until < business_date(now):
-        raise CardExpired
+    refuse_after_last_day(session, holder_id=holder_id, now=now)
     end_at_counter(session, holder_id=holder_id, now=now)
     card = open_physical_card(session, holder_id=holder_id, state=state, now=now)
     operation_log.record(

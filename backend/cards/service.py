@@ -28,6 +28,8 @@ from backend.policies.service import policies_at
 ALIAS_BYTES = 6
 CARD_NUMBER_DIGITS = 10
 GONE = (CardState.VOID, CardState.CLOSED)
+EXPIRING = (CardState.ACTIVE, CardState.LOST, CardState.FROZEN)
+"""States in which a card can expire; one that nobody has in hand cannot."""
 
 
 class CardLost(DomainError, code="card-lost", kind=Kind.CONFLICT):
@@ -300,6 +302,16 @@ def usable_until(session: Session, *, holder_id: UUID) -> datetime:
     return until
 
 
+def refuse_after_last_day(session: Session, *, holder_id: UUID, now: datetime) -> None:
+    """Refuse a card to somebody whose last day is over.
+
+    Raises:
+        CardExpired: it is; another last day comes first.
+    """
+    if now >= usable_until(session, holder_id=holder_id):
+        raise CardExpired
+
+
 def expire_cards(session: Session, *, now: datetime) -> int:
     """Expire the cards of holders whose last day is over (到期自动失效), regulation 三(十)."""
     due = session.scalars(
@@ -307,7 +319,7 @@ def expire_cards(session: Session, *, now: datetime) -> int:
         .join(Holder, Holder.id == Card.holder_id)
         .where(
             Holder.valid_until < business_date(now),
-            Card.state.in_((CardState.ACTIVE, CardState.LOST, CardState.FROZEN)),
+            Card.state.in_(EXPIRING),
         )
     ).all()
     for card in due:

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session, aliased
 from backend.arrears import service as arrears
 from backend.cards.models import Card, CardState
 from backend.cards.rules import CardEvent
-from backend.cards.service import GONE, change_state, is_account_closed, list_cards
+from backend.cards.service import EXPIRING, GONE, change_state, list_cards
 from backend.cases.models import Resolution
 from backend.clock import business_date
 from backend.closings.models import Closing, ClosingKind, ClosingState
@@ -56,12 +56,13 @@ REASON = "校园卡销户退款"
 """What the payer reads on the platform."""
 POLICIES = ("closing.wait_days", "refund.wechat_days", "refund.alipay_days")
 GOING_ON = (ClosingState.STARTED, ClosingState.SETTLING, ClosingState.PAYING)
+DEAD = (*GONE, CardState.CLOSING)
 HOLDS = or_(
     Closing.state.in_(GOING_ON),
     and_(
         Closing.state == ClosingState.CLOSED,
         ~select(Card.id)
-        .where(Card.holder_id == Closing.holder_id, Card.state.not_in((*GONE, CardState.CLOSING)))
+        .where(Card.holder_id == Closing.holder_id, Card.state.not_in(DEAD))
         .correlate(Closing)
         .exists(),
     ),
@@ -507,7 +508,7 @@ def _finish(
     """Follow the money; close when nothing is left and nothing is due."""
     batches.follow_channel(session, subject_id=closing.id, now=now)
     _lock_account(session, holder_id=closing.holder_id)
-    if not is_account_closed(session, holder_id=closing.holder_id):
+    if any(card.state not in DEAD for card in list_cards(session, holder_id=closing.holder_id)):
         # Opened again meanwhile (复户): purses and cards are no longer this closing's.
         if not batches.due_fen(session, subject_id=closing.id):
             closing.state = next_state(closing.state, ClosingEvent.DONE)
@@ -532,14 +533,17 @@ def _is_done(session: Session, closing: Closing) -> bool:
 
 
 def close_expired(session: Session, *, now: datetime) -> int:
-    """Start to close temporary accounts whose cards have expired (到期销户), 三(十一)."""
+    """Start to close temporary accounts whose last day is over (到期销户), 三(十一).
+
+    Their cards have expired before; one that was never handed out, or is void, needs not.
+    """
     closing = select(Closing.id).where(Closing.holder_id == Holder.id, HOLDS)
-    cards = select(Card.id).where(Card.holder_id == Holder.id, Card.state == CardState.EXPIRED)
+    expiring = select(Card.id).where(Card.holder_id == Holder.id, Card.state.in_(EXPIRING))
     due = session.scalars(
         select(Holder.id).where(
             Holder.category.in_(TEMPORARY),
             Holder.valid_until < business_date(now),
-            cards.exists(),
+            ~expiring.exists(),
             ~closing.exists(),
         )
     ).all()

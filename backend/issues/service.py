@@ -11,7 +11,13 @@ from sqlalchemy.orm import Session
 
 from backend.cards.models import Card, CardKind, CardState
 from backend.cards.rules import CardEvent, TransitionNotPossible, next_state
-from backend.cards.service import GONE, change_state, find_card, list_cards
+from backend.cards.service import (
+    GONE,
+    change_state,
+    find_card,
+    list_cards,
+    refuse_after_last_day,
+)
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders.models import Holder
 from backend.issues import exchanges
@@ -250,6 +256,7 @@ def hand_out(
         ItemDecided: the card was handed out by another receipt, or made void.
         CardLost, CardFrozen, CardExpired, AccountClosed: an exchange, and the card's state.
         TransitionNotPossible: the card that waited is pending no more.
+        CardExpired: it waits still, and the holder's last day is over.
     """
     content = (batch_id, holder_id, Outcome.HANDED_OUT, signature, signed_by, list(documents))
     batch, item, earlier = _lock(session, batch_id, holder_id, receipt_id)
@@ -328,6 +335,7 @@ def _activate(
     now: datetime,
 ) -> Card:
     card = _pending_card(session, holder_id, CardEvent.ACTIVATE)
+    refuse_after_last_day(session, holder_id=holder_id, now=now)
     change_state(
         session,
         card=card,

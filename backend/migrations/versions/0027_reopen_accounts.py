@@ -29,7 +29,7 @@ def upgrade() -> None:
         "reopenings",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("holder_id", sa.Uuid(), nullable=False),
-        sa.Column("document", sa.Text(), nullable=False),
+        sa.Column("document", sa.String(), nullable=False),
         sa.Column("valid_until", sa.Date(), nullable=False),
         sa.Column("card_id", sa.Uuid(), nullable=False),
         sa.Column("made_by", sa.Uuid(), nullable=False),

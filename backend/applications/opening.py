@@ -4,7 +4,7 @@ from datetime import datetime
 from uuid import UUID
 
 from sqlalchemy import exists, select
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from backend.applications.models import Applicant, Application, ApplicationState, Fault
 from backend.applications.rules import check_end, missing_approvals
@@ -16,18 +16,26 @@ from backend.applications.service import (
     people_of,
 )
 from backend.cards.models import Card, CardKind, CardState
+from backend.cards.reopening import reopen
 from backend.cards.rules import CardEvent
-from backend.cards.service import change_state, open_account, open_accounts_to_issue
+from backend.cards.service import (
+    change_state,
+    is_account_closed,
+    list_cards,
+    open_accounts,
+    open_accounts_to_issue,
+)
 from backend.clock import business_date
 from backend.db import transaction
 from backend.errors import DomainError, IdReused, Kind
-from backend.holders import permissions
+from backend.holders import category_changes, permissions
 from backend.holders.models import DocumentKind, Holder, Identity, Permission
 from backend.ids import new_id
 from backend.notices import service as notices
 from backend.operation_log import service as operation_log
 from backend.operators.service import OperatorCaller
 from backend.policies.service import Policies, policies_at
+from backend.refunds import batches
 
 PAID = "application.paid_categories"
 
@@ -55,7 +63,8 @@ def open_cards(
     """Open account and card for everybody of an application; say whether this call was the first.
 
     Each person is a transaction of their own.  A retry goes on with those who have no card yet, and
-    opens nothing twice.  Somebody who is a holder already is left out, with the fault on record.
+    opens nothing twice.  Somebody who is a holder already is left out, with the fault on record;
+    whose account was closed gets it back, as what was applied for (复户).
 
     Raises:
         NotFound: no such application.
@@ -145,17 +154,19 @@ def _open(session: Session, *, applicant_id: UUID, operator: OperatorCaller, now
     if applicant.holder_id is not None:
         return
     application = session.get_one(Application, applicant.application_id)
-    if is_known(session, applicant):
-        applicant.fault = Fault.HOLDER_KNOWN
-        return
-    holder = _holder(application, applicant)
-    session.add(holder)
-    session.flush()
     begun = application.valid_from <= business_date(now)
-    if begun:
-        open_account(session, holder.id, actor=operator.actor, now=now)
+    holder = _known(session, applicant)
+    if holder is not None:
+        if not _may_come_back(session, holder):
+            applicant.fault = Fault.HOLDER_KNOWN
+            return
+        _let_come_back(session, application, applicant, holder, operator=operator, now=now)
     else:
-        open_accounts_to_issue(session, [holder.id], actor=operator.actor, now=now)
+        holder = _holder(application, applicant)
+        session.add(holder)
+        session.flush()
+        opening = open_accounts if begun else open_accounts_to_issue
+        opening(session, [holder.id], actor=operator.actor, now=now)
     policies = policies_at(session, now)
     _permit(session, application, holder, policies=policies, operator=operator, now=now)
     applicant.holder_id, applicant.fault = holder.id, None
@@ -180,10 +191,62 @@ def _open(session: Session, *, applicant_id: UUID, operator: OperatorCaller, now
 
 
 def is_known(session: Session, applicant: Applicant) -> bool:
-    """Say whether somebody's document belongs to a holder: they get no second account."""
-    known = Holder.document_index == applicant.document_index
-    return applicant.document_index is not None and bool(
-        session.scalar(select(exists().where(known)))
+    """Say whether somebody's document belongs to a holder who gets no other account."""
+    holder = _known(session, applicant)
+    return holder is not None and not _may_come_back(session, holder)
+
+
+def _known(session: Session, applicant: Applicant) -> Holder | None:
+    if applicant.document_index is None:
+        return None
+    known = select(Holder).where(Holder.document_index == applicant.document_index)
+    return session.scalars(known).one_or_none()
+
+
+def _may_come_back(session: Session, holder: Holder) -> bool:
+    """Say whether a holder's account is closed, with nothing of it owed or waiting (复户)."""
+    states = {card.state for card in list_cards(session, holder_id=holder.id)}
+    return (
+        CardState.CLOSING not in states
+        and is_account_closed(session, holder_id=holder.id)
+        and not batches.is_owed(session, holder_id=holder.id)
+        and not category_changes.is_waiting(session, holder_id=holder.id)
+    )
+
+
+def _let_come_back(
+    session: Session,
+    application: Application,
+    applicant: Applicant,
+    holder: Holder,
+    *,
+    operator: OperatorCaller,
+    now: datetime,
+) -> None:
+    """Make somebody who was here before the kind of holder that was applied for, and open again."""
+    category_changes.schedule(
+        session,
+        change_id=new_id(),
+        holder_id=holder.id,
+        category=application.category,
+        employment=None,
+        unit=applicant.unit,
+        holder_number=applicant.holder_number,
+        from_day=business_date(now),
+        valid_until=application.valid_until,
+        document_number=application.oa_number,
+        actor=operator.actor,
+        now=now,
+    )
+    holder.pays_surcharge = application.pays_surcharge
+    begun = application.valid_from <= business_date(now)
+    reopen(
+        session,
+        holder_id=holder.id,
+        state=CardState.ACTIVE if begun else CardState.PENDING,
+        actor=operator.actor,
+        now=now,
+        oa_number=application.oa_number,
     )
 
 
@@ -239,8 +302,17 @@ def _permit(
 
 
 def begin_due(*, now: datetime) -> int:
-    """Make the cards active that were opened ahead and begin today; return how many."""
+    """Make the cards active that were opened ahead and begin today; return how many.
+
+    Of somebody who came back, the newest application says when.
+    """
     today = business_date(now)
+    again, later = aliased(Applicant), aliased(Application)
+    begins_later = (
+        select(again.id)
+        .join(later, later.id == again.application_id)
+        .where(again.holder_id == Applicant.holder_id, later.valid_from > today)
+    )
     with transaction() as session:
         due = session.scalars(
             select(Card)
@@ -252,7 +324,9 @@ def begin_due(*, now: datetime) -> int:
                 Card.state == CardState.PENDING,
                 Application.valid_from <= today,
                 Holder.valid_until >= today,
+                ~begins_later.exists(),
             )
+            .distinct()
         ).all()
         for card in due:
             change_state(

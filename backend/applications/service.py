@@ -22,6 +22,7 @@ from backend.applications.models import (
     Extension,
 )
 from backend.applications.rules import check_end, missing_approvals
+from backend.cards.service import closed_accounts
 from backend.clock import business_date
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders.documents import document_fault, document_index, kind_of
@@ -197,6 +198,7 @@ def known_positions(
 ) -> set[int]:
     """Return which people of a list, from 1, are holders already: no card will be opened for them.
 
+    Whose account was closed is none of them: it will be opened again (复户).
     `documents` are their normal numbers, as `check` returns them.
     """
     indexes = {
@@ -204,8 +206,11 @@ def known_positions(
         for position, (person, document) in enumerate(zip(people, documents, strict=True), start=1)
         if (index := _index(sealer, person, document)) is not None
     }
-    known = session.scalars(select(Holder.document_index).where(Holder.document_index.in_(indexes)))
-    return {indexes[index] for index in known if index is not None}
+    known = session.execute(
+        select(Holder.id, Holder.document_index).where(Holder.document_index.in_(indexes))
+    ).all()
+    closed = closed_accounts(session, holder_ids=[row.id for row in known])
+    return {indexes[row.document_index] for row in known if row.id not in closed}
 
 
 def _documents(people: Sequence[Person]) -> list[str | None]:

@@ -22,7 +22,7 @@ from backend.cards.rules import (
     check_documents,
     next_state,
 )
-from backend.cards.service import change_state
+from backend.cards.service import change_state, refuse_after_last_day
 from backend.clock import business_date
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders.models import Holder
@@ -103,6 +103,7 @@ def operate(
         IdReused: `operation_id` came before with other content.
         Replaced: the card is void because another took its place.
         TransitionNotPossible: the card's state does not allow it.
+        CardExpired: a card that waits, after its holder's last day.
         NotByPhone: the hotline is for reporting losses.
         DocumentsMissing: see `rules.CHECKED`.
         CardNumberMismatch, ChannelNotAllowed: of a restoration.
@@ -120,7 +121,7 @@ def operate(
     loss.lock_holder(session, card.holder_id)
     session.refresh(card, with_for_update=True)
     before = card.state
-    _check(session, card, wanted)
+    _check(session, card, wanted, now=now)
     actor = Actor(wanted.channel, operator.actor.name)
     _happen(session, card, wanted, operation_id=operation_id, actor=actor, now=now)
     operation = CounterOperation(
@@ -148,7 +149,7 @@ def operate(
     return operation, True
 
 
-def _check(session: Session, card: Card, wanted: Wanted) -> None:
+def _check(session: Session, card: Card, wanted: Wanted, *, now: datetime) -> None:
     """Refuse what the card's state, the way it was asked for, or the proof stand against."""
     try:
         next_state(card.state, wanted.event)
@@ -159,6 +160,8 @@ def _check(session: Session, card: Card, wanted: Wanted) -> None:
         phone_lost = card.kind is CardKind.VIRTUAL and wanted.event is CardEvent.REPORT_LOST
         if not (phone_lost and card.state in loss.STOPPED_OTHERWISE):
             raise
+    if wanted.event is CardEvent.ACTIVATE and card.state is CardState.PENDING:
+        refuse_after_last_day(session, holder_id=card.holder_id, now=now)
     if wanted.channel is LogChannel.HOTLINE and wanted.event not in BY_PHONE:
         raise NotByPhone
     check_documents(wanted.event, wanted.channel.value, wanted.documents)

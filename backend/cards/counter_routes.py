@@ -255,6 +255,7 @@ def _card(card: Card) -> dict[str, Any]:
     IdReused,
     Replaced,
     TransitionNotPossible,
+    CardExpired,
     NotByPhone,
     DocumentsMissing,
     CardNumberMismatch,

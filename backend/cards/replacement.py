@@ -36,13 +36,12 @@ from backend.cards.rules import (
 )
 from backend.cards.service import (
     STANDS_AGAINST,
-    CardExpired,
     change_state,
     draw_number,
     find_card,
     is_account_closed,
+    refuse_after_last_day,
 )
-from backend.clock import business_date
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders.models import Holder
 from backend.ids import new_id
@@ -156,8 +155,7 @@ def check_replaceable(session: Session, *, card: Card, cause: str, now: datetime
     if is_account_closed(session, holder_id=card.holder_id):
         raise STANDS_AGAINST[CardState.CLOSED]
     if card.state in REPLACED_IN[cause]:
-        if session.get_one(Holder, card.holder_id).valid_until < business_date(now):
-            raise CardExpired
+        refuse_after_last_day(session, holder_id=card.holder_id, now=now)
         live = find_card(session, holder_id=card.holder_id, kind=CardKind.PHYSICAL)
         if live is None or live.id == card.id:
             return

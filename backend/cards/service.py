@@ -28,6 +28,8 @@ from backend.policies.service import policies_at
 ALIAS_BYTES = 6
 CARD_NUMBER_DIGITS = 10
 GONE = (CardState.VOID, CardState.CLOSED)
+EXPIRING = (CardState.ACTIVE, CardState.LOST, CardState.FROZEN)
+"""States in which a card can expire; one that nobody has in hand cannot."""
 
 
 class CardLost(DomainError, code="card-lost", kind=Kind.CONFLICT):
@@ -54,8 +56,6 @@ STANDS_AGAINST: dict[CardState, type[DomainError]] = {
     CardState.CLOSED: AccountClosed,
 }
 """States that keep a card from being used.  `card_refusal` in the database says the same."""
-EXPIRING = Card.state.in_((CardState.ACTIVE, CardState.LOST, CardState.FROZEN))
-"""What can expire."""
 CARD_REFUSALS = (CardLost, CardFrozen, CardExpired, AccountClosed)
 """What they are answered with, in order of precedence."""
 
@@ -304,6 +304,16 @@ def usable_until(session: Session, *, holder_id: UUID) -> datetime:
     return until
 
 
+def refuse_after_last_day(session: Session, *, holder_id: UUID, now: datetime) -> None:
+    """Refuse a card to somebody whose last day is over.
+
+    Raises:
+        CardExpired: it is; another last day comes first.
+    """
+    if now >= usable_until(session, holder_id=holder_id):
+        raise CardExpired
+
+
 def expire_cards(session: Session, *, now: datetime) -> int:
     """Expire the cards of holders whose last day is over (到期自动失效), regulation 三(十).
 
@@ -311,9 +321,10 @@ def expire_cards(session: Session, *, now: datetime) -> int:
     nobody else has locked, then the cards.
     """
     over = Holder.valid_until < business_date(now)
+    expiring = select(Card.id).where(Card.holder_id == Holder.id, Card.state.in_(EXPIRING))
     holders = session.scalars(
         select(Holder.id)
-        .where(over, select(Card.id).where(Card.holder_id == Holder.id, EXPIRING).exists())
+        .where(over, expiring.exists())
         .order_by(Holder.id)
     ).all()
     expired = 0
@@ -322,8 +333,8 @@ def expire_cards(session: Session, *, now: datetime) -> int:
         locked = select(Holder.id).where(Holder.id == holder_id, over)
         if session.scalar(locked.with_for_update(key_share=True, skip_locked=True)) is None:
             continue
-        cards = select(Card).where(Card.holder_id == holder_id, EXPIRING).order_by(Card.kind)
-        for card in session.scalars(cards).all():
+        cards = select(Card).where(Card.holder_id == holder_id, Card.state.in_(EXPIRING))
+        for card in session.scalars(cards.order_by(Card.kind)).all():
             change_state(
                 session, card=card, event=CardEvent.EXPIRE, actor=operation_log.SYSTEM, now=now
             )

@@ -169,9 +169,7 @@ def candidates(
     return people
 
 
-_CLOSING = select(Closing.id).where(
-    Closing.holder_id == Holder.id, Closing.state != ClosingState.CANCELLED
-)
+_CLOSING = select(Closing.id).where(Closing.holder_id == Holder.id, service.HOLDS)
 
 
 def graduates_of(

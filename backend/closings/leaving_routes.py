@@ -10,9 +10,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import clock
+from backend.cards.reopening import AccountOpen
 from backend.cards.rules import TransitionNotPossible
-from backend.cards.service import AccountClosed
-from backend.closings import departures, graduate_list, graduates, retirements, screenings
+from backend.cards.service import AccountClosed, CardExpired
+from backend.closings import (
+    departures,
+    graduate_list,
+    graduates,
+    reopenings,
+    retirements,
+    screenings,
+)
 from backend.closings.departures import (
     DepartureApplied,
     DepartureNotPossible,
@@ -36,6 +44,7 @@ from backend.closings.models import (
     ScreeningItem,
     ScreeningOutcome,
 )
+from backend.closings.reopenings import PayoutOpen
 from backend.closings.retirements import NotStaff
 from backend.closings.routes import MAY_CLOSE, MAY_LOOK
 from backend.closings.rules import MAY_FILE
@@ -49,6 +58,8 @@ from backend.closings.schemas import (
     ExemptionRequest,
     GraduateReply,
     OutcomeRequest,
+    ReopeningReply,
+    ReopeningRequest,
     RetirementReply,
     RetirementRequest,
     ScreeningItemReply,
@@ -188,6 +199,48 @@ def switch_retiree(body: dict[str, Any], retirement_id: UUID) -> Any:
         )
         answer = {
             name: getattr(made, name) for name in ("id", "valid_until", "document", "made_at")
+        }
+        return answer | {"holder_number": body["holder_number"]}, 201 if first else 200
+
+
+@staff.route("/reopenings/<uuid:reopening_id>", methods=["PUT"])
+@staff.arguments(ReopeningRequest)
+@raises(
+    staff,
+    Unauthenticated,
+    RoleNotAllowed,
+    NotFound,
+    IdReused,
+    AccountOpen,
+    AccountClosed,
+    PayoutOpen,
+    CardExpired,
+)
+@staff.alt_response(201, schema=ReopeningReply, description="Opened now.")
+@staff.response(200, ReopeningReply)
+@logged("card.reopen_account", subject="reopening_id")
+def reopen_account(body: dict[str, Any], reopening_id: UUID) -> Any:
+    """Open a closed account again for somebody who comes back (复户); its card waits."""
+    who = caller_in(*MAY_CLOSE)
+    with transaction() as session:
+        holder_id = session.scalar(
+            select(Holder.id).where(Holder.holder_number == body["holder_number"])
+        )
+        if holder_id is None:
+            raise NotFound
+        about(holder_id=holder_id)
+        made, first = reopenings.make(
+            session,
+            reopening_id=reopening_id,
+            holder_id=holder_id,
+            document=body["document"],
+            valid_until=body["valid_until"],
+            operator=who,
+            now=clock.now(),
+        )
+        answer = {
+            name: getattr(made, name)
+            for name in ("id", "document", "valid_until", "card_id", "made_at")
         }
         return answer | {"holder_number": body["holder_number"]}, 201 if first else 200
 

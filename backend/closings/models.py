@@ -45,7 +45,10 @@ class ClosingKind(StrEnum):
 
 
 class Closing(Base):
-    """The closing of one account.  The account's rows stay for ever."""
+    """The closing of one account.  The account's rows stay for ever.
+
+    An account that was opened again (复户) may be closed again: see `service.HOLDS`.
+    """
 
     __tablename__ = "closings"
     __table_args__ = (
@@ -53,7 +56,7 @@ class Closing(Base):
             "uq_closings_live_holder",
             "holder_id",
             unique=True,
-            postgresql_where=text("state <> 'cancelled'"),
+            postgresql_where=text("state NOT IN ('closed', 'cancelled')"),
         ),
         CheckConstraint("(state = 'closed') = (closed_at IS NOT NULL)", name="closed_when"),
         Index(None, "state", "started_at"),
@@ -201,6 +204,23 @@ class Graduate(Base):
     exempted_until: Mapped[date | None]
     """The last day of the exemption; None where it was made before exemptions had an end."""
     closing_id: Mapped[UUID | None] = mapped_column(ForeignKey("closings.id"))
+
+
+class Reopening(Base):
+    """A closed account that was opened again (复户), as somebody came back.  Never changed."""
+
+    __tablename__ = "reopenings"
+    __table_args__ = (Index(None, "holder_id"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
+    document: Mapped[str]
+    """The number of the paper that it goes by (文号)."""
+    valid_until: Mapped[date]
+    card_id: Mapped[UUID] = mapped_column(ForeignKey("cards.id"))
+    """The new physical card, which waits to be handed out."""
+    made_by: Mapped[UUID] = mapped_column(ForeignKey("operators.id"))
+    made_at: Mapped[datetime]
 
 
 class Retirement(Base):

@@ -174,6 +174,21 @@ class RetirementReply(ma.Schema):
     made_at = Moment(required=True)
 
 
+class ReopeningRequest(ma.Schema):
+    holder_number = Text(required=True, validate=NUMBER)
+    document = Text(required=True, validate=DOCUMENT)
+    valid_until = Day(required=True)
+
+
+class ReopeningReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    holder_number = ma.fields.String(required=True)
+    document = ma.fields.String(required=True)
+    valid_until = ma.fields.Date(required=True)
+    card_id = ma.fields.UUID(required=True)
+    made_at = Moment(required=True)
+
+
 class ClosingBatchRequest(ma.Schema):
     graduated_on = Day(required=True)
     holder_numbers = ma.fields.List(

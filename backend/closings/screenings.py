@@ -9,8 +9,8 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import and_, func, or_, select, text
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import func, select, text, tuple_
+from sqlalchemy.orm import Session
 
 from backend.arrears.models import Arrears
 from backend.cards.models import Card, CardState
@@ -25,6 +25,7 @@ from backend.closings.models import (
     ScreeningOutcome,
 )
 from backend.closings.rules import months_after
+from backend.closings.service import HOLDS
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders.models import Holder
 from backend.holders.rules import masked_name
@@ -177,11 +178,14 @@ def _look(
         .exists()
     )
     unused = select(Holder.id).where(Holder.valid_until >= today, older, ~moved)
+    ended = select(Closing.id).where(
+        Closing.holder_id == Holder.id, Closing.state == ClosingState.CLOSED, HOLDS
+    )
     closed = (
-        select(Closing.holder_id, func.sum(Account.balance_fen))
-        .join(Account, Account.holder_id == Closing.holder_id)
-        .where(Closing.state == ClosingState.CLOSED)
-        .group_by(Closing.holder_id)
+        select(Holder.id, func.sum(Account.balance_fen))
+        .join(Account, Account.holder_id == Holder.id)
+        .where(ended.exists())
+        .group_by(Holder.id)
         .having(func.sum(Account.balance_fen) > 0)
     )
     owing = (
@@ -189,20 +193,16 @@ def _look(
         .where(Arrears.settled_at.is_(None))
         .group_by(Arrears.holder_id)
     )
-    other = aliased(Holder)
-    twins = (
-        select(other.id)
-        .where(
-            other.id != Holder.id,
-            or_(
-                other.document_index == Holder.document_index,
-                and_(other.name == Holder.name, other.unit == Holder.unit),
-            ),
-            other.valid_until >= today,
-        )
-        .exists()
+    staying = Holder.valid_until >= today
+    # Grouped once: to look for the twin of each takes the square of the college.  Nobody has two
+    # accounts under one document: `holders.document_index` is unique.
+    alike = (
+        select(Holder.name, Holder.unit)
+        .where(staying)
+        .group_by(Holder.name, Holder.unit)
+        .having(func.count() > 1)
     )
-    duplicate = select(Holder.id).where(Holder.valid_until >= today, live, twins)
+    duplicate = select(Holder.id).where(staying, live, tuple_(Holder.name, Holder.unit).in_(alike))
     return [
         *(
             (Finding.EXPIRED, id_, {"valid_until": last.isoformat()})

@@ -11,14 +11,14 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, or_, select, text
+from sqlalchemy import Select, and_, func, or_, select, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from backend.arrears import service as arrears
 from backend.cards.models import Card, CardState
 from backend.cards.rules import CardEvent
-from backend.cards.service import GONE, change_state, list_cards
+from backend.cards.service import EXPIRING, GONE, change_state, list_cards
 from backend.cases.models import Resolution
 from backend.clock import business_date
 from backend.closings.models import Closing, ClosingKind, ClosingState
@@ -56,6 +56,18 @@ REASON = "校园卡销户退款"
 """What the payer reads on the platform."""
 POLICIES = ("closing.wait_days", "refund.wechat_days", "refund.alipay_days")
 GOING_ON = (ClosingState.STARTED, ClosingState.SETTLING, ClosingState.PAYING)
+DEAD = (*GONE, CardState.CLOSING)
+HOLDS = or_(
+    Closing.state.in_(GOING_ON),
+    and_(
+        Closing.state == ClosingState.CLOSED,
+        ~select(Card.id)
+        .where(Card.holder_id == Closing.holder_id, Card.state.not_in(DEAD))
+        .correlate(Closing)
+        .exists(),
+    ),
+)
+"""A closing that goes on, or has ended and was not undone: no card came after it (复户)."""
 
 log = logging.getLogger(__name__)
 
@@ -178,9 +190,10 @@ def _change_cards(
 def live_closing(session: Session, *, holder_id: UUID) -> Closing | None:
     """Return the closing of an account that goes on or has ended, None where there is none."""
     return session.scalars(
-        select(Closing).where(
-            Closing.holder_id == holder_id, Closing.state != ClosingState.CANCELLED
-        )
+        select(Closing)
+        .where(Closing.holder_id == holder_id, HOLDS)
+        .order_by(Closing.started_at.desc(), Closing.id.desc())
+        .limit(1)
     ).one_or_none()
 
 
@@ -348,13 +361,24 @@ def _due(now: datetime) -> Select[Any]:
         PayoutLine.state.in_(batches.OPEN),
     )
     waits = Closing.waived.contains([{"check": CheckName.WAITING.value}])
+    later = aliased(Closing)
+    is_last = ~select(later.id).where(
+        later.holder_id == Closing.holder_id,
+        later.state != ClosingState.CANCELLED,
+        later.started_at > Closing.started_at,
+    ).exists()  # fmt: skip
     return (
         select(Closing.id)
         .where(
             or_(
                 (Closing.state == ClosingState.STARTED) & ((Closing.wait_until <= now) | waits),
                 Closing.state.in_((ClosingState.SETTLING, ClosingState.PAYING)),
-                (Closing.state == ClosingState.CLOSED) & (left.exists() | bounced.exists()),
+                and_(
+                    Closing.state == ClosingState.CLOSED,
+                    left.exists() | bounced.exists(),
+                    HOLDS,
+                    is_last,
+                ),
             )
         )
         .order_by(Closing.started_at, Closing.id)
@@ -372,10 +396,18 @@ def advance(*, closing_id: UUID, channels: Collection[str], now: datetime) -> bo
             _settle(session, closing, channels=channels, now=now)
         elif before is ClosingState.PAYING:
             _finish(session, closing, channels=channels, now=now)
-        elif before is ClosingState.CLOSED and not _is_done(session, closing):
-            closing.state = next_state(before, ClosingEvent.REOPEN)
-            closing.closed_at = None
+        elif before is ClosingState.CLOSED:
+            _reopen(session, closing)
         return closing.state is not before
+
+
+def _reopen(session: Session, closing: Closing) -> None:
+    """Go on with a closing to which money came back, unless the account is in use again (复户)."""
+    _lock_account(session, holder_id=closing.holder_id)
+    live = live_closing(session, holder_id=closing.holder_id)
+    if live is not None and live.id == closing.id and not _is_done(session, closing):
+        closing.state = next_state(closing.state, ClosingEvent.REOPEN)
+        closing.closed_at = None
 
 
 def _end_waiting(closing: Closing, *, now: datetime) -> None:
@@ -478,6 +510,12 @@ def _finish(
     """Follow the money; close when nothing is left and nothing is due."""
     batches.follow_channel(session, subject_id=closing.id, now=now)
     _lock_account(session, holder_id=closing.holder_id)
+    if any(card.state not in DEAD for card in list_cards(session, holder_id=closing.holder_id)):
+        # Opened again meanwhile (复户): purses and cards are no longer this closing's.
+        if not batches.due_fen(session, subject_id=closing.id):
+            closing.state = next_state(closing.state, ClosingEvent.DONE)
+            closing.closed_at = now
+        return
     if arrears.open_fen(session, holder_id=closing.holder_id):
         _set_off(session, closing, now=now)
     if ledger.balance_of(session, holder_id=closing.holder_id):
@@ -515,16 +553,17 @@ def _is_done(session: Session, closing: Closing) -> bool:
 
 
 def close_expired(session: Session, *, now: datetime) -> int:
-    """Start to close temporary accounts whose cards have expired (到期销户), 三(十一)."""
-    closing = select(Closing.id).where(
-        Closing.holder_id == Holder.id, Closing.state != ClosingState.CANCELLED
-    )
-    cards = select(Card.id).where(Card.holder_id == Holder.id, Card.state == CardState.EXPIRED)
+    """Start to close temporary accounts whose last day is over (到期销户), 三(十一).
+
+    Their cards have expired before; one that was never handed out, or is void, needs not.
+    """
+    closing = select(Closing.id).where(Closing.holder_id == Holder.id, HOLDS)
+    expiring = select(Card.id).where(Card.holder_id == Holder.id, Card.state.in_(EXPIRING))
     due = session.scalars(
         select(Holder.id).where(
             Holder.category.in_(TEMPORARY),
             Holder.valid_until < business_date(now),
-            cards.exists(),
+            ~expiring.exists(),
             ~closing.exists(),
         )
     ).all()

@@ -84,11 +84,7 @@ def schedule(
         return earlier, False
     if session.get(Holder, holder_id) is None:
         raise NotFound
-    waiting = session.scalar(
-        select(CategoryChange.id).where(
-            CategoryChange.holder_id == holder_id, CategoryChange.applied_at.is_(None)
-        )
-    )
+    waiting = _waiting(session, holder_id)
     if waiting is not None:
         raise ChangeWaiting(change_id=str(waiting))
     if holder_number is not None:
@@ -126,6 +122,19 @@ def schedule(
             from_day=from_day.isoformat(),
         )
     return change, True
+
+
+def _waiting(session: Session, holder_id: UUID) -> UUID | None:
+    return session.scalar(
+        select(CategoryChange.id).where(
+            CategoryChange.holder_id == holder_id, CategoryChange.applied_at.is_(None)
+        )
+    )
+
+
+def is_waiting(session: Session, *, holder_id: UUID) -> bool:
+    """Say whether a change of this holder waits for its day."""
+    return _waiting(session, holder_id) is not None
 
 
 def apply_due(session: Session, *, now: datetime) -> int:

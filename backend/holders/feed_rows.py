@@ -38,7 +38,7 @@ FURTHER_COLUMNS = {
     "entered_on": "入校日期",
     "programme_ends_on": "学制届满",
 }
-"""A feed may do without these; where it is silent, what is known stays."""
+"""A feed may do without these, or the surcharge; where it is silent, what is known stays."""
 NEEDED = tuple(name for name in COLUMNS if name != "pays_surcharge")
 BLANK_ALLOWED = {"pays_surcharge", "document_number", "valid_until", *FURTHER_COLUMNS}
 """Further down it says when a document or a last day may be blank."""
@@ -123,9 +123,7 @@ def read_row(cells: dict[str, str], *, sealer: Sealer, ages: RetirementAges) -> 
     programme_ends_on = _day(cells, "programme_ends_on")
     entered_on = _day(cells, "entered_on")
     valid_until = _day(cells, "valid_until") or programme_ends_on
-    surcharge = (YES_WORDS | NO_WORDS).get(cells.get("pays_surcharge", "").lower())
-    if surcharge is None:
-        raise Faulty("pays_surcharge", "neither yes nor no")
+    surcharge = _surcharge(cells)
     document = _document(cells.get("document_number", ""), identity)
     if not number.isascii() or not number.isalnum():
         raise Faulty("holder_number", "not letters and digits")
@@ -139,9 +137,8 @@ def read_row(cells: dict[str, str], *, sealer: Sealer, ages: RetirementAges) -> 
         "category": category,
         "unit": cells["unit"],
         "identity": identity,
-        "pays_surcharge": surcharge,
         "valid_until": valid_until,
-    }
+    } | surcharge
     if category is not Category.STAFF or employment is not None:
         person["employment"] = employment
     if entered_on is not None:
@@ -155,6 +152,16 @@ def read_row(cells: dict[str, str], *, sealer: Sealer, ages: RetirementAges) -> 
         every_index(sealer, document=document) if document else frozenset(),
         kind_said=said is not None,
     )
+
+
+def _surcharge(cells: dict[str, str]) -> dict[str, bool]:
+    """Return the flag, where the feed has the column: a blank in it says no."""
+    if "pays_surcharge" not in cells:
+        return {}
+    flag = (YES_WORDS | NO_WORDS).get(cells["pays_surcharge"].lower())
+    if flag is None:
+        raise Faulty("pays_surcharge", "neither yes nor no")
+    return {"pays_surcharge": flag}
 
 
 def _check_text(cells: dict[str, str]) -> None:

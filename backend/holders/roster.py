@@ -91,6 +91,7 @@ DOCUMENT_COLUMNS = (
     "document_tail_index",
     "document_tail_number",
 )
+HASHES = ("document_index", "document_tail_index", "document_tail_number")
 COMPARED = (
     "id",
     "holder_number",
@@ -199,18 +200,27 @@ def import_roster(
             report.unchanged += 1
             continue
         report.changed += 1
-        changed.append({"id": holder.id} | differing)
+        changed.append((holder, differing))
     if whole:
         report.absent = people.absent(today=business_date(now))
     if not dry_run:
-        _write(session, new, changed, open_accounts=open_accounts, actor=actor, now=now)
+        batch_id = batch_id or new_id()
+        _write(
+            session,
+            new,
+            changed,
+            batch_id=batch_id,
+            open_accounts=open_accounts,
+            actor=actor,
+            now=now,
+        )
         permissions.work_out(session, policies=policies, now=now)
         _note(
             session,
             report=report,
             conflicts=people.conflicts,
             source=source,
-            batch_id=batch_id or new_id(),
+            batch_id=batch_id,
             index=index,
             policy_ids=used,
             actor=actor,
@@ -222,8 +232,9 @@ def import_roster(
 def _write(
     session: Session,
     new: list[dict[str, Any]],
-    changed: list[dict[str, Any]],
+    changed: list[tuple[Any, dict[str, Any]]],
     *,
+    batch_id: UUID,
     open_accounts: OpenAccounts,
     actor: Actor,
     now: datetime,
@@ -233,12 +244,32 @@ def _write(
         session.execute(insert(Holder), [BLANK | person for person in chunk])
         open_accounts(session, [person["id"] for person in chunk], actor=actor, now=now)
         session.flush()
-    for person in changed:
-        values = {key: value for key, value in person.items() if key != "id"}
-        session.execute(update(Holder).where(Holder.id == person["id"]).values(values))
+    for holder, differing in changed:
+        session.execute(update(Holder).where(Holder.id == holder.id).values(differing))
+        operation_log.record(
+            session,
+            actor=actor,
+            action="roster.change",
+            holder_id=holder.id,
+            subject_id=batch_id,
+            now=now,
+            before=_logged({column: getattr(holder, column) for column in differing}),
+            after=_logged(differing),
+            fields=sorted(column for column in differing if column not in HASHES),
+        )
+
+
+def _logged(values: dict[str, Any]) -> dict[str, Any]:
+    """Return what the operation log may say of a change: no names, nothing of documents."""
+    return {
+        column: _told(value)
+        for column, value in sorted(values.items())
+        if column not in HASHES and column != "name"
+    }
 
 
 BLANK: dict[str, Any] = {
+    "pays_surcharge": False,
     "employment": None,
     "entered_on": None,
     "programme_ends_on": None,

@@ -786,6 +786,7 @@ MEANINGS: dict[str, str] = {
     "lines": "How many lines.",
     "ClosingBatchPreview.open": "How many accounts are still to be closed.",
     "owed_since": "Since when nobody could be paid.",
+    "reopening_id": "Made by the caller (复户).",
     "retirement_id": "Made by the caller (退休换卡).",
     "run_at": "When it was first run; null before.",
     "screening_id": "Made by the caller (清查).",

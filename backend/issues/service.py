@@ -20,6 +20,7 @@ from backend.cards.service import (
     is_account_closed,
     list_cards,
     open_physical_card,
+    refuse_after_last_day,
 )
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.holders.models import Holder
@@ -263,6 +264,7 @@ def hand_out(
         CardLost, CardFrozen, CardExpired, AccountClosed: an exchange, and the card's state; or
             somebody who comes later, and the account is closed.
         TransitionNotPossible: the card that waited is pending no more.
+        CardExpired: it waits still, and the holder's last day is over.
     """
     content = (batch_id, holder_id, Outcome.HANDED_OUT, signature, signed_by, list(documents))
     batch, item, earlier = _lock(session, batch_id, holder_id, receipt_id)
@@ -345,6 +347,7 @@ def _activate(
     now: datetime,
 ) -> Card:
     card = _pending_card(session, holder_id, CardEvent.ACTIVATE)
+    refuse_after_last_day(session, holder_id=holder_id, now=now)
     change_state(
         session,
         card=card,

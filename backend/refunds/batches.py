@@ -210,6 +210,14 @@ def draft(session: Session, *, maker: OperatorCaller, now: datetime, lock: bool 
     )
 
 
+def is_owed(session: Session, *, holder_id: UUID) -> bool:
+    """Say whether something of an earlier closing has not reached its holder yet."""
+    line = select(PayoutLine.id).where(
+        PayoutLine.holder_id == holder_id, PayoutLine.state.in_(OPEN)
+    )
+    return session.scalars(line.limit(1)).first() is not None
+
+
 def make(
     session: Session, *, batch_id: UUID, maker: OperatorCaller, now: datetime
 ) -> tuple[PayoutBatch, bool]:

@@ -30,7 +30,7 @@ from backend.applications.service import (
 )
 from backend.cards.models import Card, CardKind, CardState
 from backend.cards.rules import CardEvent
-from backend.cards.service import change_state, expire_cards, find_card
+from backend.cards.service import change_state, expire_cards, find_card, list_cards
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders.identity import IdentityNotMatched, match_roster
@@ -199,6 +199,46 @@ class TestOpening:
         one, other = case.people()
         assert (one.holder_id, one.fault) == (None, Fault.HOLDER_KNOWN)
         assert (other.fault, other.holder_id is None) == (None, False)
+
+    def test_opens_the_account_of_who_comes_back_again(self, case: Case, parts: Parts) -> None:
+        known = make_person(parts)
+        with transaction() as session:
+            for card in list_cards(session, holder_id=known.id):
+                for event in (CardEvent.START_CLOSING, CardEvent.CLOSE):
+                    change_state(session, card=card, event=event, actor=SYSTEM, now=clock.now())
+        tomorrow = today() + timedelta(days=1)
+        people = [person(document=known.document)]
+        case.opened(replace(case.wanted, people=people, valid_from=tomorrow))
+        one = case.people()[0]
+        assert (one.holder_id, one.fault) == (known.id, None)
+        with transaction() as session:
+            back = session.get_one(Holder, known.id)
+            states = [card.state for card in list_cards(session, holder_id=known.id)]
+        assert sorted(states) == ["closed", "pending"]
+        assert (back.category, back.holder_number, back.valid_until) == (
+            case.wanted.category, one.holder_number, case.wanted.valid_until
+        )  # fmt: skip
+        assert back.pays_surcharge
+        opening.begin_due(now=clock.now())
+        assert state(known.id) is CardState.PENDING
+        opening.begin_due(now=clock.now() + timedelta(days=1))
+        assert state(known.id) is CardState.ACTIVE
+
+    def test_begins_with_the_newest_application_of_who_came_back(
+        self, case: Case, parts: Parts
+    ) -> None:
+        case.opened()
+        came = case.people()[0].holder_id
+        assert came is not None
+        with transaction() as session:
+            for card in list_cards(session, holder_id=came):
+                for event in (CardEvent.START_CLOSING, CardEvent.CLOSE):
+                    change_state(session, card=card, event=event, actor=SYSTEM, now=clock.now())
+        again = Case(parts)
+        begins = today() + timedelta(days=5)
+        again.opened(replace(again.wanted, people=case.wanted.people, valid_from=begins))
+        opening.begin_due(now=clock.now())
+        assert state(came) is CardState.PENDING
 
     def test_of_outsiders_needs_a_receipt_of_its_own(self, case: Case, parts: Parts) -> None:
         case.approved()

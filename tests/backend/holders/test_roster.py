@@ -219,6 +219,31 @@ class TestImport:
         assert found is not None
         assert found.unit == "软件2402班"
 
+    def test_each_change_is_in_the_log_and_names_nobody(self, parts: Parts) -> None:
+        row = new_row()
+        load(parts, as_csv(row))
+        row[1], row[3], row[5] = "王改名", "软件2402班", "2030-07-01"
+        load(parts, as_csv(row), dry_run=True)
+        load(parts, as_csv(row))
+        found = find(row[0])
+        assert found is not None
+        query = select(LogEntry).where(
+            LogEntry.holder_id == found.id, LogEntry.action == "roster.change"
+        )
+        with transaction() as session:
+            entry = session.scalars(query).one()
+        assert entry.before == {"unit": "软件2401班", "valid_until": "2029-07-01"}
+        assert entry.after == {"unit": "软件2402班", "valid_until": "2030-07-01"}
+        assert entry.facts["fields"] == ["name", "unit", "valid_until"]
+
+    def test_without_the_surcharge_column_the_flag_stays(self, parts: Parts) -> None:
+        row = new_row(category="校外", pays_surcharge="是")
+        load(parts, as_csv(row))
+        assert counts(load(parts, as_csv(row[:-1], heading=CHINESE[:-1]))) == (0, 0, 1, 0)
+        found = find(row[0])
+        assert found is not None
+        assert found.pays_surcharge
+
     def test_a_dry_run_reports_the_same_and_writes_nothing(self, parts: Parts) -> None:
         old, new, broken = new_row(), new_row(), new_row(category="老师")
         load(parts, as_csv(old))

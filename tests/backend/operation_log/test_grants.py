@@ -26,6 +26,7 @@ EVIDENCE = (
     ("application_extensions", "oa_number"),
     ("application_approvals", "kind"),
     ("early_leavings", "reason"),
+    ("reopenings", "document"),
 )
 
 

@@ -1,0 +1,128 @@
+"""Somebody comes back: a closed account is opened again, over HTTP, and may be closed again."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from factories import Bound, give, make_holder, make_person, sign_in
+from sqlalchemy import func, select
+
+from backend import clock
+from backend.cards.models import CardState
+from backend.cards.service import is_account_closed, list_cards
+from backend.closings import service
+from backend.closings.models import Closing, ClosingState
+from backend.closings.screenings import Finding, _look
+from backend.db import transaction
+from backend.http.parts import Parts
+from backend.ids import new_id
+from backend.ledger import service as ledger
+from backend.operation_log.models import LogEntry
+from backend.operators.models import Role
+
+from .conftest import Counter
+
+
+def day(days: int) -> str:
+    return (clock.business_date(clock.now()) + timedelta(days=days)).isoformat()
+
+
+@pytest.fixture
+def gone(counter: Counter, parts: Parts) -> Bound:
+    """Somebody whose account is closed, with nothing left and nothing owed."""
+    holder = make_holder(parts)
+    counter.start(holder)
+    assert counter.work(holder).state is ClosingState.CLOSED
+    return holder
+
+
+def reopen(counter: Counter, holder: Any, **changed: Any) -> Any:
+    who, path = changed.pop("who", None), f"/reopenings/{changed.pop('id', new_id())}"
+    said = {"holder_number": holder.number, "document": "人事〔2028〕3号", "valid_until": day(400)}
+    return counter.call("PUT", path, who, **(said | changed))
+
+
+def refused(answer: Any) -> tuple[int, str]:
+    return answer.status_code, answer.get_json()["code"]
+
+
+class TestReopening:
+    def test_gives_a_new_card_that_waits_and_lets_the_phone_be_bound_anew(
+        self, counter: Counter, gone: Bound
+    ) -> None:
+        path = new_id()
+        made = reopen(counter, gone, id=path)
+        assert (made.status_code, reopen(counter, gone, id=path).status_code) == (201, 200)
+        assert made.get_json()["valid_until"] == day(400)
+        with transaction() as session:
+            cards = list_cards(session, holder_id=gone.id)
+            assert sorted(card.state for card in cards) == ["closed", "closed", "pending"]
+            assert str(cards[0].id) == made.get_json()["card_id"]
+            assert not is_account_closed(session, holder_id=gone.id)
+            entry = session.scalars(
+                select(LogEntry).where(
+                    LogEntry.holder_id == gone.id, LogEntry.action == "card.reopen_account"
+                )
+            ).one()
+        assert (entry.before, entry.after, entry.documents) == (
+            "closed", "pending", ["人事〔2028〕3号"]
+        )  # fmt: skip
+        assert counter.client.get("/api/v1/me", headers=gone.headers).status_code == 401
+        operation = f"/cards/{made.get_json()['card_id']}/operations/{new_id()}"
+        active = counter.call("PUT", operation, event="activate", documents=["id_document"])
+        assert active.get_json()["after"] == "active"
+
+    def test_leaves_the_closing_as_it_was_and_the_money_in_the_purse(
+        self, counter: Counter, gone: Bound
+    ) -> None:
+        reopen(counter, gone)
+        with transaction() as session:
+            give(session, gone.id, main_fen=700, subsidy_fen=0, now=clock.now())
+        service.advance_due(channels=counter.parts.channels, now=clock.now() + timedelta(days=1))
+        with transaction() as session:
+            closing = session.scalars(select(Closing).where(Closing.holder_id == gone.id)).one()
+            assert closing.state is ClosingState.CLOSED
+            assert ledger.balance_of(session, holder_id=gone.id) == 700
+            found = _look(session, unused_months=6, now=clock.now())
+        assert (Finding.CLOSED_WITH_BALANCE, gone.id) not in {(f, id_) for f, id_, _ in found}
+
+    def test_may_be_closed_again_once_for_all(self, counter: Counter, gone: Bound) -> None:
+        reopen(counter, gone)
+        assert counter.start(gone).status_code == 201
+        assert refused(counter.start(gone)) == (409, "already-closing")
+        assert refused(reopen(counter, gone)) == (409, "account-closed")
+        assert counter.work(gone).state is ClosingState.CLOSED
+        assert refused(counter.start(gone)) == (409, "already-closing")
+        with transaction() as session:
+            assert {card.state for card in list_cards(session, holder_id=gone.id)} == {
+                CardState.CLOSED
+            }
+            give(session, gone.id, main_fen=900, subsidy_fen=0, now=clock.now())
+        service.advance_due(channels=counter.parts.channels, now=clock.now() + timedelta(days=9))
+        with transaction() as session:
+            states = session.execute(
+                select(Closing.state, func.sum(Closing.paid_fen))
+                .where(Closing.holder_id == gone.id)
+                .group_by(Closing.state)
+            ).all()
+        assert sorted(states) == [("closed", 0), ("paying", 900)]  # the second one alone pays it
+
+    def test_waits_until_the_earlier_money_is_paid(self, counter: Counter, gone: Bound) -> None:
+        with transaction() as session:
+            give(session, gone.id, main_fen=900, subsidy_fen=0, now=clock.now())
+        counter.work(gone, days=9)
+        assert refused(reopen(counter, gone)) == (409, "payout-open")
+
+    def test_is_refused_for_what_is_wrong(
+        self, counter: Counter, parts: Parts, gone: Bound
+    ) -> None:
+        assert refused(reopen(counter, make_person(parts))) == (409, "account-open")
+        assert refused(reopen(counter, gone, valid_until=day(-1))) == (409, "card-expired")
+        assert refused(reopen(counter, gone, holder_number="nobody")) == (404, "not-found")
+        assert refused(reopen(counter, gone, who=counter.maker)) == (403, "role-not-allowed")
+        path = new_id()
+        reopen(counter, gone, id=path)
+        assert refused(reopen(counter, gone, id=path, document="x")) == (409, "id-reused")
+        other = sign_in(parts, Role.CARD_CENTRE)
+        assert refused(reopen(counter, gone, id=path, who=other)) == (404, "not-found")
+        assert refused(reopen(counter, gone)) == (409, "account-open")

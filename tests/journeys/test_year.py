@@ -323,8 +323,9 @@ def graduate(year: Year, people: People) -> None:
     rows = year.send("GET", f"{path}/preview", None, centre)["items"]
     assert {row["holder_number"] for row in rows} == {one.number for one in people.students}
     deferred = next(r["id"] for r in rows if r["holder_number"] == people.deferred.number)
-    exemption = {"exemption": "deferred", "reason": "延期一年"}
+    exemption = {"exemption": "deferred", "reason": "延期一年", "until": "2029-06-30"}
     year.send("PUT", f"{path}/graduates/{deferred}", exemption, centre)
+    year.send("POST", f"{path}/approval", None, year.clerk(Role.CARD_CENTRE, 2))
     assert year.send("POST", f"{path}/runs", None, centre)["left"] == 0
     year.live_until(on(7, 6))
     year.await_refund(people.graduate)
@@ -367,6 +368,7 @@ def check_days(year: Year, people: People) -> None:
         ("card.expire", people.retiree, []),
         ("departure.end_validity", people.graduate, [on(7, 1)]),
         *(("card.expire", member, [on(7, 1)]) for member in people.students),
+        ("closing_batch.approve", None, [on(7, 2)]),
         ("closing_batch.run", None, [on(7, 2)]),
         ("closing.close", people.graduate, [on(7, 6)]),
         ("payout_line.bounce", people.saver, [on(7, 8)]),

@@ -92,6 +92,7 @@ def test_a_year(year: Year) -> None:
     year.work()
     check_days(year, people)
     check_evidence(year, people)
+    check_copy(year, people)
     check_books(year)
 
 
@@ -387,6 +388,21 @@ def check_days(year: Year, people: People) -> None:
         (on(9, 20), ChargeState.APPROVED),
         (on(1, 31), ChargeState.APPROVED),
     ]
+
+
+def check_copy(year: Year, people: People) -> None:
+    """A member reads all of the year that is about them, and nothing about the others."""
+    year.live_until(ENDS)
+    copy = year.send("GET", "/me/data", None, year.phone(people.fresh))
+    kept = copy["kept"]
+    assert [one["name"] for one in kept["holders"]] == [people.fresh.name]
+    assert {"top_ups", "loss_reports", "replacements", "issue_decisions"} <= set(kept)
+    assert kept.get("passages", []) == []  # kept for 183 days
+    actions = {entry["action"] for entry in kept["operation_log"]}
+    assert {"card.report_lost", "card.replace", "issue_batch.exchange"} <= actions
+    assert {look["role"] for look in copy["looks"]} == {"card_centre"}
+    for other in (people.late, people.graduate):
+        assert str(other.id) not in json.dumps(copy)
 
 
 def check_evidence(year: Year, people: People) -> None:

@@ -51,6 +51,7 @@ from backend.policies.service import adopt_preset
 from backend.settings import Settings
 from payments.sandbox import app as platforms
 from payments.sandbox.keys import prepare
+from payments.sandbox.mini_program import access_token
 from qr import KeyRing
 
 API = "/api/v1"
@@ -330,7 +331,7 @@ def found_college(
             (port, sandbox_port),
         )
         _log_into(stack, directory / "year.log")
-        _serve_platforms(stack, directory, sandbox_port)
+        platform_token = _serve_platforms(stack, directory, sandbox_port)
         before = db.Session.kw["bind"]
         stack.callback(lambda: db.Session.configure(bind=before))
         app = wiring.create_app(own)
@@ -354,6 +355,7 @@ def found_college(
                 session.add(Account(id=new_id(), kind=kind, name=name))
         year = Year(parts, directory, moving, own.base_url)
         stack.callback(year.close)
+        year.secrets.append(platform_token)
         yield year
 
 
@@ -409,13 +411,15 @@ def _serve(
     stack.callback(server.shutdown)
 
 
-def _serve_platforms(stack: ExitStack, directory: Path, port: int) -> None:
+def _serve_platforms(stack: ExitStack, directory: Path, port: int) -> str:
+    """Serve WeChat and Alipay; return the access token that WeChat gives the school."""
     world = platforms.create_world(directory / "sandbox", time_scale=600.0, environment={})
     stack.callback(world.messages.close)
     stack.callback(world.state.close)
     world.courier.start()
     stack.callback(world.courier.stop)
     _serve(stack, platforms.create_app(world), port, _Quiet)
+    return access_token(world)
 
 
 @contextmanager

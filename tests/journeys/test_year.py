@@ -92,6 +92,7 @@ def test_a_year(year: Year) -> None:
     year.work()
     check_days(year, people)
     check_evidence(year, people)
+    check_copy(year, people)
     check_books(year)
 
 
@@ -323,8 +324,9 @@ def graduate(year: Year, people: People) -> None:
     rows = year.send("GET", f"{path}/preview", None, centre)["items"]
     assert {row["holder_number"] for row in rows} == {one.number for one in people.students}
     deferred = next(r["id"] for r in rows if r["holder_number"] == people.deferred.number)
-    exemption = {"exemption": "deferred", "reason": "延期一年"}
+    exemption = {"exemption": "deferred", "reason": "延期一年", "until": "2029-06-30"}
     year.send("PUT", f"{path}/graduates/{deferred}", exemption, centre)
+    year.send("POST", f"{path}/approval", None, year.clerk(Role.CARD_CENTRE, 2))
     assert year.send("POST", f"{path}/runs", None, centre)["left"] == 0
     year.live_until(on(7, 6))
     year.await_refund(people.graduate)
@@ -367,6 +369,7 @@ def check_days(year: Year, people: People) -> None:
         ("card.expire", people.retiree, []),
         ("departure.end_validity", people.graduate, [on(7, 1)]),
         *(("card.expire", member, [on(7, 1)]) for member in people.students),
+        ("closing_batch.approve", None, [on(7, 2)]),
         ("closing_batch.run", None, [on(7, 2)]),
         ("closing.close", people.graduate, [on(7, 6)]),
         ("payout_line.bounce", people.saver, [on(7, 8)]),
@@ -385,6 +388,21 @@ def check_days(year: Year, people: People) -> None:
         (on(9, 20), ChargeState.APPROVED),
         (on(1, 31), ChargeState.APPROVED),
     ]
+
+
+def check_copy(year: Year, people: People) -> None:
+    """A member reads all of the year that is about them, and nothing about the others."""
+    year.live_until(ENDS)
+    copy = year.send("GET", "/me/data", None, year.phone(people.fresh))
+    kept = copy["kept"]
+    assert [one["name"] for one in kept["holders"]] == [people.fresh.name]
+    assert {"top_ups", "loss_reports", "replacements", "issue_decisions"} <= set(kept)
+    assert kept.get("passages", []) == []  # kept for 183 days
+    actions = {entry["action"] for entry in kept["operation_log"]}
+    assert {"card.report_lost", "card.replace", "issue_batch.exchange"} <= actions
+    assert {look["role"] for look in copy["looks"]} == {"card_centre"}
+    for other in (people.late, people.graduate):
+        assert str(other.id) not in json.dumps(copy)
 
 
 def check_evidence(year: Year, people: People) -> None:

@@ -289,6 +289,7 @@ module.exports = {
     unread: '{count} unread',
     topUps: 'Top-ups',
     refund: 'Send balance back',
+    data: 'My data',
     closing: 'Close account',
     endings: { closing: ['Your account is closing', 'Both cards have stopped. Tap for progress.'], closed: ['Your account is closed', 'Tap for the receipt.'] },
     arrears: '{amount} owed',

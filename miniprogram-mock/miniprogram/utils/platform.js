@@ -115,6 +115,17 @@ async function randomBytes(length) {
   return new Uint8Array(randomValues)
 }
 
+/**
+ * Hands a text to the person as a file: WeChat passes it on to a chat, such as one's own 文件传输助手. Alipay cannot, there it is copied.
+ * Only in a tap, with nothing waited for before. @param {string} name @param {string} text
+ */
+function handOver(name, text) {
+  if (host === 'alipay') return promised(wx.setClipboardData, { data: text })
+  const filePath = `${wx.env.USER_DATA_PATH}/${name}`
+  wx.getFileSystemManager().writeFileSync(filePath, text)
+  return promised(wx.shareFileMessage, { filePath, fileName: name })
+}
+
 /** Asks a yes or no. @returns {Promise<boolean>} */
 async function confirm(title, content, confirmText, cancelText) {
   const { confirm: yes } = await promised(wx.showModal, { title, content, confirmText, cancelText })
@@ -161,6 +172,7 @@ module.exports = {
   copy: (data) => promised(wx.setClipboardData, { data }),
   go: (url) => promised(wx.navigateTo, { url }),
   forgetSecret: (key) => promised(wx.removeStorage, { key }),
+  handOver,
   goTab: (url) => promised(wx.switchTab, { url }),
   guardScreen,
   isOnline,

@@ -1,10 +1,11 @@
-// Screen, vibration, clipboard, random numbers and what the phone says about itself.
+// Screen, vibration, clipboard, files, random numbers and what the phone says about itself.
 
 import { answer } from './index.js'
 
 /** Device calls. Brightness and keep-on are shown on the frame, where tests can read them. */
 export function deviceCalls(world) {
   const captures = new Set()
+  const files = new Map()
   let brightness = 0.5
   world.capture = () => captures.forEach((listener) => listener({}))
   const windowInfo = () => {
@@ -57,10 +58,22 @@ export function deviceCalls(world) {
         world.clipboard = options.data
         await navigator.clipboard?.writeText(options.data).catch(() => {}) // refused without focus: the phone keeps its own copy
       }),
+    env: { USER_DATA_PATH: 'wxfile://usr' },
+    getFileSystemManager: () => ({ writeFileSync: (path, text) => files.set(path, text) }),
+    shareFileMessage: (options) => answer(options, () => save(options.fileName, files.get(options.filePath))),
     getRandomValues: (options) =>
       answer(options, () => ({ randomValues: crypto.getRandomValues(new Uint8Array(options.length)).buffer })),
     createSelectorQuery: () => selectorQuery(),
   }
+}
+
+/** In a browser, what WeChat would pass on to a chat is downloaded. */
+function save(name, text) {
+  const link = document.createElement('a')
+  link.href = URL.createObjectURL(new Blob([text], { type: 'application/json' }))
+  link.download = name
+  link.click()
+  setTimeout(() => URL.revokeObjectURL(link.href), 60_000)
 }
 
 /** The one query the mini program makes: a canvas node and its size, inside a component. */

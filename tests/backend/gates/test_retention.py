@@ -1,6 +1,8 @@
 """Passages that were kept for long enough: only how many there were is left."""
 
+import secrets
 from datetime import UTC, date, datetime, timedelta
+from uuid import UUID
 
 import pytest
 from factories import Device, make_gate, make_holder
@@ -13,6 +15,8 @@ from backend.gates.models import Decision, Direction, Passage, PassageCount
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.operation_log.models import LogEntry
+from backend.uploads.models import LateUpload
+from backend.uploads.rules import Outcome, UploadKind
 
 LONG_AGO = datetime(2019, 3, 1, 15, 59, tzinfo=UTC)  # a minute before midnight in Shanghai
 MINUTE = timedelta(minutes=1)
@@ -74,6 +78,36 @@ def test_a_part_at_once_and_nothing_twice(parts: Parts, monkeypatch: pytest.Monk
     pass_gate(gate, parts, *[LONG_AGO] * 5)
     assert [forget(YEAR_2020) for _ in range(4)] == [2, 2, 1, 0]
     assert counts(gate) == {(date(2019, 3, 1), "allow"): 5}
+
+
+def tell_late(gate: Device, parts: Parts, kind: UploadKind, *, needs_review: bool) -> UUID:
+    holder, upload_id = make_holder(parts), new_id()
+    with transaction() as session:
+        session.add(
+            LateUpload(
+                id=upload_id, kind=kind, terminal_id=gate.id, enrolled_at=LONG_AGO,
+                sequence=secrets.randbelow(10**9), content_hash=b"", place="图书馆",
+                holder_id=holder.id, accepted=True, conflicts=[], policy_ids=[],
+                decided_at=LONG_AGO, received_at=LONG_AGO, outcome=Outcome.RECORDED,
+                needs_review=needs_review, reference="x",
+            )
+        )  # fmt: skip
+    return upload_id
+
+
+def test_what_gates_told_late_keeps_its_place_without_the_person(parts: Parts) -> None:
+    gate = make_gate()
+    settled = tell_late(gate, parts, UploadKind.PASSAGE, needs_review=False)
+    open_ = tell_late(gate, parts, UploadKind.PASSAGE, needs_review=True)
+    charge = tell_late(gate, parts, UploadKind.CHARGE, needs_review=False)
+    forget(YEAR_2020)
+    with transaction() as session:
+        named = {
+            id_: session.get_one(LateUpload, id_).holder_id is not None
+            for id_ in (settled, open_, charge)
+        }
+        session.get_one(LateUpload, open_).needs_review = False  # others read the list of these
+    assert named == {settled: False, open_: True, charge: True}
 
 
 def test_the_job_goes_by_the_policy_and_says_so(parts: Parts) -> None:

@@ -120,6 +120,26 @@ class Server:
             "owed_fen": 0,
             "subsidy_fen": 3000,
         }
+        self.own_data: dict[str, Any] = {
+            "holder_id": "h-1",
+            "taken_at": "2026-11-25T20:30:00Z",
+            "looks": [
+                {
+                    "at": "2026-11-24T01:05:00Z",
+                    "revealed": True,
+                    "role": "card_centre",
+                    "reason": "called",
+                },
+                {"at": "2026-11-20T02:00:00Z", "revealed": False, "role": None, "reason": None},
+            ],
+            "kept": {
+                "holders": [{"name": "张晓明", "holder_number": "2026010421"}],
+                "cards": [{"kind": "virtual"}, {"kind": "physical"}],
+                "charges": [{"amount_fen": 850}],
+                "top_ups": [{"amount_fen": 5000}],
+                "not_known_yet": [{}],
+            },
+        }
         self.arrears_fen = 0
         self.unread = 2
         self.topics: list[dict[str, Any]] = []
@@ -199,6 +219,7 @@ class Server:
             "GET /me/notices": lambda: (200, self.notices()),
             "PUT /me/notices/read": lambda: (200, {"unread": self.read()}),
             "GET /me/message-topics": lambda: (200, {"items": self.topics}),
+            "GET /me/data": lambda: (200, self.own_data),
             "GET /me/limits": lambda: (200, {**self.me()["limits"], "pending": None}),
         }
         unknown = (404, {"code": "not-found", "status": 404})

@@ -25,6 +25,7 @@ Page(
           { action: 'passages', url: '/pages/passages/index', icon: 'gate', text: t.passages },
           { action: 'top-ups', url: '/pages/topups/index', icon: 'wallet', text: t.topUps },
           { action: 'refund', url: '/pages/refund/index', icon: 'back', text: t.refund },
+          { action: 'data', url: '/pages/data/index', icon: 'shield', text: t.data },
           { action: 'closing', url: '/pages/closing/index', icon: 'cross', text: t.closing },
         ],
       })

@@ -71,6 +71,16 @@ def graduate_of(page: str, holder_id: UUID) -> Graduate:
         ).one()
 
 
+def let_it_be_the_day(page: str) -> None:
+    """Let the people of a batch graduate today."""
+    with transaction() as session:
+        session.execute(
+            update(ClosingBatch)
+            .where(ClosingBatch.id == UUID(page.rpartition("/")[2]))
+            .values(graduated_on=clock.business_date(clock.now()))
+        )
+
+
 def is_closing(holder_id: UUID) -> bool:
     with transaction() as session:
         return service.live_closing(session, holder_id=holder_id) is not None
@@ -99,6 +109,9 @@ class TestGraduates:
         assert clerk.post(f"{page}/approval").status_code == 409
         assert "须由另一位卡中心人员复核" in clerk.get(page).text
         assert other.post(f"{page}/approval").location == page
+        assert f"{graduation()} 起可以执行" in clerk.get(page).text
+        assert clerk.post(f"{page}/runs").status_code == 409
+        let_it_be_the_day(page)
         assert "执行销户（1 人）" in clerk.get(page).text
         assert clerk.post(f"{page}/runs").location == page
         assert (is_closing(gone.id), is_closing(stays.id)) == (True, False)

@@ -7,6 +7,7 @@ import os
 import secrets
 from datetime import timedelta
 from pathlib import Path
+from uuid import UUID
 
 import pytest
 from factories import Bound, make_holder, make_person
@@ -14,7 +15,7 @@ from playwright.sync_api import Page, expect
 
 from backend import clock
 from backend.closings import service as closings
-from backend.closings.models import ClosingKind
+from backend.closings.models import ClosingBatch, ClosingKind
 from backend.db import transaction
 from backend.holders.models import Category
 from backend.http.parts import Parts
@@ -140,7 +141,15 @@ def test_graduates_by_two_people(page: Page, parts: Parts, language: str) -> Non
     look(page, "graduates-to-approve")
     follow(page, main.locator("button.primary").first)
     look(page, "graduates-approved")
+    expect(main.locator("button.danger")).to_have_count(0)
+    with transaction() as session:
+        made = session.get_one(ClosingBatch, UUID(batch.rpartition("/")[2]))
+        made.graduated_on = clock.business_date(clock.now())
+    page.goto(batch)
+    look(page, "graduates-to-run")
     follow(page, main.locator("button.danger"))
+    expect(page.get_by_role("alert")).to_have_count(0)
+    expect(main.locator("button.danger")).to_have_count(0)
     look(page, "graduates-run")
     page.goto("/console/graduates")
     look(page, "graduates")

@@ -294,8 +294,8 @@ def is_replaced(session: Session, *, card_id: UUID) -> bool:
     return session.scalars(found).first() is not None
 
 
-def holder_by_card_number(session: Session, *, number: str) -> UUID:
-    """Return whose physical card this is.
+def holder_by_card_number(session: Session, *, number: str, again: bool = False) -> UUID:
+    """Return whose physical card this is; of an operation that is sent again, whose it was.
 
     Raises:
         NotFound: there is no such card in use.
@@ -304,6 +304,6 @@ def holder_by_card_number(session: Session, *, number: str) -> UUID:
     card = session.scalars(select(Card).where(Card.number == number)).one_or_none()
     if card is None:
         raise NotFound
-    if card.state is CardState.VOID:
+    if card.state is CardState.VOID and not again:
         raise Replaced if is_replaced(session, card_id=card.id) else NotFound
     return card.holder_id

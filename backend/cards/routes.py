@@ -434,7 +434,7 @@ def report_lost_at_kiosk(request: dict[str, Any], report_id: UUID) -> Any:
         report = loss.report_lost(
             session,
             report_id=report_id,
-            holder_id=_about(_holder_at_kiosk(session, request)),
+            holder_id=_about(_holder_at_kiosk(session, request, report_id)),
             credential="physical_card",
             stop_virtual_card=False,
             actor=who.actor,
@@ -449,7 +449,7 @@ def _about(holder_id: UUID) -> UUID:
     return holder_id
 
 
-def _holder_at_kiosk(session: Any, request: dict[str, Any]) -> UUID:
+def _holder_at_kiosk(session: Any, request: dict[str, Any], report_id: UUID) -> UUID:
     if "holder_number" in request:
         return identity.match_document(
             session,
@@ -457,7 +457,8 @@ def _holder_at_kiosk(session: Any, request: dict[str, Any]) -> UUID:
             document_number=request["document_number"],
             sealer=parts().sealer,
         ).id
-    return loss.holder_by_card_number(session, number=request["card_number"])
+    again = session.get(LossReport, report_id) is not None
+    return loss.holder_by_card_number(session, number=request["card_number"], again=again)
 
 
 @kiosk.route("/restorations/<uuid:restoration_id>", methods=["PUT"])
@@ -484,7 +485,9 @@ def restore_at_kiosk(request: dict[str, Any], restoration_id: UUID) -> Any:
     now, sealer = clock.now(), parts().sealer
     policy_ids: list[UUID] = []
     with transaction() as session:
-        holder_id = _about(loss.holder_by_card_number(session, number=request["card_number"]))
+        again = session.get(Restoration, restoration_id) is not None
+        shown = request["card_number"]
+        holder_id = _about(loss.holder_by_card_number(session, number=shown, again=again))
         earlier = loss.find_restoration(
             session,
             restoration_id=restoration_id,

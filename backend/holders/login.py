@@ -13,7 +13,7 @@ from backend.holders.models import Binding, BindingState, HolderSession
 from backend.http.auth import Unauthenticated
 from backend.ids import new_id
 from backend.operation_log.models import LogChannel
-from backend.operation_log.service import Actor
+from backend.operation_log.service import UNBOUND, Actor
 from backend.policies.service import Policies
 from backend.sealing import Sealer, token_hash
 from payments import PlatformAccount
@@ -64,7 +64,7 @@ class HolderCaller:
     def actor(self) -> Actor:
         """This caller in the operation log."""
         return Actor(
-            LogChannel.MINI_PROGRAM, f"holder:{self.bound_to}" if self.bound_to else "unbound"
+            LogChannel.MINI_PROGRAM, f"holder:{self.bound_to}" if self.bound_to else UNBOUND
         )
 
 

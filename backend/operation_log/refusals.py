@@ -35,12 +35,12 @@ from backend.http.problems import refusal_told
 from backend.http.rates import TooManyRequests
 from backend.operation_log import service
 from backend.operation_log.models import LogChannel
-from backend.operation_log.service import HOLDER, Actor
+from backend.operation_log.service import HOLDER, UNBOUND, Actor
 
 MOST_AN_HOUR = 30
 """Refusals of one caller in one action that are written."""
 MOST_OF_NOBODY = 600
-"""The same for callers without a name, all together: who tries to log in may be anybody."""
+"""The same for callers without a name, all together: who logs in or binds may be anybody."""
 HOUR_SECONDS = 3600
 NOBODY = "nobody"
 
@@ -150,7 +150,7 @@ def _record(operation: Operation, actor: Actor, error: DomainError, reference: s
 
 def _within_bounds(action: str, actor: Actor) -> dict[str, Any] | None:
     """Return what to add to the entry's facts, or None where there were too many this hour."""
-    most = MOST_OF_NOBODY if actor.name == NOBODY else MOST_AN_HOUR
+    most = MOST_OF_NOBODY if actor.name in (NOBODY, UNBOUND) else MOST_AN_HOUR
     try:
         count = parts().rates.count(
             f"refusals:{actor.name}:{action}", most=most, seconds=HOUR_SECONDS

@@ -13,6 +13,8 @@ from backend.ids import new_id
 from backend.operation_log.models import LogChannel, LogEntry
 
 HOLDER = "holder:"
+UNBOUND = "unbound"
+"""Every phone that is nobody's yet."""
 OPERATOR = "operator:"
 DONE = "done"
 

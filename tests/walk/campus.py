@@ -223,7 +223,8 @@ class Campus:
     def _watch(self, answer: Answer) -> None:
         """Look at an answer that may be any: no fault of the server, no ID number, a reason."""
         if answer.status >= 500:
-            raise Broken(self.told(f"the server failed: {answer.text[:500]}"))
+            logs = "\n".join(part.log.read_text()[-3000:] for part in self.college.webs)
+            raise Broken(self.told(f"the server failed: {answer.text[:500]}\n{logs}"))
         if answer.status >= 400 and not answer.body.get("code"):
             raise Broken(self.told("a refusal without a code"))
         for document in self.documents:

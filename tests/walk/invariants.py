@@ -103,7 +103,7 @@ QUERIES: dict[str, str] = {
            AND c.reason NOT IN ('code-spent') AND s.code_key IS NULL""",
     "K3: no code was taken a minute after its time, nor long before it": """
         SELECT decision_id FROM spent_codes
-         WHERE extract(epoch FROM spent_at) NOT BETWEEN issued_at - 10 AND issued_at + 75""",
+         WHERE extract(epoch FROM spent_at) NOT BETWEEN issued_at - 16 AND issued_at + 71""",
     "K4: pay codes pay, gate codes open gates": """
         SELECT s.decision_id FROM spent_codes s JOIN charges c ON c.id = s.decision_id
          WHERE s.scope <> 1
@@ -215,7 +215,24 @@ def check(campus: Campus, people: list[Person]) -> int:
             raise Broken(campus.told(f"{name}: {found}"))
     _purses_are_as_believed(campus, people)
     _channels_agree(campus)
-    return len(QUERIES) + 2
+    _graduates_are_closed(campus)
+    return len(QUERIES) + 3
+
+
+def _graduates_are_closed(campus: Campus) -> None:
+    """Nobody's account is open three months after graduation, but who was exempted (N3)."""
+    open_ = campus.rows(
+        "SELECT id FROM holders h WHERE category IN ('student', 'new_student')"
+        " AND valid_until + interval '3 months 1 day' < %s"
+        " AND EXISTS (SELECT FROM cards c WHERE c.holder_id = h.id"
+        "  AND c.state NOT IN ('closing', 'closed', 'void'))"
+        " AND NOT EXISTS (SELECT FROM graduates g WHERE g.holder_id = h.id"
+        "  AND g.exemption IS NOT NULL)"
+        " AND NOT EXISTS (SELECT FROM closings k WHERE k.holder_id = h.id)",
+        campus.day,
+    )
+    if open_:
+        raise Broken(campus.told(f"N3: graduates whose accounts are open: {open_}"))
 
 
 def _purses_are_as_believed(campus: Campus, people: list[Person]) -> None:

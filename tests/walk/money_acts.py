@@ -1,7 +1,7 @@
 """What happens to money: at tills and gates, over channels, at the cash desk, by subsidy."""
 
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +15,6 @@ from backend import jobs
 from backend.ids import new_id
 from backend.operators.models import Role
 
-CODE_SECONDS = 60
 STORED = {"insufficient-balance", "limit-exceeded", "payment-paused", "not-permitted"}
 """What a charge of a genuine code is declined with: the decision uses the code up."""
 LATE = "too-many-requests"
@@ -37,8 +36,9 @@ def draw(walk: Walk, one: Person, scope: str) -> tuple[Code | None, str]:
     if not answer.ok:
         return None, answer.verdict
     one.turns += 1
-    text = answer.body["codes"][0]["text"]
-    code = Code(text, scope, one.epoch, one.turns, time.monotonic())
+    shown = answer.body["codes"][0]
+    expires = datetime.fromisoformat(shown["expires_at"]).timestamp()
+    code = Code(shown["text"], scope, one.epoch, one.turns, expires)
     one.codes = [*one.codes[-5:], code]
     return code, DONE
 
@@ -101,17 +101,17 @@ def charge(walk: Walk, one: Person, code: Code) -> str:
 @act(8)
 def show_an_old_code(walk: Walk) -> str | None:
     """Show a code that was used, burnt, lost, overtaken or is too old (K1, K2, K3, K5)."""
-    now = time.monotonic()
+    now = time.time()
     old = [
         (one, code)
         for one in walk.people
         for code in one.codes
-        if code.scope == "pay" and len(code.text) > 20 and not 50 < now - code.drawn < 75
+        if code.scope == "pay" and len(code.text) > 20 and not -9 < now - code.expires < 12
     ]
     if not old:
         return None
     one, code = walk.chance.choice(old)
-    if now - code.drawn < 50:
+    if now < code.expires:
         return charge(walk, one, code)
     body = {"code": code.text, "amount_fen": 100}
     till = walk.chance.choice(walk.campus.tills)
@@ -158,7 +158,7 @@ def pass_a_gate(walk: Walk) -> str | None:
     if walk.chance.random() < 0.15:  # somebody else's, shown before
         older = [old for old in one.codes if old.scope == "gate"]
         code = walk.chance.choice(older)
-        if time.monotonic() - code.drawn > 50:
+        if time.time() > code.expires - 9:
             return None
     right = one.code_verdict(code)
     if right == DONE and "identify" in one.denied:

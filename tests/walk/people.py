@@ -77,7 +77,8 @@ class Code:
     epoch: int
     turn: int
     """Which of the holder's codes of this scope it is: a newer one that was used kills it."""
-    drawn: float
+    expires: float
+    """In epoch seconds, as the phone was told."""
     used: bool = False
 
 

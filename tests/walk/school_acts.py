@@ -19,7 +19,7 @@ from backend.operators.models import Role
 MOST_PEOPLE = 60
 STUDENTS = ("student", "new_student")
 WORDS = {"student": "学生", "new_student": "新生", "staff": "教工"}
-HEADING = ("学工号", "姓名", "类别", "单位", "证件号码", "有效期至", "收搭伙费")
+HEADING = ("学工号", "姓名", "类别", "单位", "证件号码", "有效期至", "收搭伙费", "用工性质")
 MAY_FILE = {
     Role.ACADEMIC: STUDENTS,
     Role.PERSONNEL: ("staff", "temporary_retired"),
@@ -52,23 +52,14 @@ def enrol(walk: Walk) -> str | None:
     category = "staff" if role is Role.PERSONNEL else walk.chance.choice(STUDENTS)
     people = [_stranger(walk, category) for _ in range(walk.chance.randrange(1, 4))]
     walk.campus.documents += [one.document for one in people]
+    employment = walk.chance.choice(["院编", "派遣制", ""]) if category == "staff" else ""
+    word, faulty = WORDS[category], walk.chance.random() < 0.3
     rows = [
-        (
-            one.number,
-            one.name,
-            WORDS[category],
-            one.unit,
-            one.document,
-            day_text(one.valid_until),
-            "否",
-        )
-        for one in people
+        (p.number, p.name, word, p.unit, p.document, day_text(p.valid_until), "否", employment)
+        for p in people
     ]
-    faulty = walk.chance.random() < 0.3
     if faulty:
-        rows.append(
-            ("X" + new_id().hex[:8], "某人", WORDS[category], "某班", "1", "2029-01-01", "否")
-        )
+        rows.append((f"X{new_id().hex[:8]}", "某人", word, "某班", "1", "2029-01-01", "否", ""))
     sheet = io.StringIO()
     csv.writer(sheet).writerows([HEADING, *rows])
     batch = f"/staff/roster-imports?batch_id={new_id()}"
@@ -571,9 +562,22 @@ def pass_one_day(walk: Walk) -> None:
         expired = any(card.state == "expired" for card in one.cards)
         if one.category in TEMPORARY and one.valid_until < day and expired and not one.closed:
             _closed_by_a_job(walk, one)
+    _learn_who_was_gathered(walk)
     follow_closings(walk)
     pay_subsidies(walk)
     walk.agree(*walk.people)
+
+
+def _learn_who_was_gathered(walk: Walk) -> None:
+    """Learn which graduates' accounts the job closes, so that all are closed in three months."""
+    for id_, holder_id in walk.campus.rows(
+        "SELECT id, holder_id FROM closings WHERE kind = 'graduation' AND state <> 'cancelled'"
+    ):
+        one = by_id(walk, str(holder_id))
+        if not one.closed:
+            if one.category not in STUDENTS or one.valid_until >= walk.campus.day:
+                raise walk.wrong(f"{one.name}'s account is closed as a graduate's")
+            start_closing(one, str(id_))
 
 
 def _leave(walk: Walk, one: Person) -> None:
@@ -738,7 +742,7 @@ def begin(walk: Walk) -> None:
     maker, checker = walk.campus.two(Role.CARD_CENTRE)
     id_ = new_id()
     body = {
-        "changes": {"code.issues_per_minute": 120},
+        "changes": {"code.issues_per_minute": 60},
         "document_number": "卡中心1号",
         "reason": "测试",
     }

@@ -496,6 +496,25 @@ class TestKiosk:
         assert first.get_json() == again.get_json()
         assert states(phone) == ("active", "active")
 
+    def test_a_retry_gets_the_first_answer_when_the_card_is_gone(
+        self,
+        bound_phone: BoundPhone,
+        kiosk: Device,
+        card_number: CardNumber,
+        let_happen: Callable[..., None],
+    ) -> None:
+        holder, phone = bound_phone()
+        card = {"card_number": card_number(holder.id)}
+        both = card | {"document_number": holder.document}
+        lost, restored = f"loss-reports/{new_id()}", f"restorations/{new_id()}"
+        first = [self.call(phone, kiosk, lost, **card), self.call(phone, kiosk, restored, **both)]
+        let_happen(holder.id, CardKind.PHYSICAL, CardEvent.VOID)
+        again = [self.call(phone, kiosk, lost, **card), self.call(phone, kiosk, restored, **both)]
+        assert [answer.status_code for answer in first + again] == [201, 201, 200, 200]
+        assert [answer.get_json() for answer in first] == [one.get_json() for one in again]
+        other = self.call(phone, kiosk, f"restorations/{new_id()}", **both)
+        assert refusal(other) == (404, "not-found")
+
     def test_an_id_is_for_one_document_at_the_kiosk_too(
         self, bound_phone: BoundPhone, kiosk: Device, card_number: CardNumber
     ) -> None:

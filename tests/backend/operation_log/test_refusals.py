@@ -240,6 +240,24 @@ class TestNotRecorded:
         marked = [entry for entry in found if entry.facts]
         assert [entry.facts for entry in marked[:1]] == [{"more_this_hour_are_not_written": True}]
 
+    def test_a_morning_of_bindings_is_no_flood(self, app: Flask) -> None:
+        """Phones that are nobody's yet bear one name, all of them."""
+        client = app.test_client()
+        said = {
+            "holder_number": "0", "name": "某人", "document_number": "000000", "terms_version": "1",
+        }  # fmt: skip
+        before = len(entries(actor="unbound", outcome="identity-not-matched"))
+        for number in range(refusals.MOST_AN_HOUR + 5):
+            login = {"platform": "wechat", "code": f"morning {number} {new_id()}"}
+            token = client.post("/api/v1/sessions", json=login).get_json()["token"]
+            headers = {"Authorization": f"Bearer {token}"}
+            answer = client.put(
+                "/api/v1/me/binding", json=said | {"holder_number": f"x{number}"}, headers=headers
+            )
+            assert answer.get_json()["code"] == "identity-not-matched"
+        after = len(entries(actor="unbound", outcome="identity-not-matched"))
+        assert after - before == refusals.MOST_AN_HOUR + 5
+
 
 class TestDatabaseAway:
     def test_the_refusal_is_told_all_the_same(

@@ -95,6 +95,11 @@ class Holder(Base):
             " AND (document_index IS NULL) = (document_tail_index IS NULL)",
             name="identity_by_document",
         ),
+        Index(
+            "ix_holders_surcharge_unknown",
+            "id",
+            postgresql_where=text("pays_surcharge IS NULL"),
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -120,8 +125,11 @@ class Holder(Base):
     The database decides charges by it, so whatever changes either writes it (`permissions`)."""
     proven: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     """Fields that were changed on proof (信息变更): the roster does not overwrite them."""
-    pays_surcharge: Mapped[bool]
-    """Whether meals cost the meal surcharge (搭伙费) on top: some temporary holders, 三(七)."""
+    pays_surcharge: Mapped[bool | None]
+    """Whether meals cost the meal surcharge (搭伙费) on top: some temporary holders, 三(七).
+
+    None: nobody has said.  Then they pay none, and logistics is told (`charges/surcharge_flags`).
+    """
     valid_until: Mapped[date]
     """The last day of the card's life."""
     per_charge_limit_fen: Mapped[int | None]

@@ -1,8 +1,8 @@
 """Late charges (脱机消费上送): what tills took without network, judged when it is told.
 
 The goods are gone, so what can be posted is posted: to the holder, and where the purses hold too
-little, as arrears; to the school's risk account where the card was lost or revoked by then.  What
-cannot be posted waits for a person.  Nothing is dropped.
+little, as arrears; to the school's risk account where the card was lost or revoked by then, or is
+not for paying.  What cannot be posted waits for a person.  Nothing is dropped.
 """
 
 from datetime import datetime, timedelta

@@ -76,7 +76,8 @@ class Permission(StrEnum):
     FINANCE = "finance"
     """金融服务: topping up, sending the balance back"""
     INFORMATION = "information"
-    """公共信息"""
+    """公共信息: of other applications (第三方应用, 四(四)), which ask it of us.  Nothing of our own
+    is withheld by it: one's own statement and notices are everybody's."""
 
 
 class Holder(Base):

@@ -28,6 +28,8 @@ from backend.cards.loss import restore
 from backend.charges.late import POLICIES
 from backend.charges.models import Charge, ChargeState
 from backend.db import transaction
+from backend.holders import permissions
+from backend.holders.models import Permission
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.ledger import service as ledger
@@ -186,6 +188,31 @@ class TestPosting:
                 )
             ).all()
         assert fen in {value for value in values if isinstance(value, int)}
+
+    def test_of_whom_the_card_is_not_for_paying_is_the_schools_and_a_case(
+        self, phone: Callable[..., DevicePhone], uploads: Uploads
+    ) -> None:
+        known, till = phone(balance_fen=5_000), make_till()
+        item = Told(till).charge(pay_code(known), 1_000)
+        with transaction() as session:
+            permissions.make_override(
+                session,
+                override_id=new_id(),
+                holder_id=known.holder.id,
+                permission=Permission.PAY,
+                allowed=False,
+                reason="test",
+                document_number="test",
+                until=None,
+                actor=SYSTEM,
+                now=clock.now(),
+            )
+        assert uploads.outcomes(till, item) == [("charged-to-risk", "not-permitted")]
+        assert balances(known.holder.id) == (5_000, 0)
+        assert (row(item).conflicts, row(item).needs_review) == (["not-permitted"], True)
+        charged = charge_of(item)
+        assert charged is not None
+        assert (charged.amount_fen, charged.holder_id) == (1_000, None)
 
     def test_names_the_rules_it_was_judged_by(
         self, phone: Callable[..., DevicePhone], uploads: Uploads

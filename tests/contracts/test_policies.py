@@ -47,6 +47,7 @@ NOT_STORED: dict[tuple[str, str], str] = {
     ("backend/charges/offline.py", "offline.per_sale_fen"): BUNDLE,
     ("backend/charges/offline.py", "offline.per_terminal_fen"): BUNDLE,
     ("backend/charges/offline.py", "offline.total_fen"): BUNDLE,
+    ("backend/closings/own.py", "closing.wait_days"): SHOWN,
     ("backend/issues/exchanges.py", "exchange.grace_days"): (
         "a list of who is late; nothing follows"
     ),

@@ -19,6 +19,7 @@ from backend.cases import routes as cases
 from backend.cash_desk import routes as cash_desk
 from backend.charges import rerating_routes as surcharge
 from backend.charges import routes as charges
+from backend.charges import surcharge_flag_routes as surcharge_flags
 from backend.closings import leaving_routes as leaving
 from backend.closings import routes as closings
 from backend.console import routes as console
@@ -110,6 +111,7 @@ BLUEPRINTS = (
     (rulebook.public, API),
     (rulebook.staff, API),
     (surcharge.staff, API),
+    (surcharge_flags.staff, API),
     (subsidies.staff, API),
     (topups.callbacks, ""),
 )

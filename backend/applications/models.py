@@ -75,8 +75,8 @@ class Application(Base):
     """One of the temporary categories."""
     permissions: Mapped[list[Any]]
     """用途权限"""
-    pays_surcharge: Mapped[bool]
-    """Whether meals cost the meal surcharge (搭伙费) on top."""
+    pays_surcharge: Mapped[bool | None]
+    """Whether meals cost the meal surcharge (搭伙费) on top; None: the application left it open."""
     valid_from: Mapped[date]
     valid_until: Mapped[date]
     """The last day, as the newest approval has it."""

@@ -47,7 +47,7 @@ class ApplicationRequest(ma.Schema):
     permissions = ma.fields.List(
         Word(PERMISSIONS), required=True, validate=ma.validate.Length(1, len(PERMISSIONS))
     )
-    pays_surcharge = Flag(load_default=False)
+    pays_surcharge = Flag(load_default=None, allow_none=True)
     valid_from = ma.fields.Date(required=True)
     valid_until = ma.fields.Date(required=True)
     people = ma.fields.List(
@@ -108,7 +108,7 @@ class ApplicationSummary(ma.Schema):
     purpose = ma.fields.String(required=True)
     category = Word(Category, required=True)
     permissions = ma.fields.List(Word(PERMISSIONS), required=True)
-    pays_surcharge = Flag(required=True)
+    pays_surcharge = Flag(required=True, allow_none=True)
     valid_from = ma.fields.Date(required=True)
     valid_until = ma.fields.Date(required=True)
     receipt_number = ma.fields.String(required=True, allow_none=True)

@@ -90,7 +90,7 @@ class Wanted:
     purpose: str
     category: Category
     permissions: Sequence[str]
-    pays_surcharge: bool
+    pays_surcharge: bool | None
     valid_from: date
     valid_until: date
     people: Sequence[Person]

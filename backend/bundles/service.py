@@ -35,7 +35,8 @@ CODES_LIVE = timedelta(minutes=15)
 """Longer than any code of a retired alias can still be shown."""
 NEEDED_AT = {TerminalKind.TILL: Permission.PAY, TerminalKind.GATE: Permission.IDENTIFY}
 """Which permission a card needs at a terminal: to one that works alone, whoever lacks it has a
-card that was stopped."""
+card that was stopped.  It says `code-stale` or `code-revoked`: a reason of its own would be another
+section of the bundle, which every scanner in service would have to learn first."""
 KEPT = 50
 """How many bundles back a scanner can be to be sent a delta."""
 SCHOOL_TIME = timedelta(hours=8)

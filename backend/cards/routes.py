@@ -25,7 +25,7 @@ from backend.cards.loss import (
     Replaced,
 )
 from backend.cards.models import LossReport, Restoration
-from backend.cards.rules import TransitionNotPossible
+from backend.cards.rules import NEEDED_FOR, TransitionNotPossible
 from backend.cards.schemas import (
     BindingReply,
     BindingRequest,
@@ -50,7 +50,7 @@ from backend.holders import identity, login, permissions, roster
 from backend.holders.identity import IdentityNotMatched, IdentityStepExpired, TooManyTries
 from backend.holders.limits import PaymentPaused, holder_of
 from backend.holders.login import HolderCaller, NotBound, StepUpRequired
-from backend.holders.models import Holder, Permission, RosterSource
+from backend.holders.models import Holder, RosterSource
 from backend.holders.permissions import NotPermitted
 from backend.holders.roster import RosterReport, RosterUnreadable
 from backend.holders.rules import masked_name
@@ -74,7 +74,6 @@ KIOSK_TRIES_A_DAY = 5
 KIOSK_FINDS_A_DAY = 50
 """Per kiosk: nobody stops cards by trying numbers there."""
 SCOPES = {"pay": Scope.PAY, "gate": Scope.GATE}
-NEEDED_FOR = {Scope.PAY: Permission.PAY, Scope.GATE: Permission.IDENTIFY}
 
 blueprint = guard(
     Blueprint("card", __name__, url_prefix="/me", description="The holder's card (校园卡)"),

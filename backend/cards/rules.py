@@ -5,8 +5,12 @@ from enum import StrEnum
 
 from backend.cards.models import CardState as S
 from backend.errors import DomainError, Kind
-from backend.holders.models import Category
+from backend.holders.models import Category, Permission
 from backend.money import Fen
+from qr import Scope
+
+NEEDED_FOR = {Scope.PAY: Permission.PAY, Scope.GATE: Permission.IDENTIFY}
+"""Which permission (用途权限) a card needs for what a code is for."""
 
 
 class CardEvent(StrEnum):

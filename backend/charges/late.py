@@ -1,8 +1,8 @@
 """Late charges (脱机消费上送): what tills took without network, judged when it is told.
 
 The goods are gone, so what can be posted is posted: to the holder, and where the purses hold too
-little, as arrears; to the school's risk account where the card was lost or revoked by then.  What
-cannot be posted waits for a person.  Nothing is dropped.
+little, as arrears; to the school's risk account where the card was lost or revoked by then, or is
+not for paying.  What cannot be posted waits for a person.  Nothing is dropped.
 """
 
 from datetime import datetime, timedelta
@@ -290,10 +290,11 @@ def _charge_holder(
 ) -> Fen:
     holder = session.get_one(Holder, charged.holder_id)
     price_fen = charged.amount_fen or Fen(0)
+    today = policies_at(session, now)
     if terminal.is_canteen and holder.pays_surcharge:
-        charged.surcharge_fen = meal_surcharge(
-            price_fen, permille=policies.values.get("charge.surcharge_permille", 0)
-        )
+        permille, used = _rate(policies, today)
+        charged.surcharge_fen = meal_surcharge(price_fen, permille=permille)
+        charged.policy_ids = list(dict.fromkeys([*charged.policy_ids, *map(str, used)]))
     main = ledger.lock_purse(session, holder_id=holder.id)
     subsidy = ledger.purses_of(session, holder_id=holder.id)[AccountKind.SUBSIDY_PURSE]
     price, surcharge = split_charge(
@@ -337,7 +338,7 @@ def _charge_holder(
         holder_id=holder.id,
         spent_fen=Fen(price_fen + charged.surcharge_fen - owed_fen),
         balance_fen=charged.balance_fen,
-        policies=policies_at(session, now),
+        policies=today,
         now=now,
     )
     if owed_fen:
@@ -350,6 +351,18 @@ def _charge_holder(
             now=now,
         )
     return owed_fen
+
+
+def _rate(policies: Policies, today: Policies) -> tuple[int, list[UUID]]:
+    """Return the surcharge's rate in permille, and the row that says it: always the holder's best.
+
+    The rate is that of the device's time, but its clock is a claim: where today's is lower, that
+    holds.  Before the school had a rate there is none.
+    """
+    then = policies.values.get("charge.surcharge_permille", 0)
+    if today["charge.surcharge_permille"] < then:
+        return today["charge.surcharge_permille"], today.used("charge.surcharge_permille")
+    return then, []
 
 
 def _row(

@@ -109,7 +109,7 @@ def ask(
     if earlier is None:
         if not policies["closing.own_request"]:
             raise OwnClosingOff().decided_by(used)
-        must_be_fresh(policies, logged_in_at=who.logged_in_at, now=now)
+        used += must_be_fresh(policies, logged_in_at=who.logged_in_at, now=now)
     return service.start(
         session,
         closing_id=closing_id,

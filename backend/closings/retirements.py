@@ -82,6 +82,7 @@ def switch(
     holder.category, holder.employment, holder.valid_until = (
         Category.TEMPORARY_RETIRED, None, last,
     )  # fmt: skip
+    holder.pays_surcharge = None  # not every retiree pays it: logistics says who does, 三(七)
     for field in ("category", "valid_until"):
         holder.note_proven(field)
     permissions.work_out(session, policies=policies, now=now, holder_ids=[holder.id])

@@ -11,6 +11,7 @@ from backend import clock
 from backend.applications.service import MAY_LOOK as APPLICATIONS_MAY_LOOK
 from backend.cards import counter
 from backend.cash_desk import shifts
+from backend.charges import surcharge_flags
 from backend.charges.rerating import MAY_LOOK as RERATINGS_MAY_LOOK
 from backend.closings.leaving_routes import MAY_LOOK_AT_DEPARTURES
 from backend.closings.routes import MAY_LOOK as CLOSINGS_MAY_LOOK
@@ -56,6 +57,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "offline-money": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "people": (Role.CARD_CENTRE, Role.AUDITOR),
     "policies": proposals.MAY_LOOK,
+    "surcharge-flags": surcharge_flags.MAY_LOOK,
     "roster": (Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL),
     "issues": ISSUES_MAY_LOOK,
     "applications": APPLICATIONS_MAY_LOOK,

@@ -4,7 +4,7 @@ from flask import Blueprint, render_template
 
 from backend import clock
 from backend.cases import service as cases
-from backend.charges import figures
+from backend.charges import figures, surcharge_flags
 from backend.clock import business_date, start_of_day
 from backend.closings import graduates
 from backend.console import access
@@ -35,6 +35,7 @@ def show() -> str:
             unresolved=top_up_figures.unresolved(session, now=now),
             messages=messages.figures_by_state(session, since=start_of_day(today)),
             alarms=heartbeats.list_alarms(session, now=now),
+            surcharge_unknown=surcharge_flags.count_unknown(session),
             beyond_deadline=graduates.open_beyond_deadline(session, now=now),
             log_lag=seals.lag(session, now=now),
             reviews=cases.count_open(session, role=access.operator().role)

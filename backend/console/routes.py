@@ -41,6 +41,7 @@ from backend.console import (
     search,
     sign_in,
     subsidies,
+    surcharge_flags,
     terminals,
     top_ups,
 )
@@ -78,6 +79,7 @@ ROOMS = (
     "offline-money",
     "people",
     "policies",
+    "surcharge-flags",
     "roster",
     "issues",
     "applications",
@@ -116,6 +118,7 @@ for page in (
     offline_money,
     people,
     policies,
+    surcharge_flags,
     roster,
     issues,
     applications,

@@ -24,17 +24,11 @@ from backend.holders.models import (
     HolderNumber,
 )
 from backend.holders.roster import lock_roster
+from backend.holders.rules import SURCHARGED
 from backend.ids import content_hash
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.policies.service import policies_at
-
-SURCHARGED = (
-    Category.TEMPORARY_RETIRED,
-    Category.TEMPORARY_TRAINEE,
-    Category.TEMPORARY_OUTSIDER,
-)
-"""Who may be flagged for the meal surcharge at all, regulation 三(七)."""
 
 
 class HolderNumberTaken(DomainError, code="holder-number-taken", kind=Kind.CONFLICT):
@@ -191,13 +185,15 @@ def _apply(session: Session, change: CategoryChange, *, actor: Actor, now: datet
         "holder_number": holder.holder_number,
         "valid_until": holder.valid_until.isoformat(),
     }
+    if change.category not in SURCHARGED:
+        holder.pays_surcharge = False
+    elif holder.category not in SURCHARGED:
+        holder.pays_surcharge = None
     holder.category, holder.employment, holder.unit = (
         change.category,
         change.employment,
         change.unit,
     )
-    if change.category not in SURCHARGED:
-        holder.pays_surcharge = False
     if change.holder_number is not None and change.holder_number != holder.holder_number:
         holder.document_tail_number = holder.document_tail_number or holder.holder_number
         holder.holder_number = change.holder_number

@@ -18,7 +18,7 @@ from backend.holders.documents import (
 )
 from backend.holders.identity import tail_index
 from backend.holders.models import Category, DocumentKind, Employment, Identity
-from backend.holders.rules import document_tail, retires_on
+from backend.holders.rules import SURCHARGED, document_tail, retires_on
 from backend.http.fields import PLAIN_TEXT
 from backend.sealing import Sealer, normal_document
 
@@ -65,7 +65,7 @@ DOCUMENT_WORDS = {
     "外国人永久居留身份证": DocumentKind.FOREIGN_PERMIT,
 }
 YES_WORDS = {"是": True, "yes": True, "true": True, "1": True}
-NO_WORDS = {"否": False, "no": False, "false": False, "0": False, "": False}
+NO_WORDS = {"否": False, "no": False, "false": False, "0": False}
 LONGEST_CELL = 100
 
 Word = TypeVar("Word", bound=StrEnum)
@@ -123,7 +123,7 @@ def read_row(cells: dict[str, str], *, sealer: Sealer, ages: RetirementAges) -> 
     programme_ends_on = _day(cells, "programme_ends_on")
     entered_on = _day(cells, "entered_on")
     valid_until = _day(cells, "valid_until") or programme_ends_on
-    surcharge = _surcharge(cells)
+    surcharge = _surcharge(cells.get("pays_surcharge", ""), category)
     document = _document(cells.get("document_number", ""), identity)
     if not number.isascii() or not number.isalnum():
         raise Faulty("holder_number", "not letters and digits")
@@ -138,7 +138,9 @@ def read_row(cells: dict[str, str], *, sealer: Sealer, ages: RetirementAges) -> 
         "unit": cells["unit"],
         "identity": identity,
         "valid_until": valid_until,
-    } | surcharge
+    }
+    if surcharge is not None:
+        person["pays_surcharge"] = surcharge
     if category is not Category.STAFF or employment is not None:
         person["employment"] = employment
     if entered_on is not None:
@@ -154,14 +156,14 @@ def read_row(cells: dict[str, str], *, sealer: Sealer, ages: RetirementAges) -> 
     )
 
 
-def _surcharge(cells: dict[str, str]) -> dict[str, bool]:
-    """Return the flag, where the feed has the column: a blank in it says no."""
-    if "pays_surcharge" not in cells:
-        return {}
-    flag = (YES_WORDS | NO_WORDS).get(cells["pays_surcharge"].lower())
-    if flag is None:
+def _surcharge(said: str, category: Category) -> bool | None:
+    """Return what a row says of the meal surcharge; None: it leaves open what has to be said."""
+    if not said:
+        return None if category in SURCHARGED else False
+    known = (YES_WORDS | NO_WORDS).get(said.lower())
+    if known is None:
         raise Faulty("pays_surcharge", "neither yes nor no")
-    return {"pays_surcharge": flag}
+    return known
 
 
 def _check_text(cells: dict[str, str]) -> None:

@@ -1,5 +1,6 @@
 """The holder's own limits (限额) and pause."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -51,10 +52,12 @@ def change_limits(
     may_resume: bool,
     actor: Actor,
     now: datetime,
+    policy_ids: Sequence[UUID] = (),
 ) -> Holder:
     """Change limits: lower ones and a pause hold at once, higher ones from the next day on.
 
-    `may_resume` says that the caller has shown who they are, which resuming payments asks for.
+    `may_resume` says that the caller has shown who they are, which resuming payments asks for;
+    `policy_ids`, which rows say how.
     Locks the holder's row.
 
     Raises:
@@ -84,6 +87,7 @@ def change_limits(
         holder_id=holder_id,
         now=now,
         before=present,
+        policy_ids=policy_ids,
         wanted=wanted,
         paused=holder.payment_paused,
     )

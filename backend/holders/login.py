@@ -68,8 +68,10 @@ class HolderCaller:
         )
 
 
-def must_be_fresh(policies: Policies, *, logged_in_at: datetime, now: datetime) -> None:
+def must_be_fresh(policies: Policies, *, logged_in_at: datetime, now: datetime) -> list[UUID]:
     """Refuse what a phone left unlocked must not do before its platform says anew whose it is.
+
+    Returns the row of policies that says how fresh, for what is decided then.
 
     Raises:
         StepUpRequired: the login is older than `restore.step_up_minutes`.
@@ -79,6 +81,7 @@ def must_be_fresh(policies: Policies, *, logged_in_at: datetime, now: datetime) 
         raise StepUpRequired(within_minutes=minutes).decided_by(
             policies.used("restore.step_up_minutes")
         )
+    return policies.used("restore.step_up_minutes")
 
 
 def log_in(

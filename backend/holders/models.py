@@ -76,7 +76,8 @@ class Permission(StrEnum):
     FINANCE = "finance"
     """金融服务: topping up, sending the balance back"""
     INFORMATION = "information"
-    """公共信息"""
+    """公共信息: of other applications (第三方应用, 四(四)), which ask it of us.  Nothing of our own
+    is withheld by it: one's own statement and notices are everybody's."""
 
 
 class Holder(Base):
@@ -94,6 +95,11 @@ class Holder(Base):
             "(identity = 'real_name') = (document_index IS NOT NULL)"
             " AND (document_index IS NULL) = (document_tail_index IS NULL)",
             name="identity_by_document",
+        ),
+        Index(
+            "ix_holders_surcharge_unknown",
+            "id",
+            postgresql_where=text("pays_surcharge IS NULL"),
         ),
     )
 
@@ -120,8 +126,11 @@ class Holder(Base):
     The database decides charges by it, so whatever changes either writes it (`permissions`)."""
     proven: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
     """Fields that were changed on proof (信息变更): the roster does not overwrite them."""
-    pays_surcharge: Mapped[bool]
-    """Whether meals cost the meal surcharge (搭伙费) on top: some temporary holders, 三(七)."""
+    pays_surcharge: Mapped[bool | None]
+    """Whether meals cost the meal surcharge (搭伙费) on top: some temporary holders, 三(七).
+
+    None: nobody has said.  Then they pay none, and logistics is told (`charges/surcharge_flags`).
+    """
     valid_until: Mapped[date]
     """The last day of the card's life."""
     per_charge_limit_fen: Mapped[int | None]

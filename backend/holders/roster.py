@@ -39,6 +39,7 @@ from backend.holders.models import (
     RosterConflict,
     RosterSource,
 )
+from backend.holders.rules import SURCHARGED
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
@@ -269,11 +270,11 @@ def _logged(values: dict[str, Any]) -> dict[str, Any]:
 
 
 BLANK: dict[str, Any] = {
-    "pays_surcharge": False,
     "employment": None,
     "entered_on": None,
     "programme_ends_on": None,
     "document_tail_number": None,
+    "pays_surcharge": None,
 }
 
 
@@ -387,6 +388,8 @@ class _People:
     def _check_same(self, holder: Any, row: Row) -> None:
         if holder.category not in self._may:
             raise Faulty("category", "is another kind of holder by now")
+        if row.person["category"] in SURCHARGED and holder.category not in SURCHARGED:
+            row.person.setdefault("pays_surcharge", None)
         known = holder.document_index
         if known and row.every_index and known not in row.every_index:
             if "document" not in holder.proven:

@@ -218,11 +218,13 @@ def change_limits(request: dict[str, Any]) -> dict[str, Any]:
     who: HolderCaller = caller()
     now, sealer = clock.now(), parts().sealer
     paused, last_six = request.pop("paused", None), request.pop("document_last_six", "")
+    used: list[UUID] = []
     with transaction() as session:
         holder = limits.holder_of(session, holder_id=who.holder_id)
         resumes = paused is False and holder.payment_paused
         if resumes:
-            must_be_fresh(policies_at(session, now), logged_in_at=who.logged_in_at, now=now)
+            policies = policies_at(session, now)
+            used = must_be_fresh(policies, logged_in_at=who.logged_in_at, now=now)
             identity.count_try(
                 session,
                 account_index=who.account_index,
@@ -247,6 +249,7 @@ def change_limits(request: dict[str, Any]) -> dict[str, Any]:
             wanted=request,
             paused=paused,
             may_resume=resumes,
+            policy_ids=used,
             actor=who.actor,
             now=now,
         )

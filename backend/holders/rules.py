@@ -5,7 +5,15 @@ from calendar import monthrange
 from datetime import date
 from typing import Any
 
+from backend.holders.models import Category
+
 TAIL_LENGTH = 6
+SURCHARGED = (
+    Category.TEMPORARY_RETIRED,
+    Category.TEMPORARY_TRAINEE,
+    Category.TEMPORARY_OUTSIDER,
+)
+"""Who may be flagged for the meal surcharge (搭伙费) at all, regulation 三(七)."""
 
 
 def normal_name(text: str) -> str:

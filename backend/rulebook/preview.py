@@ -102,7 +102,7 @@ def _count(session: Session, rule: PolicyRule, *, now: datetime) -> int | None:
     if rule.touches in (Touches.HOLDERS, Touches.PAYING_SURCHARGE):
         query = select(func.count(Holder.id)).where(Holder.valid_until >= business_date(now))
         if rule.touches is Touches.PAYING_SURCHARGE:
-            query = query.where(Holder.pays_surcharge)
+            query = query.where(Holder.pays_surcharge.is_(True))
         if rule.categories:
             query = query.where(Holder.category.in_(rule.categories))
     else:

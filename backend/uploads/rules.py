@@ -27,7 +27,7 @@ class Outcome(StrEnum):
     CHARGED_WITH_ARREARS = "charged-with-arrears"
     """已扣款并欠费: the purses held too little"""
     CHARGED_TO_RISK = "charged-to-risk"
-    """由学校承担: the card was lost or revoked by then"""
+    """由学校承担: the card was lost or revoked by then, or is not for paying"""
     UNDER_REVIEW = "under-review"
     """待复核: nothing is posted until a person decides"""
     ALREADY_RECORDED = "already-recorded"
@@ -70,6 +70,8 @@ class Conflict(StrEnum):
     """挂失后使用"""
     REVOKED = "revoked-at-the-time"
     """当时已撤销"""
+    NOT_PERMITTED = "not-permitted"
+    """无此用途权限: the card is not for this"""
     CHARGED_ONLINE = "charged-online"
     """联机已扣款而终端告知未扣"""
     OVER_CAP = "over-cap"
@@ -93,7 +95,7 @@ HOLDS = frozenset(
     }
 )
 """A charge with one of these is not posted before a person decides."""
-NOT_THE_HOLDERS = frozenset({Conflict.AFTER_LOSS, Conflict.REVOKED})
+NOT_THE_HOLDERS = frozenset({Conflict.AFTER_LOSS, Conflict.REVOKED, Conflict.NOT_PERMITTED})
 """A charge with one of these is never borne by the holder (L4)."""
 
 

@@ -14,7 +14,9 @@ from sqlalchemy.orm import Session
 
 from backend.cards import late as cards
 from backend.cards.late import Bearer, Standing
+from backend.cards.rules import NEEDED_FOR
 from backend.errors import IdReused
+from backend.holders.models import Holder
 from backend.ids import content_hash, new_reference
 from backend.operation_log import service as operation_log
 from backend.policies.service import Policies, policies_at
@@ -227,6 +229,9 @@ def conflicts_of(session: Session, late: LateUpload, seen: Seen, *, scope: Scope
         conflicts.append(Conflict.AFTER_LOSS)
     elif standing is Standing.REVOKED:
         conflicts.append(Conflict.REVOKED)
+    holder = session.get(Holder, late.holder_id) if late.holder_id else None
+    if holder is not None and NEEDED_FOR[scope] in holder.denied:
+        conflicts.append(Conflict.NOT_PERMITTED)  # by today's permissions: the scanner had older
     return conflicts
 
 

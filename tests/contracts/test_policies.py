@@ -15,12 +15,15 @@ from typing import Any
 
 import pytest
 
+from backend.holders.models import Permission
 from backend.policies.rules import CATALOGUE
 
 ROOT = Path(__file__).parents[2]
 OF_POLICIES = frozenset({"backend/policies", "backend/rulebook", "backend/migrations"})
 """Where policies are made, not used."""
 CALLS = frozenset({"policies_at", "policies_then"})
+NAMES = frozenset({"policies", "today"})
+"""What the policies of a moment are called; `today` where those of another moment stand beside."""
 ONLY_REFUSING = frozenset({"count", "check_sum", "decided_by"})
 """What names rows for the log of a refusal alone: what goes through has to name them itself."""
 
@@ -44,6 +47,7 @@ NOT_STORED: dict[tuple[str, str], str] = {
     ("backend/charges/offline.py", "offline.per_sale_fen"): BUNDLE,
     ("backend/charges/offline.py", "offline.per_terminal_fen"): BUNDLE,
     ("backend/charges/offline.py", "offline.total_fen"): BUNDLE,
+    ("backend/closings/own.py", "closing.wait_days"): SHOWN,
     ("backend/issues/exchanges.py", "exchange.grace_days"): (
         "a list of who is late; nothing follows"
     ),
@@ -156,7 +160,7 @@ def _is_policies(node: ast.AST) -> bool:
         return node.attr == "policies" or (node.attr == "values" and _is_policies(node.value))
     if isinstance(node, ast.Call):
         return _called(node) in CALLS
-    return isinstance(node, ast.Name) and node.id == "policies"
+    return isinstance(node, ast.Name) and node.id in NAMES
 
 
 def _bindings(node: ast.AST) -> Iterator[tuple[ast.expr, ast.expr]]:
@@ -209,9 +213,9 @@ class TestRows:
             assert not missing, f"{name}:{line}: no row names {sorted(missing)}"
 
     @pytest.mark.parametrize("name", MODULES)
-    def test_policies_are_called_policies(self, name: str) -> None:
+    def test_policies_have_a_name_that_is_known_here(self, name: str) -> None:
         """Under another name this test would not see what is read."""
-        assert {said for _, said in MODULES[name].names_of_policies()} <= {"policies"}
+        assert {said for _, said in MODULES[name].names_of_policies()} <= NAMES
 
     def test_exceptions_are_no_longer_than_needed(self) -> None:
         for name, key in NOT_STORED:
@@ -228,3 +232,20 @@ class TestRows:
             text, name = path.read_text(), str(path.relative_to(ROOT))
             if "work_out(" in text and name not in WORKS_OUT_ALONE:
                 assert "permissions.rows_for(" in text, name
+
+
+UNASKED = {
+    Permission.INFORMATION: "of other applications: no service of our own is public information",
+}
+"""What no verb asks for, and why."""
+
+
+class TestPermissions:
+    def test_what_a_card_is_for_is_asked_somewhere(self) -> None:
+        text = "".join(
+            path.read_text()
+            for path in sorted((ROOT / "backend").rglob("*.py"))
+            if path.name != "models.py"
+        )
+        unasked = {one for one in Permission if f"Permission.{one.name}" not in text}
+        assert unasked == set(UNASKED)

@@ -28,6 +28,8 @@ from backend.cards.loss import restore
 from backend.charges.late import POLICIES
 from backend.charges.models import Charge, ChargeState
 from backend.db import transaction
+from backend.holders import permissions
+from backend.holders.models import Permission
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.ledger import service as ledger
@@ -35,6 +37,8 @@ from backend.ledger.models import AccountKind, Transfer
 from backend.notices.models import HolderNotice
 from backend.operation_log.models import LogEntry
 from backend.operation_log.service import SYSTEM
+from backend.policies import service
+from backend.policies.models import Policy
 from backend.uploads.models import LateUpload
 from qr import Scope
 
@@ -59,6 +63,29 @@ def client(app: Flask) -> FlaskClient:
 @pytest.fixture
 def uploads(client: FlaskClient) -> Uploads:
     return Uploads(client)
+
+
+@pytest.fixture
+def rate_of_now(app: Flask) -> Iterator[Callable[[int], None]]:
+    """Change the rate of the surcharge from this moment on, for one test."""
+    made: list[UUID] = []
+
+    def change(permille: int) -> None:
+        with transaction() as session:
+            service.lock(session)
+            row = service.put_in_force(
+                session,
+                key="charge.surcharge_permille",
+                value=permille,
+                document_number="test",
+                at=clock.now(),
+            )
+            made.append(row.id)
+
+    yield change
+    with transaction() as session:
+        for id_ in made:
+            service.take_back(session, session.get_one(Policy, id_))
 
 
 @pytest.fixture
@@ -134,6 +161,58 @@ class TestPosting:
         told = notices(known.holder.id)["charge-late"]
         assert (told["total_fen"], told["balance_fen"]) == (1100, 1300)
         assert told["decided_at"] == item["decided_at"]
+
+    @pytest.mark.parametrize(("since", "fen"), [(200, 100), (50, 50)])
+    def test_a_rate_that_changed_since_is_the_holders_best(
+        self,
+        phone: Callable[..., DevicePhone],
+        uploads: Uploads,
+        rate_of_now: Callable[[int], None],
+        since: int,
+        fen: int,
+    ) -> None:
+        known, till = phone(balance_fen=5_000, pays_surcharge=True), make_till(is_canteen=True)
+        at = clock.now() - SECOND
+        item = Told(till).charge(pay_code(known, now=at), 1_000, at=at)
+        rate_of_now(since)
+        uploads.send(till, item)
+        charged = charge_of(item)
+        assert charged is not None
+        assert charged.surcharge_fen == fen
+        assert balances(known.holder.id)[0] == 5_000 - 1_000 - fen
+        with transaction() as session:
+            values = session.scalars(
+                select(Policy.value).where(
+                    Policy.id.in_([UUID(id_) for id_ in charged.policy_ids]),
+                    Policy.key == "charge.surcharge_permille",
+                )
+            ).all()
+        assert fen in {value for value in values if isinstance(value, int)}
+
+    def test_of_whom_the_card_is_not_for_paying_is_the_schools_and_a_case(
+        self, phone: Callable[..., DevicePhone], uploads: Uploads
+    ) -> None:
+        known, till = phone(balance_fen=5_000), make_till()
+        item = Told(till).charge(pay_code(known), 1_000)
+        with transaction() as session:
+            permissions.make_override(
+                session,
+                override_id=new_id(),
+                holder_id=known.holder.id,
+                permission=Permission.PAY,
+                allowed=False,
+                reason="test",
+                document_number="test",
+                until=None,
+                actor=SYSTEM,
+                now=clock.now(),
+            )
+        assert uploads.outcomes(till, item) == [("charged-to-risk", "not-permitted")]
+        assert balances(known.holder.id) == (5_000, 0)
+        assert (row(item).conflicts, row(item).needs_review) == (["not-permitted"], True)
+        charged = charge_of(item)
+        assert charged is not None
+        assert (charged.amount_fen, charged.holder_id) == (1_000, None)
 
     def test_names_the_rules_it_was_judged_by(
         self, phone: Callable[..., DevicePhone], uploads: Uploads

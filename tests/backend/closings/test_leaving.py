@@ -87,6 +87,7 @@ class TestRetirees:
             now = session.get_one(Holder, holder.id)
             cards = list_cards(session, holder_id=holder.id)
         assert (now.category, now.employment) == (Category.TEMPORARY_RETIRED, None)
+        assert now.pays_surcharge is None
         assert rows_used(UUID(path.rpartition("/")[2]), "retirement.switch") == {
             "retired.valid_months",
             "permissions.temporary_retired",

@@ -6,7 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from factories import Bound, balances, make_holder, top_up
+from factories import Bound, balances, make_holder, other_policies, top_up
 from sqlalchemy import update
 
 from backend import clock
@@ -16,7 +16,6 @@ from backend.db import transaction
 from backend.holders.models import HolderSession
 from backend.http.parts import Parts
 from backend.ids import new_id
-from backend.policies.models import Policy
 from backend.sealing import token_hash
 
 from .conftest import Counter
@@ -26,16 +25,8 @@ from .test_closing import owe
 @pytest.fixture
 def allowed() -> Iterator[None]:
     """Let the school take requests from phones."""
-    _allow(value=True)
-    yield
-    _allow(value=False)
-
-
-def _allow(*, value: bool) -> None:
-    with transaction() as session:
-        session.execute(
-            update(Policy).where(Policy.key == "closing.own_request").values(value=value)
-        )
+    with other_policies(closing__own_request=True):
+        yield
 
 
 @pytest.fixture

@@ -163,6 +163,37 @@ class TestFormats:
         content = as_csv(new_row()[:-1], heading=CHINESE[:-1])
         assert counts(load(parts, content)) == (1, 0, 0, 0)
 
+    @pytest.mark.parametrize("heading", [CHINESE, CHINESE[:-1]])
+    @pytest.mark.parametrize(("word", "flag"), [("校外", None), ("退休", None), ("学生", False)])
+    def test_leaves_open_whether_a_temporary_holder_pays_where_it_does_not_say(
+        self, parts: Parts, heading: Sequence[str], word: str, flag: bool | None
+    ) -> None:
+        row = new_row(category=word, pays_surcharge="")
+        content = as_csv(row[: len(heading)], heading=heading)
+        assert counts(load(parts, content)) == (1, 0, 0, 0)
+        found = find(row[0])
+        assert found is not None
+        assert found.pays_surcharge is flag
+        assert counts(load(parts, content)) == (0, 0, 1, 0)
+
+    def test_where_it_does_not_say_what_was_decided_stays(self, parts: Parts) -> None:
+        row = new_row(category="校外", pays_surcharge="是")
+        load(parts, as_csv(row))
+        assert counts(load(parts, as_csv([*row[:-1], ""]))) == (0, 0, 1, 0)
+        found = find(row[0])
+        assert found is not None
+        assert found.pays_surcharge is True
+        assert counts(load(parts, as_csv([*row[:-1], "否"]))) == (0, 1, 0, 0)
+
+    def test_whoever_becomes_a_temporary_holder_is_undecided(self, parts: Parts) -> None:
+        row = new_row()
+        load(parts, as_csv(row))
+        row[2], row[-1] = "培训", ""
+        assert counts(load(parts, as_csv(row))) == (0, 1, 0, 0)
+        found = find(row[0])
+        assert found is not None
+        assert (found.category, found.pays_surcharge) == (Category.TEMPORARY_TRAINEE, None)
+
     @pytest.mark.parametrize(
         ("word", "category"), [*roster.CATEGORY_WORDS.items(), ("staff", Category.STAFF)]
     )

@@ -91,7 +91,8 @@ def find_due(session: Session, *, now: datetime) -> int:
             kind=SignalKind.TWO_PLACES,
             holder_id=use["holder_id"],
             key=content_hash(use["reference_before"], use["reference"]),
-            facts={"uses": list(both)},
+            uses=list(both),
+            holder_ids=[],
             seen_at=use["at"],
             now=now,
         )
@@ -102,7 +103,8 @@ def find_due(session: Session, *, now: datetime) -> int:
             kind=SignalKind.SEVERAL_PEOPLE,
             holder_id=phone["holder_ids"][-1],
             key=content_hash(bytes(phone["phone"]), sorted(people)),
-            facts={"holder_ids": people},
+            uses=[],
+            holder_ids=people,
             seen_at=phone["at"],
             now=now,
         )
@@ -182,5 +184,5 @@ def list_signals(
 
 def people_of(signals: Sequence[LendingSignal]) -> list[UUID]:
     """Return everybody whom signals are about."""
-    named = {UUID(id_) for signal in signals for id_ in signal.facts.get("holder_ids", ())}
+    named = {UUID(id_) for signal in signals for id_ in signal.holder_ids}
     return sorted(named | {signal.holder_id for signal in signals})

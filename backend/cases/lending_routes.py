@@ -88,11 +88,8 @@ def _told(session: Session, signals: Sequence[LendingSignal]) -> list[dict[str, 
         {name: getattr(signal, name) for name in same}
         | named(signal.holder_id)
         | {
-            "uses": [
-                use | {"at": datetime.fromisoformat(use["at"])}
-                for use in signal.facts.get("uses", ())
-            ],
-            "people": [named(UUID(id_)) for id_ in signal.facts.get("holder_ids", ())],
+            "uses": [use | {"at": datetime.fromisoformat(use["at"])} for use in signal.uses],
+            "people": [named(UUID(id_)) for id_ in signal.holder_ids],
         }
         for signal in signals
     ]

@@ -74,9 +74,10 @@ class LendingSignal(Base):
     """Whose card it is; of several people the one who was bound last."""
     key: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     """Hash of what was seen: the same is listed once."""
-    facts: Mapped[dict[str, Any]]
-    """Of two places: `uses`, both with `place`, `at` and `reference`.  Of several people:
-    `holder_ids`."""
+    uses: Mapped[list[Any]]
+    """Of two places: both, each with `place`, `at` and `reference`."""
+    holder_ids: Mapped[list[Any]]
+    """Of several people: all of them, the one who was bound last at the end."""
     seen_at: Mapped[datetime]
     found_at: Mapped[datetime]
     outcome: Mapped[SignalOutcome | None]

@@ -123,11 +123,11 @@ class TestTwoPlaces:
         look()
         (signal,) = signals(holder)
         assert signal.kind is SignalKind.TWO_PLACES
-        assert [use["reference"] for use in signal.facts["uses"]] == [
+        assert [use["reference"] for use in signal.uses] == [
             paid.reference,
             passed.reference,
         ]
-        places = [use["place"] for use in signal.facts["uses"]]
+        places = [use["place"] for use in signal.uses]
         assert places == [f"{site} 1号窗", f"图书馆{site} 东门"]
 
     def test_one_code_shown_again_far_away_is_listed_though_it_was_refused(
@@ -140,7 +140,7 @@ class TestTwoPlaces:
         assert again.reason == "code-spent"
         look()
         (signal,) = signals(holder)
-        assert signal.facts["uses"][1]["place"] == shop
+        assert signal.uses[1]["place"] == shop
 
     def test_more_than_a_minute_apart_are_not(
         self, holder: Bound, canteen: Device, library: Device
@@ -212,11 +212,11 @@ class TestSeveralPeople:
         look()
         (signal,) = signals(second)
         assert signal.kind is SignalKind.SEVERAL_PEOPLE
-        assert signal.facts["holder_ids"] == [str(first.id), str(second.id)]
+        assert signal.holder_ids == [str(first.id), str(second.id)]
         third = bind(parts, phone)
         look()
         (signal,) = signals(third)
-        assert len(signal.facts["holder_ids"]) == 3
+        assert len(signal.holder_ids) == 3
 
     def test_the_same_person_again_is_no_signal(self, app: Flask, parts: Parts) -> None:
         holder = make_holder(parts)

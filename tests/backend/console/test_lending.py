@@ -27,7 +27,8 @@ def signal(app, parts):
             kind=SignalKind.TWO_PLACES,
             holder_id=holder.id,
             key=secrets.token_bytes(32),
-            facts={"uses": uses},
+            uses=uses,
+            holder_ids=[],
             seen_at=now,
             found_at=now,
         )

@@ -15,6 +15,7 @@ from backend.bundles import routes as bundles
 from backend.cards import counter_routes as counter
 from backend.cards import delegation_routes as delegations
 from backend.cards import routes as cards
+from backend.cases import lending_routes as lending
 from backend.cases import routes as cases
 from backend.cash_desk import routes as cash_desk
 from backend.charges import rerating_routes as surcharge
@@ -98,6 +99,7 @@ BLUEPRINTS = (
     (uploads.staff, API),
     (cases.blueprint, API),
     (staff_topups.staff, API),
+    (lending.staff, API),
     (refunds.staff, API),
     (payouts.staff, API),
     (closings.own, API),

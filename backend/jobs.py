@@ -18,6 +18,7 @@ from procrastinate.jobs import Status
 from backend import clock
 from backend.applications import ending, opening
 from backend.cards.service import expire_cards
+from backend.cases import lending
 from backend.charges import rerating
 from backend.closings import departures, graduates
 from backend.closings import service as closings
@@ -179,6 +180,12 @@ def advance_closings(parts: Parts, now: datetime) -> int:
     return closings.advance_due(channels=parts.channels, now=now)
 
 
+def find_lending(_: Parts, now: datetime) -> int:
+    """List what looks as if a card were lent."""
+    with transaction() as session:
+        return lending.find_due(session, now=now)
+
+
 def remind_graduates(_: Parts, now: datetime) -> int:
     """Tell graduates whose accounts are open that the deadline is near."""
     with transaction() as session:
@@ -261,6 +268,7 @@ TIMETABLE: Timetable = (
     ("change-categories", "*/5 * * * *", change_categories),  # midnight in Shanghai is one of them
     ("close-expired", "* * * * *", close_expired),
     ("advance-closings", "* * * * *", advance_closings),
+    ("find-lending", "15 * * * *", find_lending),
     ("remind-graduates", "0 1 * * *", remind_graduates),
     ("close-graduates", "2 * * * *", close_graduates),
     ("propose-exchanges", "5 * * * *", propose_exchanges),

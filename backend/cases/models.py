@@ -2,9 +2,10 @@
 
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ForeignKey
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.db import Base
@@ -33,3 +34,53 @@ class Resolution(Base):
     reason: Mapped[str]
     operator_id: Mapped[UUID] = mapped_column(ForeignKey("operators.id"))
     resolved_at: Mapped[datetime]
+
+
+class SignalKind(StrEnum):
+    """What looks as if a card were lent (出借迹象)."""
+
+    SEVERAL_PEOPLE = "several_people"
+    """一部手机先后绑定多人"""
+    TWO_PLACES = "two_places"
+    """一分钟内两地使用"""
+
+
+class SignalOutcome(StrEnum):
+    """What a person made of a signal.  Nothing follows from it by itself."""
+
+    HARMLESS = "harmless"
+    """无异常"""
+    REMINDED = "reminded"
+    """已提醒本人"""
+
+
+class LendingSignal(Base):
+    """Something that looks as if a card were lent, for a person to look at, 二(三)."""
+
+    __tablename__ = "lending_signals"
+    __table_args__ = (
+        CheckConstraint(
+            "(outcome IS NULL) = (reason IS NULL) AND (outcome IS NULL) = (decided_by IS NULL)"
+            " AND (outcome IS NULL) = (decided_at IS NULL)",
+            name="decided_whole",
+        ),
+        Index(None, "found_at", "id"),
+        Index(None, "holder_id"),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    kind: Mapped[SignalKind]
+    holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
+    """Whose card it is; of several people the one who was bound last."""
+    key: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    """Hash of what was seen: the same is listed once."""
+    uses: Mapped[list[Any]]
+    """Of two places: both, each with `place`, `at` and `reference`."""
+    holder_ids: Mapped[list[Any]]
+    """Of several people: all of them, the one who was bound last at the end."""
+    seen_at: Mapped[datetime]
+    found_at: Mapped[datetime]
+    outcome: Mapped[SignalOutcome | None]
+    reason: Mapped[str | None]
+    decided_by: Mapped[UUID | None] = mapped_column(ForeignKey("operators.id"))
+    decided_at: Mapped[datetime | None]

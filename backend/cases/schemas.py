@@ -2,7 +2,8 @@
 
 import marshmallow as ma
 
-from backend.cases.models import Ruling
+from backend.cases import lending
+from backend.cases.models import Ruling, SignalKind, SignalOutcome
 from backend.cases.service import STATES
 from backend.http.fields import Moment, Reason, Word
 from backend.http.paging import PageQuery
@@ -49,4 +50,47 @@ class ReviewReply(ma.Schema):
 
 class ReviewList(ma.Schema):
     items = ma.fields.List(ma.fields.Nested(ReviewReply), required=True)
+    next_cursor = ma.fields.String(required=True, allow_none=True)
+
+
+class SignalsQuery(PageQuery):
+    state = Word((*lending.STATES, "all"), load_default="open")
+
+
+class SignalDecisionRequest(ma.Schema):
+    outcome = ma.fields.Enum(SignalOutcome, by_value=True, required=True)
+    reason = Reason(MOST_REASON, required=True)
+
+
+class SignalUse(ma.Schema):
+    """One use of a card, of two that were too near in time."""
+
+    place = ma.fields.String(required=True)
+    at = Moment(required=True)
+    reference = ma.fields.String(required=True)
+
+
+class SignalPerson(ma.Schema):
+    """Somebody whom one phone was bound to."""
+
+    holder_number = ma.fields.String(required=True)
+    name_masked = ma.fields.String(required=True)
+
+
+class SignalReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    kind = Word(SignalKind, required=True)
+    holder_number = ma.fields.String(required=True)
+    name_masked = ma.fields.String(required=True)
+    uses = ma.fields.List(ma.fields.Nested(SignalUse), required=True)
+    people = ma.fields.List(ma.fields.Nested(SignalPerson), required=True)
+    seen_at = Moment(required=True)
+    found_at = Moment(required=True)
+    outcome = Word(SignalOutcome, required=True, allow_none=True)
+    reason = ma.fields.String(required=True, allow_none=True)
+    decided_at = Moment(required=True, allow_none=True)
+
+
+class SignalList(ma.Schema):
+    items = ma.fields.List(ma.fields.Nested(SignalReply), required=True)
     next_cursor = ma.fields.String(required=True, allow_none=True)

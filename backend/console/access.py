@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response
 from backend import clock
 from backend.applications.service import MAY_LOOK as APPLICATIONS_MAY_LOOK
 from backend.cards import counter
+from backend.cases.lending import MAY_LOOK as LENDING_MAY_LOOK
 from backend.cash_desk import shifts
 from backend.charges import surcharge_flags
 from backend.charges.rerating import MAY_LOOK as RERATINGS_MAY_LOOK
@@ -52,6 +53,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "cash-desk": shifts.MAY_LOOK,
     "bills": (Role.FINANCE, Role.CARD_CENTRE, Role.AUDITOR),
     "reviews": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
+    "lending": LENDING_MAY_LOOK,
     "terminals": (Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR),
     "gates": MAY_LOOK,
     "offline-money": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),

@@ -24,10 +24,17 @@ from backend.cards.models import (
     ReplacementRequest,
     Restoration,
 )
-from backend.cases.models import Resolution
+from backend.cases.models import LendingSignal, Resolution
 from backend.cash_desk.models import CashReversal, CashTopUp
 from backend.charges.models import Charge, ChargeReversal, SurchargeReturn
-from backend.closings.models import Closing, Graduate, Leaver, Reopening, Retirement, ScreeningItem
+from backend.closings.models import (
+    Closing,
+    Graduate,
+    Leaver,
+    Reopening,
+    Retirement,
+    ScreeningItem,
+)
 from backend.db import Base
 from backend.gates.models import AccessRule, Passage
 from backend.holders.models import (
@@ -181,11 +188,12 @@ PARTS: tuple[Part, ...] = (
     _of_holder(ChannelRefund),
     _of(Payout, "refund_id", ChannelRefund),
     _of_holder(PayoutLine),
-    *map(_of_holder, (Closing, Leaver, Graduate, Retirement, Reopening, ScreeningItem)),
+    *map(_of_holder, (Closing, Reopening, Leaver, Graduate, Retirement, ScreeningItem)),
     _of_holder(Passage),
     Part(AccessRule, lambda holder_id: AccessRule.holder_ids.contains([str(holder_id)])),
     _of_holder(LateUpload),
     _of(Resolution, "upload_id", LateUpload),
+    _of_holder(LendingSignal),
     *map(
         _of_holder,
         (HolderNotice, InboxMark, NoticeMessage, MessageConsent, SubscriptionCredit, LogEntry),

@@ -46,6 +46,7 @@ from backend.money import Fen
 from backend.operation_log.service import SYSTEM
 from backend.operators import service as operators
 from backend.operators.models import Operator, OperatorState, Role
+from backend.refunds.models import ClaimWay, PayoutLine, PayoutLineState
 from backend.terminals.models import TerminalKind
 from backend.topups import refunding
 from backend.topups import service as topups
@@ -396,6 +397,28 @@ class Owners:
                 now=clock.now(),
             )
             return closing.id, None
+
+    def _payout_claims(self) -> tuple[UUID, Any]:
+        claim_id, now = new_id(), clock.now()
+        same = {"subject_id": new_id(), "holder_id": self.holder.id, "amount_fen": Fen(100)}
+        times = {"owed_since": now, "listed_at": now}
+        ended = {"state": PayoutLineState.WITHDRAWN, "settled_at": now}
+        with transaction() as session:
+            before = PayoutLine(id=new_id(), **same, **times, **ended)
+            session.add(before)
+            session.flush()
+            line = PayoutLine(
+                id=new_id(),
+                follows_id=before.id,
+                claim_id=claim_id,
+                claim_way=ClaimWay.IN_PERSON,
+                claimed_at=now,
+                **same,
+                **times,
+                **ended,
+            )
+            session.add(line)
+        return claim_id, {"line_id": str(line.id), "way": "in_person"}
 
     def _charges(self) -> tuple[UUID, Any]:
         return self._put("charges", self._code(Scope.PAY) | {"amount_fen": 100}, self.till.token)

@@ -105,7 +105,8 @@ def walk(page: Page, number: str) -> None:
     main = page.locator("main")
     for path in (
         "", "search", "found-cards", "top-ups", "cash-desk", "cash-desk/shifts", "reviews",
-        "terminals", "gates", "offline-money", "surcharge-flags", "roster", "log", "nowhere",
+        "lending", "terminals", "gates", "offline-money", "surcharge-flags", "roster", "log",
+        "nowhere",
     ):  # fmt: skip
         page.goto(f"/console/{path}")
         assert_clean(page)

@@ -27,7 +27,14 @@ from backend.cards.models import (
 from backend.cases.models import Resolution
 from backend.cash_desk.models import CashReversal, CashTopUp
 from backend.charges.models import Charge, ChargeReversal, SurchargeReturn
-from backend.closings.models import Closing, Graduate, Leaver, Retirement, ScreeningItem
+from backend.closings.models import (
+    Closing,
+    Graduate,
+    Leaver,
+    Reopening,
+    Retirement,
+    ScreeningItem,
+)
 from backend.db import Base
 from backend.gates.models import AccessRule, Passage
 from backend.holders.models import (
@@ -181,7 +188,7 @@ PARTS: tuple[Part, ...] = (
     _of_holder(ChannelRefund),
     _of(Payout, "refund_id", ChannelRefund),
     _of_holder(PayoutLine),
-    *map(_of_holder, (Closing, Leaver, Graduate, Retirement, ScreeningItem)),
+    *map(_of_holder, (Closing, Reopening, Leaver, Graduate, Retirement, ScreeningItem)),
     _of_holder(Passage),
     Part(AccessRule, lambda holder_id: AccessRule.holder_ids.contains([str(holder_id)])),
     _of_holder(LateUpload),

@@ -277,6 +277,9 @@ def test_nobody_is_closed_before_graduation(college: Parts) -> None:
             operator=centre,
             now=clock.now(),
         )
+    with transaction() as session:
+        other = make_operator(college, Role.CARD_CENTRE)
+        graduates.approve(session, batch_id=batch_id, operator=other, now=clock.now())
     just_before = clock.start_of_day(day) - timedelta(seconds=1)
     with pytest.raises(graduates.NotGraduated), transaction() as session:
         graduates.run(session, batch_id=batch_id, operator=centre, now=just_before)

@@ -323,9 +323,7 @@ def expire_cards(session: Session, *, now: datetime) -> int:
     over = Holder.valid_until < business_date(now)
     expiring = select(Card.id).where(Card.holder_id == Holder.id, Card.state.in_(EXPIRING))
     holders = session.scalars(
-        select(Holder.id)
-        .where(over, expiring.exists())
-        .order_by(Holder.id)
+        select(Holder.id).where(over, expiring.exists()).order_by(Holder.id)
     ).all()
     expired = 0
     for holder_id in holders:

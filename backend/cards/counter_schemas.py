@@ -8,7 +8,7 @@ from backend.cards.models import CardKind, CardState, ReplacementState
 from backend.cards.replacement import ASKED_FOR, CAUSES, QUALITY
 from backend.cards.rules import COUNTER_EVENTS, DOCUMENTS, CardEvent
 from backend.holders.models import Category
-from backend.http.fields import FenField, Flag, Moment, Reason, Text, Word
+from backend.http.fields import Day, FenField, Flag, Moment, Reason, Text, Word
 from backend.http.paging import PageQuery
 
 MOST_REASON, MOST_NUMBER, MOST_PLACE, MOST_APPROVAL = 200, 32, 50, 64
@@ -86,7 +86,7 @@ class CardOperationRequest(ma.Schema):
         allow_none=True, validate=ma.validate.Length(1, MOST_NUMBER), load_default=None
     )
     stop_virtual_card = Flag(load_default=False)
-    valid_until = ma.fields.Date(allow_none=True, load_default=None)
+    valid_until = Day(allow_none=True, load_default=None)
     approval_number = Reason(MOST_APPROVAL, allow_none=True, load_default=None)
 
     @ma.validates_schema

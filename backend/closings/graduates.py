@@ -498,11 +498,14 @@ def run_due(session: Session, *, now: datetime) -> int:
     """Go on with the batches that have to start now to be done by their deadline, by a hundred.
 
     The regulation sets the deadline, so nobody has to approve this.  Whom staff ever exempted is
-    theirs to close, also when the exemption has ended.  Return how many were started; the caller
-    comes again until it is nobody.
+    theirs to close, also when the exemption has ended; so is whose card goes on by now, as after a
+    leave of absence (休学).  Return how many were started; the caller comes again until it is
+    nobody.
     """
-    latest = business_date(now) + timedelta(days=policies_at(session, now)["closing.wait_days"])
-    whom = Graduate.exemption.is_(None)
+    today = business_date(now)
+    latest = today + timedelta(days=policies_at(session, now)["closing.wait_days"])
+    over = select(Holder.id).where(Holder.id == Graduate.holder_id, Holder.valid_until < today)
+    whom = Graduate.exemption.is_(None) & over.exists()
     left = (
         select(Graduate.batch_id)
         .join(ClosingBatch, ClosingBatch.id == Graduate.batch_id)

@@ -1,6 +1,5 @@
 """Shapes on the wire: closings."""
 
-from datetime import date
 from typing import Any
 
 import marshmallow as ma
@@ -15,7 +14,7 @@ from backend.closings.models import (
     ScreeningOutcome,
 )
 from backend.closings.rules import CheckName
-from backend.http.fields import Moment, Reason, Text, Word
+from backend.http.fields import Day, Moment, Reason, Text, Word
 from backend.http.paging import PageQuery
 from backend.refunds.models import ClaimWay, PayoutLineState, RefundState
 
@@ -25,16 +24,8 @@ MOST_NUMBER = 32
 MOST_PEOPLE = 500
 MOST_UNIT = 100
 MOST_UNITS = 200
-EARLIEST, LATEST = date(2000, 1, 1), date(2100, 1, 1)
 NUMBER = ma.validate.Length(1, MOST_NUMBER)
 DOCUMENT = ma.validate.Length(1, MOST_DOCUMENT)
-
-
-class Day(ma.fields.Date):
-    """A day by the school's clock, within a hundred years."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(validate=ma.validate.Range(EARLIEST, LATEST), **options)
 
 
 class ClosingsQuery(PageQuery):

@@ -20,8 +20,6 @@ from backend.closings.leaving_routes import MAY_EXPORT
 from backend.closings.models import Exemption
 from backend.closings.routes import MAY_CLOSE
 from backend.closings.schemas import (
-    EARLIEST,
-    LATEST,
     MOST_DOCUMENT,
     MOST_PEOPLE,
     MOST_REASON,
@@ -33,6 +31,7 @@ from backend.console.forms import BETWEEN_NUMBERS
 from backend.db import transaction
 from backend.errors import DomainError
 from backend.http import csv_files, words
+from backend.http.fields import EARLIEST, LATEST
 from backend.http.paging import cursor_of, page, place_of
 from backend.ids import new_id, new_reference
 from backend.operation_log.refusals import logged

@@ -147,6 +147,7 @@ ACCESS = {
 """Who may pass where; the other gates are open to the whole school at all hours."""
 STAFF = (
     ("kazhongxin", Role.CARD_CENTRE),
+    ("kazhongxin2", Role.CARD_CENTRE),
     ("caiwu", Role.FINANCE),
     ("caiwu2", Role.FINANCE),
     ("houqin", Role.LOGISTICS),

@@ -19,7 +19,7 @@ from backend.holders.documents import (
 from backend.holders.identity import tail_index
 from backend.holders.models import Category, DocumentKind, Employment, Identity
 from backend.holders.rules import SURCHARGED, document_tail, retires_on
-from backend.http.fields import PLAIN_TEXT
+from backend.http.fields import PLAIN_TEXT, is_possible
 from backend.sealing import Sealer, normal_document
 
 COLUMNS = {
@@ -211,9 +211,12 @@ def _day(cells: dict[str, str], column: str) -> date | None:
     if not cell:
         return None
     try:
-        return date.fromisoformat(cell.replace("/", "-"))
+        day = date.fromisoformat(cell.replace("/", "-"))
     except ValueError:
-        raise Faulty(column, "not a day such as 2029-07-01") from None
+        day = date.max
+    if not is_possible(day):
+        raise Faulty(column, "not a day such as 2029-07-01")
+    return day
 
 
 def _document(text: str, identity: Identity) -> str | None:

@@ -12,7 +12,7 @@ from backend.holders.models import (
     Identity,
     Permission,
 )
-from backend.http.fields import Flag, Moment, Reason, Text, Word
+from backend.http.fields import Day, Flag, Moment, Reason, Text, Word
 
 DOCUMENTS = ("resident_id", "household_register", "police_certificate", "passport", "unit_letter")
 """Papers that prove a change (核验材料): 身份证, 户口簿, 公安证明, 护照, 单位证明."""
@@ -24,7 +24,7 @@ class OverrideRequest(ma.Schema):
     allowed = Flag(required=True)
     reason = Reason(200, required=True)
     document_number = Text(required=True, validate=ma.validate.Length(1, 64))
-    until = ma.fields.Date(allow_none=True, load_default=None)
+    until = Day(allow_none=True, load_default=None)
 
 
 class OverrideReply(ma.Schema):
@@ -58,8 +58,8 @@ class CategoryChangeRequest(ma.Schema):
     employment = Word(Employment, allow_none=True, load_default=None)
     unit = Text(required=True, validate=ma.validate.Length(1, 100))
     holder_number = ma.fields.String(allow_none=True, load_default=None, validate=Number)
-    from_ = ma.fields.Date(required=True, data_key="from", attribute="from_day")
-    valid_until = ma.fields.Date(allow_none=True, load_default=None)
+    from_ = Day(required=True, data_key="from", attribute="from_day")
+    valid_until = Day(allow_none=True, load_default=None)
     document_number = Text(required=True, validate=ma.validate.Length(1, 64))
 
     @ma.validates_schema

@@ -3,7 +3,7 @@
 import base64
 import re
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 from unicodedata import category
 
@@ -33,6 +33,21 @@ class Digits(ma.fields.Integer):
         if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,9}", value):
             raise self.make_error("invalid")
         return super()._validated(value)
+
+
+EARLIEST, LATEST = date(1900, 1, 1), date(2100, 1, 1)
+
+
+def is_possible(day: date) -> bool:
+    """Say whether a day can be meant: what lies further off is a slip of the pen."""
+    return EARLIEST <= day <= LATEST
+
+
+class Day(ma.fields.Date):
+    """A day by the school's clock that can be meant."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(validate=ma.validate.Range(EARLIEST, LATEST), **options)
 
 
 class FenField(WholeField):

@@ -17,7 +17,7 @@ class CardCentre:
 
     def __init__(self, demo: Demo) -> None:
         self.base = f"{demo.said['base_url']}/api/v1/staff"
-        (said,) = [one for one in demo.said["staff"] if one["role"] == "card_centre"]
+        said = next(one for one in demo.said["staff"] if one["role"] == "card_centre")
         content = {
             "username": said["username"],
             "password": said["password"],

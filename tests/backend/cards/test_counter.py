@@ -361,6 +361,8 @@ class TestExtension:
         card = card_of(person.id)
         answer = counter.operate(card, CardEvent.EXTEND, valid_until=yesterday)
         assert refusal(answer) == (409, "extension-too-short")
+        answer = counter.operate(card, CardEvent.EXTEND, valid_until="9999-12-31")
+        assert refusal(answer) == (422, "validation-failed")
         assert state_of(card) is CardState.EXPIRED
 
 

@@ -252,6 +252,18 @@ def test_graduates_whom_nobody_closes_are_closed_by_the_deadline(college: Parts)
         assert graduates.open_beyond_deadline(session, now=late) == 0
 
 
+def test_whose_card_goes_on_is_not_closed_by_the_deadline(college: Parts) -> None:
+    today = clock.business_date(clock.now())
+    back = make_holder(college, valid_days=0)
+    deadline = months_after(today + ONE_DAY, 3)
+    jobs.pass_day(college, deadline - 17 * ONE_DAY)
+    for last, closed in ((today + 900 * ONE_DAY, False), (today, True)):
+        with transaction() as session:
+            session.get_one(Holder, back.id).valid_until = last
+        jobs.pass_day(college, deadline)
+        assert (closing_state(back) is ClosingState.STARTED) is closed
+
+
 def test_nobody_is_closed_before_graduation(college: Parts) -> None:
     centre, holder = make_operator(college, Role.CARD_CENTRE), make_holder(college, valid_days=900)
     day, batch_id = clock.business_date(clock.now()) + 5 * ONE_DAY, new_id()
@@ -265,6 +277,9 @@ def test_nobody_is_closed_before_graduation(college: Parts) -> None:
             operator=centre,
             now=clock.now(),
         )
+    with transaction() as session:
+        other = make_operator(college, Role.CARD_CENTRE)
+        graduates.approve(session, batch_id=batch_id, operator=other, now=clock.now())
     just_before = clock.start_of_day(day) - timedelta(seconds=1)
     with pytest.raises(graduates.NotGraduated), transaction() as session:
         graduates.run(session, batch_id=batch_id, operator=centre, now=just_before)

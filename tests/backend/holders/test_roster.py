@@ -579,6 +579,8 @@ class TestFaults:
             ("valid_until", "2029-02-30", "not a day such as 2029-07-01"),
             ("valid_until", "2029年7月1日", "not a day such as 2029-07-01"),
             ("valid_until", "45000", "not a day such as 2029-07-01"),
+            ("valid_until", "9999-12-31", "not a day such as 2029-07-01"),
+            ("valid_until", "0029-07-01", "not a day such as 2029-07-01"),
             ("valid_until", "0000-01-01", "not a day such as 2029-07-01"),
             ("pays_surcharge", "也许", "neither yes nor no"),
         ],

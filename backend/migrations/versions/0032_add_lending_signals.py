@@ -1,14 +1,14 @@
 """Add signals of lending, for a person to look at.
 
-Revises: 0030_reopen_accounts
+Revises: 0031_let_surcharge_be_unknown
 """
 
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-revision = "0031_add_lending_signals"
-down_revision = "0030_reopen_accounts"
+revision = "0032_add_lending_signals"
+down_revision = "0031_let_surcharge_be_unknown"
 branch_labels = None
 depends_on = None
 

@@ -21,8 +21,8 @@ from backend.ids import new_id
 from backend.operation_log.models import LogEntry
 from backend.operation_log.service import SYSTEM
 from backend.operators.models import Role
-from backend.refunds import payout_list
-from backend.refunds.models import PayoutLine, PayoutLineState
+from backend.refunds import claims, payout_list
+from backend.refunds.models import ClaimWay, PayoutLine, PayoutLineState
 from backend.refunds.payout_list import BatchState
 from backend.refunds.rules import AGES_DAYS
 
@@ -146,6 +146,21 @@ class TestPayouts:
             assert said in page, said
         again = maker.get("/console/payouts/lines?days=365").text
         assert holder.number in again
+        with transaction() as session:
+            next_id = session.scalars(
+                select(PayoutLine.id).where(PayoutLine.follows_id == line_id)
+            ).one()
+            claims.claim(
+                session,
+                claim_id=new_id(),
+                line_id=next_id,
+                holder_id=holder.id,
+                way=ClaimWay.IN_PERSON,
+                actor=SYSTEM,
+                now=clock.now(),
+            )
+        assert "到财务领取" in maker.get(f"/console/payouts/lines/{next_id}").text
+        assert "到财务领取" in maker.get("/console/payouts/lines?days=365").text
         bounced = maker.get("/console/payouts/lines?state=bounced").text
         assert holder.number in bounced
 
@@ -242,4 +257,5 @@ class TestWords:
         words = language.dictionary(name)
         assert set(words["payout_batch_states"]) == set(BatchState)
         assert set(words["payout_states"]) == set(PayoutLineState)
+        assert set(words["claim_ways"]) == set(ClaimWay)
         assert set(words["payout_ages"]) == {"0", *(str(days) for days in AGES_DAYS)}

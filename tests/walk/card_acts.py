@@ -89,7 +89,8 @@ def log_in_again(walk: Walk) -> str | None:
         return None
     one.phone = log_in(walk, one)
     said = walk.ask(one.phone, "GET", "/me").body
-    believed = one.virtual.state if one.virtual and not one.virtual.gone else None
+    over = one.virtual is None or one.virtual.state == "void"
+    believed = one.virtual.state if one.virtual and not over else None
     shown = (said["virtual_card"] or {}).get("state")
     if (said["binding"], shown) != ("active", believed):
         raise walk.wrong(f"the phone shows {shown}, not {believed}")
@@ -134,7 +135,7 @@ def burn_codes(walk: Walk) -> str | None:
 def code_refusal(one: Person) -> str:
     """Return why the phone of somebody gets no code, `done` where it does."""
     if one.virtual is None or one.virtual.gone:
-        return "not-bound"
+        return "account-closed" if one.closed else "not-bound"
     return REFUSED_BY.get(one.virtual.state, DONE)
 
 

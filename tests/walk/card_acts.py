@@ -89,7 +89,8 @@ def log_in_again(walk: Walk) -> str | None:
         return None
     one.phone = log_in(walk, one)
     said = walk.ask(one.phone, "GET", "/me").body
-    believed = one.virtual.state if one.virtual and not one.virtual.gone else None
+    over = one.virtual is None or one.virtual.state == "void"
+    believed = one.virtual.state if one.virtual and not over else None
     shown = (said["virtual_card"] or {}).get("state")
     if (said["binding"], shown) != ("active", believed):
         raise walk.wrong(f"the phone shows {shown}, not {believed}")
@@ -134,7 +135,7 @@ def burn_codes(walk: Walk) -> str | None:
 def code_refusal(one: Person) -> str:
     """Return why the phone of somebody gets no code, `done` where it does."""
     if one.virtual is None or one.virtual.gone:
-        return "not-bound"
+        return "account-closed" if one.closed else "not-bound"
     return REFUSED_BY.get(one.virtual.state, DONE)
 
 
@@ -145,8 +146,11 @@ def change_limits(walk: Walk) -> str | None:
     if one is None or one.phone is None:
         return None
     if walk.chance.random() < 0.6:
-        one.paused = walk.chance.random() < 0.3
-        return walk.ask(one.phone, "PATCH", "/me/limits", {"paused": one.paused}).verdict
+        paused = walk.chance.random() < 0.3
+        if one.paused and not paused:
+            return _resume_payments(walk, one)
+        one.paused = paused
+        return walk.ask(one.phone, "PATCH", "/me/limits", {"paused": paused}).verdict
     name = walk.chance.choice(["per_charge_fen", "per_day_fen"])
     value = walk.chance.choice([None, 2_000, 10_000, 30_000])
     answer = walk.ask(one.phone, "PATCH", "/me/limits", {name: value})
@@ -154,6 +158,18 @@ def change_limits(walk: Walk) -> str | None:
     if value is not None and (before is None or value <= before):
         one.limits[name] = value  # a higher one holds from tomorrow
     return answer.verdict
+
+
+def _resume_payments(walk: Walk, one: Person) -> str:
+    """Resume payments (恢复付款): with a fresh login and the document, as for a lost card."""
+    if one.phone is None or seconds_since(one.logged_in) > PHONE_MINUTES * 60:
+        one.phone = log_in(walk, one)
+    right = walk.chance.random() < 0.85
+    said = {"paused": False, "document_last_six": one.document[-6:] if right else "000000"}
+    want = {DONE if right else "identity-not-matched", *TOO_MANY}
+    answer = walk.ask(one.phone, "PATCH", "/me/limits", said, want=want)
+    one.paused = not answer.ok
+    return f"resumed: {answer.verdict}"
 
 
 @act(6)

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from backend.arrears import service as arrears
 from backend.charges.models import Charge, ChargeState, SurchargeRerating, SurchargeReturn
 from backend.charges.rules import meal_surcharge, split_return, surcharge_excess
-from backend.clock import business_date
+from backend.clock import business_date, start_of_day
 from backend.db import transaction
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.ledger import service as ledger
@@ -103,6 +103,7 @@ class Basis:
     flags: bool
     _since: Sequence[datetime]
     _rates: Sequence[int]
+    _ids: Sequence[UUID]
 
     @classmethod
     def of(cls, session: Session, *, permille: int | None, flags: bool) -> Self:
@@ -110,7 +111,13 @@ class Basis:
         rows = session.scalars(
             select(Policy).where(Policy.key == KEY).order_by(Policy.valid_from)
         ).all()
-        return cls(permille, flags, [row.valid_from for row in rows], [row.value for row in rows])
+        return cls(
+            permille,
+            flags,
+            [row.valid_from for row in rows],
+            [row.value for row in rows],
+            [row.id for row in rows],
+        )
 
     def due_fen(self, meal: Row[Any]) -> Fen:
         """Return what the surcharge on one charge's whole price should have been."""
@@ -118,6 +125,13 @@ class Basis:
         if not (meal.is_canteen and pays):
             return Fen(0)
         return meal_surcharge(Fen(meal.amount_fen), permille=self._rate(meal.at))
+
+    def rows(self, first: datetime, last: datetime) -> list[UUID]:
+        """Return the rows of policies that say the rate from one moment to another."""
+        if self.permille is not None:
+            return []
+        begins = max(0, bisect_right(self._since, first) - 1)
+        return list(self._ids[begins : bisect_right(self._since, last)])
 
     def _rate(self, at: datetime) -> int:
         if self.permille is not None:
@@ -370,6 +384,7 @@ def _pay_one(
         subject_id=charge_id,
         reference=charged.reference,
         now=now,
+        policy_ids=basis.rows(meal.at, meal.at),
         rerating_id=str(rerating.id),
         amount_fen=excess_fen,
         due_fen=basis.due_fen(meal),
@@ -468,6 +483,9 @@ def _log(
         action=action,
         subject_id=rerating.id,
         now=now,
+        policy_ids=Basis.of(session, permille=rerating.permille, flags=rerating.flags).rows(
+            start_of_day(rerating.first_day), start_of_day(rerating.last_day + timedelta(days=1))
+        ),
         first_day=rerating.first_day.isoformat(),
         last_day=rerating.last_day.isoformat(),
         permille=rerating.permille,

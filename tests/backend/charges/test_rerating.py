@@ -14,6 +14,7 @@ from factories import (
     make_operator,
     make_till,
     present,
+    rows_used,
     sign_in,
 )
 from flask import Flask
@@ -267,6 +268,21 @@ class TestPaying:
                 )
             ).one()
             assert told.facts["amount_fen"] == 60
+
+    def test_names_the_rates_that_it_went_by(self, meals: Meals) -> None:
+        wrongly = meals.guest()
+        charge_id = meals.eat(wrongly)
+        with transaction() as session:
+            session.execute(
+                update(Holder).where(Holder.id == wrongly.id).values(pays_surcharge=False)
+            )
+        by_policies, by_hand = meals.propose(flags=True), meals.propose(40)
+        assert rows_used(by_policies, "surcharge.rerate_propose") == {"charge.surcharge_permille"}
+        assert rows_used(by_hand, "surcharge.rerate_propose") == set()
+        meals.approve(by_policies)
+        rerating.pay_due(now=meals.now)
+        assert rows_used(by_policies, "surcharge.rerate_approve") == {"charge.surcharge_permille"}
+        assert rows_used(charge_id, "surcharge.return") == {"charge.surcharge_permille"}
 
     def test_goes_on_where_it_was_killed(self, meals: Meals) -> None:
         guests = [meals.guest() for _ in range(3)]

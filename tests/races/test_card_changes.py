@@ -317,7 +317,7 @@ class TestGraduates:
         self, parts: Parts, at_once: AtOnce, clerk: OperatorCaller, dice: random.Random
     ) -> None:
         year = business_date(clock.now()) + timedelta(days=365)
-        seen = Counter[str]()
+        seen, second = Counter[str](), make_operator(parts, Role.CARD_CENTRE)
         for _ in range(ROUNDS):
             people = [make_holder(parts, balance_fen=500) for _ in range(3)]
             batch_id = new_id()
@@ -331,6 +331,7 @@ class TestGraduates:
                     operator=clerk,
                     now=clock.now(),
                 )
+                graduates.approve(session, batch_id=batch_id, operator=second, now=clock.now())
                 expired = people[0].id
                 session.execute(
                     update(Holder)

@@ -46,6 +46,7 @@ from backend.operators.models import Role
 from backend.refunds import batches
 from backend.refunds.models import ChannelRefund
 from backend.topups import service as topups
+from backend.topups import settling
 from backend.topups.models import TopUp, TopUpState
 from payments import Trade, TradeState
 
@@ -169,7 +170,7 @@ class TestTopUp:
                 payer=None,
             )
             with transaction() as session:
-                topups.settle(session, channel="wechat", trade=trade, via="test", now=clock.now())
+                settling.settle(session, channel="wechat", trade=trade, via="test", now=clock.now())
 
         def close(holder: Bound, wait: float) -> str:
             time.sleep(wait)

@@ -59,36 +59,15 @@ POLICY = (
     " form-action 'self'; frame-ancestors 'none'"
 )
 LANGUAGE_AGE_SECONDS = 365 * 24 * 3600
-ROOMS = (
-    "overview",
-    "search",
-    "found-cards",
-    "top-ups",
-    "refunds",
-    "departures",
-    "graduates",
-    "closings",
-    "subsidies",
-    "reratings",
-    "payouts",
-    "screenings",
-    "cash-desk",
-    "bills",
-    "reviews",
-    "lending",
-    "terminals",
-    "gates",
-    "offline-money",
-    "people",
-    "policies",
-    "surcharge-flags",
-    "roster",
-    "issues",
-    "applications",
-    "log",
-    "operators",
-)
-"""What the navigation offers, in this order, to whom it is for."""
+ROOMS: dict[str, tuple[str, ...]] = {
+    "today": ("overview", "search"),
+    "cards": ("people", "roster", "issues", "applications", "found-cards"),
+    "money": ("top-ups", "cash-desk", "refunds", "bills", "subsidies"),
+    "leaving": ("departures", "graduates", "closings", "payouts", "screenings"),
+    "places": ("terminals", "gates", "offline-money", "reviews", "lending"),
+    "rules": ("policies", "surcharge-flags", "reratings", "log", "operators"),
+}
+"""What the navigation offers under each heading, in this order, to whom it is for."""
 
 blueprint = Blueprint(
     "console",
@@ -142,6 +121,14 @@ def install(app: Flask) -> None:
     app.register_blueprint(blueprint)
 
 
+def _rooms() -> dict[str, list[str]]:
+    """Return what whoever is signed in may open, by heading."""
+    open_ = {
+        name: [room for room in rooms if access.may_open(room)] for name, rooms in ROOMS.items()
+    }
+    return {name: rooms for name, rooms in open_.items() if rooms}
+
+
 @blueprint.context_processor
 def words() -> dict[str, Any]:
     """Give the templates their words and who is looking."""
@@ -153,7 +140,7 @@ def words() -> dict[str, Any]:
         "other_language": language.other_language(),
         "form_token": access.form_token,
         "signed_in": access.signed_in(),
-        "rooms": [room for room in ROOMS if access.may_open(room)],
+        "rooms": _rooms(),
         "may_open": access.may_open,
         "log_facts": log.facts_of,
         "here": f"{request.path}?{request.query_string.decode()}".rstrip("?")

@@ -20,7 +20,7 @@ from backend.applications import ending, opening
 from backend.cards.service import expire_cards
 from backend.cases import lending
 from backend.charges import rerating
-from backend.closings import departures, graduates
+from backend.closings import deadlines, departures
 from backend.closings import service as closings
 from backend.db import transaction
 from backend.gates import retention as passages
@@ -189,16 +189,16 @@ def find_lending(_: Parts, now: datetime) -> int:
 def remind_graduates(_: Parts, now: datetime) -> int:
     """Tell graduates whose accounts are open that the deadline is near."""
     with transaction() as session:
-        return graduates.remind(session, now=now)
+        return deadlines.remind(session, now=now)
 
 
 def close_graduates(_: Parts, now: datetime) -> int:
     """Gather the graduates whom nobody put into a batch, and run the batches that are due."""
     with transaction() as session:
-        done = graduates.gather(session, now=now)
+        done = deadlines.gather(session, now=now)
     while True:
         with transaction() as session:
-            started = graduates.run_due(session, now=now)
+            started = deadlines.run_due(session, now=now)
         if not started:
             return done
         done += started

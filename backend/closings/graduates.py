@@ -1,15 +1,15 @@
 """Graduates' batches (毕业批量销户): preview, exemptions, approval, the run.
 
 三(十): accounts are closed together within three months after graduation.  Staff make and run the
-batches; whom nobody put into one is gathered before the deadline, and what nobody ran by then runs.
+batches here; what happens where they do not, is in `deadlines`.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Subquery, func, select, text, union
+from sqlalchemy import ColumnElement, Subquery, select, text, union
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date
@@ -42,9 +42,6 @@ from backend.refunds.batches import BatchNotApproved
 
 AT_ONCE = 100
 """How many closings one transaction of a run starts."""
-POLICIES = ("closing.deadline_months", "closing.remind_days", "closing.wait_days")
-CLAUSE = "校园一卡通管理办法 三(十)"
-"""What a batch goes by that nobody made."""
 
 
 class NobodyGraduates(DomainError, code="nobody-graduates", kind=Kind.CONFLICT):
@@ -110,11 +107,11 @@ def make(
         content_hash=content,
     )
     used = policies.used("closing.deadline_months")
-    _put(session, batch, [holder.id for holder in people], used, operator.actor)
+    put(session, batch, [holder.id for holder in people], used, operator.actor)
     return batch, True
 
 
-def _put(
+def put(
     session: Session,
     batch: ClosingBatch,
     holder_ids: Sequence[UUID],
@@ -126,7 +123,7 @@ def _put(
     session.flush()
     for holder_id in holder_ids:
         session.add(Graduate(id=new_id(), batch_id=batch.id, holder_id=holder_id))
-        _announce(session, batch, holder_id, now=batch.made_at)
+        announce(session, batch, holder_id, now=batch.made_at)
     operation_log.record(
         session,
         actor=actor,
@@ -169,7 +166,8 @@ def candidates(
     return people
 
 
-_CLOSING = select(Closing.id).where(Closing.holder_id == Holder.id, service.HOLDS)
+CLOSING = select(Closing.id).where(Closing.holder_id == Holder.id, service.HOLDS)
+"""A holder's closing that goes on or holds, for `exists`."""
 
 
 def graduates_of(
@@ -207,12 +205,13 @@ def graduations() -> Subquery:
     return (
         select(days.c.holder_id, days.c.day)
         .join(Holder, Holder.id == days.c.holder_id)
-        .where(Holder.category.in_(STUDENTS), ~_CLOSING.exists(), ~batched.exists())
+        .where(Holder.category.in_(STUDENTS), ~CLOSING.exists(), ~batched.exists())
         .subquery()
     )
 
 
-def _announce(session: Session, batch: ClosingBatch, holder_id: UUID, *, now: datetime) -> None:
+def announce(session: Session, batch: ClosingBatch, holder_id: UUID, *, now: datetime) -> None:
+    """Tell somebody by when the account is closed, and what is in it."""
     notices.tell(
         session,
         holder_id=holder_id,
@@ -304,7 +303,7 @@ def exempt(
         ExemptionOver: it would have ended already.
         ClosingStarted: the account is being closed.
     """
-    batch = _lock(session, batch_id)
+    batch = lock(session, batch_id)
     graduate = session.scalars(
         select(Graduate)
         .where(Graduate.id == graduate_id, Graduate.batch_id == batch_id)
@@ -350,7 +349,7 @@ def approve(
         NotFound: there is no such batch.
         SecondPersonNeeded: the caller made it.
     """
-    batch = _lock(session, batch_id)
+    batch = lock(session, batch_id)
     if batch.approved_by is not None:
         return batch
     if batch.made_by == operator.operator_id:
@@ -368,7 +367,12 @@ def approve(
     return batch
 
 
-def _lock(session: Session, batch_id: UUID) -> ClosingBatch:
+def lock(session: Session, batch_id: UUID) -> ClosingBatch:
+    """Return a batch, locked.
+
+    Raises:
+        NotFound: there is none.
+    """
     find(session, batch_id=batch_id)
     return session.get_one(ClosingBatch, batch_id, with_for_update=True, populate_existing=True)
 
@@ -386,17 +390,17 @@ def run(
         BatchNotApproved: no second person has approved it.
         NotGraduated: its day is still to come.
     """
-    batch = _lock(session, batch_id)
+    batch = lock(session, batch_id)
     if batch.approved_by is None:
         raise BatchNotApproved
     if business_date(now) < batch.graduated_on:
         raise NotGraduated(graduated_on=batch.graduated_on.isoformat())
     whom = ~exempt_on(business_date(now))
-    _, left = _go_on(session, batch, whom, operator.actor, now=now)
+    _, left = go_on(session, batch, whom, operator.actor, now=now)
     return batch, left
 
 
-def _go_on(
+def go_on(
     session: Session, batch: ClosingBatch, whom: ColumnElement[bool], actor: Actor, *, now: datetime
 ) -> tuple[int, int]:
     """Return how many of a locked batch were worked on, and how many are left."""
@@ -445,138 +449,6 @@ def _start(
         now=now,
     )
     return closing.id
-
-
-def gather(session: Session, *, now: datetime) -> int:
-    """Put the graduates whom nobody put into a batch into one of each day; return how many.
-
-    So early that they can be told `closing.remind_days` before their accounts start to close.  From
-    then on it is a batch like any other: staff exempt people of it, or run it.
-    """
-    policies = policies_at(session, now)
-    ahead = policies["closing.remind_days"] + policies["closing.wait_days"]
-    latest = business_date(now) + timedelta(days=ahead)
-    batched = (
-        select(Graduate.id)
-        .join(ClosingBatch, ClosingBatch.id == Graduate.batch_id)
-        .where(Graduate.holder_id == Holder.id, ClosingBatch.graduated_on > Holder.valid_until)
-    )
-    ended = session.execute(
-        select(Holder.valid_until, Holder.id)
-        .where(
-            Holder.category.in_(STUDENTS),
-            Holder.valid_until < business_date(now),
-            ~batched.exists(),
-            ~_CLOSING.exists(),
-        )
-        .order_by(Holder.id)
-    )
-    days: dict[date, list[UUID]] = {}
-    for last_day, holder_id in ended:
-        days.setdefault(last_day + timedelta(days=1), []).append(holder_id)
-    gathered = 0
-    for graduated_on, holder_ids in sorted(days.items()):
-        deadline = months_after(graduated_on, policies["closing.deadline_months"])
-        if deadline > latest:
-            continue
-        batch = ClosingBatch(
-            id=new_id(),
-            graduated_on=graduated_on,
-            deadline=max(deadline, latest),
-            document=CLAUSE,
-            made_by=None,
-            made_at=now,
-            reminded_at=now,
-            content_hash=b"",
-        )
-        _put(session, batch, holder_ids, policies.used(*POLICIES), operation_log.SYSTEM)
-        gathered += len(holder_ids)
-    return gathered
-
-
-def run_due(session: Session, *, now: datetime) -> int:
-    """Go on with the batches that have to start now to be done by their deadline, by a hundred.
-
-    The regulation sets the deadline, so nobody has to approve this.  Whom staff ever exempted is
-    theirs to close, also when the exemption has ended; so is whose card goes on by now, as after a
-    leave of absence (休学).  Return how many were started; the caller comes again until it is
-    nobody.
-    """
-    today = business_date(now)
-    latest = today + timedelta(days=policies_at(session, now)["closing.wait_days"])
-    over = select(Holder.id).where(Holder.id == Graduate.holder_id, Holder.valid_until < today)
-    whom = Graduate.exemption.is_(None) & over.exists()
-    left = (
-        select(Graduate.batch_id)
-        .join(ClosingBatch, ClosingBatch.id == Graduate.batch_id)
-        .where(
-            ClosingBatch.deadline <= latest,
-            whom,
-            Graduate.closing_id.is_(None),
-        )
-        .limit(1)
-    )
-    batch_id = session.scalar(left)
-    if batch_id is None:
-        return 0
-    batch = _lock(session, batch_id)
-    started, _ = _go_on(session, batch, whom, operation_log.SYSTEM, now=now)
-    return started
-
-
-def remind(session: Session, *, now: datetime) -> int:
-    """Tell those whose account is still open that the deadline is near, once a batch."""
-    policies = policies_at(session, now)
-    days = policies["closing.remind_days"]
-    near = session.scalars(
-        select(ClosingBatch)
-        .where(
-            ClosingBatch.reminded_at.is_(None),
-            ClosingBatch.deadline <= business_date(now) + timedelta(days=days),
-        )
-        .with_for_update(skip_locked=True)
-    ).all()
-    told = 0
-    for batch in near:
-        batch.reminded_at = now
-        late = [
-            row.holder.id
-            for row in preview(session, batch_id=batch.id, now=now)
-            if row.is_open and row.closing is None
-        ]
-        for holder_id in late:
-            _announce(session, batch, holder_id, now=now)
-        operation_log.record(
-            session,
-            actor=operation_log.SYSTEM,
-            action="closing_batch.remind",
-            subject_id=batch.id,
-            now=now,
-            policy_ids=policies.used("closing.remind_days"),
-            people=len(late),
-        )
-        told += len(late)
-    return told
-
-
-def open_beyond_deadline(session: Session, *, now: datetime) -> int:
-    """Return how many graduates' accounts are open although their deadline is over."""
-    closed = select(Closing.id).where(
-        Closing.holder_id == Graduate.holder_id, Closing.state == ClosingState.CLOSED
-    )
-    return (
-        session.scalar(
-            select(func.count())
-            .select_from(Graduate)
-            .join(ClosingBatch, ClosingBatch.id == Graduate.batch_id)
-            .where(
-                ClosingBatch.deadline < business_date(now),
-                ~exempt_on(business_date(now)),
-                ~closed.exists(),
-            )
-        )
-        or 0
-    )
 
 
 def find(session: Session, *, batch_id: UUID) -> ClosingBatch:

@@ -14,7 +14,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from backend import clock
 from backend.clock import business_date
-from backend.closings import graduate_list, graduates
+from backend.closings import deadlines, graduate_list, graduates
 from backend.closings.graduate_list import LEFT, GraduateState
 from backend.closings.leaving_routes import MAY_EXPORT
 from backend.closings.models import Exemption
@@ -77,7 +77,7 @@ def show() -> str:
             next_cursor=found["next_cursor"],
             everything=everything,
             today=business_date(now),
-            beyond_deadline=graduates.open_beyond_deadline(session, now=now),
+            beyond_deadline=deadlines.open_beyond_deadline(session, now=now),
             may_act=access.operator().role in MAY_CLOSE,
         )
 

@@ -6,7 +6,7 @@ from backend import clock
 from backend.cases import service as cases
 from backend.charges import figures, surcharge_flags
 from backend.clock import business_date, start_of_day
-from backend.closings import graduates
+from backend.closings import deadlines
 from backend.console import access
 from backend.db import transaction
 from backend.notices import messages
@@ -36,7 +36,7 @@ def show() -> str:
             messages=messages.figures_by_state(session, since=start_of_day(today)),
             alarms=heartbeats.list_alarms(session, now=now),
             surcharge_unknown=surcharge_flags.count_unknown(session),
-            beyond_deadline=graduates.open_beyond_deadline(session, now=now),
+            beyond_deadline=deadlines.open_beyond_deadline(session, now=now),
             log_lag=seals.lag(session, now=now),
             reviews=cases.count_open(session, role=access.operator().role)
             if access.may_open("reviews")

@@ -14,7 +14,7 @@ from sqlalchemy import make_url, text
 from backend import clock, db, jobs
 from backend.cards.models import CardState
 from backend.cards.service import list_cards
-from backend.closings import departures, graduate_list, graduates, service
+from backend.closings import deadlines, departures, graduate_list, graduates, service
 from backend.closings.models import ClosingState, DepartureKind, Exemption
 from backend.closings.rules import months_after
 from backend.db import transaction
@@ -177,7 +177,7 @@ def test_each_event_happens_on_its_day(college: Parts) -> None:
     assert ("closing.close", on(34)) in log_of(trainee)
     with transaction() as session:
         late = clock.start_of_day(on(120))
-        assert graduates.open_beyond_deadline(session, now=late) == 0
+        assert deadlines.open_beyond_deadline(session, now=late) == 0
         assert ledger.prove(session).holds
         assert refunds.difference(session) == 0
 
@@ -197,12 +197,12 @@ def test_a_graduate_who_is_left_is_counted_after_the_deadline(college: Parts) ->
         )
     with transaction() as session:
         last = clock.start_of_day(batch.deadline)
-        assert graduates.open_beyond_deadline(session, now=last) == 0
-        assert graduates.open_beyond_deadline(session, now=last + ONE_DAY) == 1
+        assert deadlines.open_beyond_deadline(session, now=last) == 0
+        assert deadlines.open_beyond_deadline(session, now=last + ONE_DAY) == 1
     with transaction() as session:
-        assert graduates.remind(session, now=last) == 1
+        assert deadlines.remind(session, now=last) == 1
     with transaction() as session:
-        assert graduates.remind(session, now=last) == 0
+        assert deadlines.remind(session, now=last) == 0
     assert rows_used(batch.id, "closing_batch.remind") == {"closing.remind_days"}
     assert rows_used(batch.id, "closing_batch.make") == {"closing.deadline_months"}
 
@@ -249,7 +249,7 @@ def test_graduates_whom_nobody_closes_are_closed_by_the_deadline(college: Parts)
     assert ("closing.close", deadline) in log_of(left)
     with transaction() as session:
         late = clock.start_of_day(deadline + ONE_DAY)
-        assert graduates.open_beyond_deadline(session, now=late) == 0
+        assert deadlines.open_beyond_deadline(session, now=late) == 0
 
 
 def test_whose_card_goes_on_is_not_closed_by_the_deadline(college: Parts) -> None:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 from sqlalchemy.orm import Session
 
 from backend.cards.loss import lock_holder
@@ -87,12 +87,13 @@ def make_batch(
     """List everybody of a class or department whose card waits; say whether this call was first.
 
     At most `MOST_ITEMS` people by number; whoever waits in another batch stays there, also after a
-    change of class.
+    change of class.  Locks the batch's id.
 
     Raises:
         IdReused: the id came before with other content.
         NothingToIssue: nobody waits.
     """
+    session.execute(text("SELECT lock_id(:id)"), {"id": batch_id})
     earlier = session.get(IssueBatch, batch_id)
     if earlier is not None:
         if (earlier.kind, earlier.unit, earlier.note) != (BatchKind.FIRST, unit, note):

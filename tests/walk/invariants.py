@@ -53,6 +53,7 @@ QUERIES: dict[str, str] = {
             ('top_up', 'channel', 'purse'), ('subsidy', 'subsidy_fund', 'purse'),
             ('subsidy_withdrawn', 'purse', 'subsidy_fund'),
             ('refund', 'purse', 'refunds_due'), ('closing', 'purse', 'refunds_due'),
+            ('refund_returned', 'refunds_due', 'purse'),
             ('refund_sent', 'refunds_due', 'channel'), ('stray_payment', 'channel', 'refunds_due'),
             ('refund_payout', 'refunds_due', 'bank'), ('refund_payout', 'bank', 'refunds_due'),
             ('cash_top_up', 'cash', 'purse'), ('cash_top_up_reversal', 'purse', 'cash'),

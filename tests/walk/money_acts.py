@@ -402,7 +402,22 @@ def send_money_back(walk: Walk) -> str | None:
     control("POST", "faults", {} if taken else {"refund_abnormal": True}).raise_for_status()
     walk.campus.settle_channels()
     control("POST", "faults", {}).raise_for_status()
+    learn_what_came_back(walk)
     return DONE if taken else "not taken"
+
+
+def learn_what_came_back(walk: Walk) -> None:
+    """Put what no channel took back into the purse that it was taken from."""
+    for refund, holder_id, amount in walk.campus.rows(
+        "SELECT id, holder_id, amount_fen FROM channel_refunds"
+        " WHERE state = 'returned' AND to_purse"
+    ):
+        if refund not in walk.memory["came back"]:
+            walk.memory["came back"].append(refund)
+            one = next(one for one in walk.people if one.id == str(holder_id))
+            one.main += amount
+            follow_refunds(walk, one)
+            walk.agree(one)
 
 
 @act(2)

@@ -8,7 +8,7 @@ from typing import Any
 from factories import make_document
 from walk.campus import Staff
 from walk.card_acts import new_card
-from walk.money_acts import follow_refunds, pay_subsidies
+from walk.money_acts import follow_refunds, learn_what_came_back, pay_subsidies
 from walk.people import TEMPORARY, Card, Person
 from walk.walk import DONE, Walk, act
 
@@ -559,6 +559,7 @@ def pass_one_day(walk: Walk) -> None:
                     one.happen(card, "expire")
         if one.category in TEMPORARY and one.valid_until < day and not one.closed:
             _closed_by_a_job(walk, one)
+    learn_what_came_back(walk)
     _learn_who_was_gathered(walk)
     follow_closings(walk)
     pay_subsidies(walk)

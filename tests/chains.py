@@ -17,6 +17,7 @@ from backend.operation_log.verification import Verification
 
 NOW = datetime(2026, 9, 1, 4, 0, tzinfo=UTC)
 PATIENCE_TENTHS = 30
+LONG_PATIENCE_TENTHS = 600
 
 
 class Log:
@@ -49,15 +50,15 @@ class Log:
 
         The horizon is the whole server's: the other worker's tests have transactions, too.
         """
-        self.wait_for_the_horizon()
+        self.wait_for_the_horizon(PATIENCE_TENTHS)
         with self.session() as session:
             return seals.seal(session, now=now)
 
-    def wait_for_the_horizon(self) -> None:
+    def wait_for_the_horizon(self, tenths: int = LONG_PATIENCE_TENTHS) -> None:
         """Wait until everything that is written lies below the sealer's horizon."""
         newest = text("SELECT coalesce(max(written_by), 0) FROM operation_log")
         horizon = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
-        for _ in range(PATIENCE_TENTHS):
+        for _ in range(tenths):
             with self.session() as session:
                 written, reached = (session.execute(q).scalar_one() for q in (newest, horizon))
             if written < reached:

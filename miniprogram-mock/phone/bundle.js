@@ -1,4 +1,4 @@
-/* sources sha256:99f3ffda832e00c140ffad7bbd0153d241d5b02b714ffe5ead951c4d155fb4ac */
+/* sources sha256:a8e7397610d78d7d518a282797f858a729d9708629cf8345e662be8feba5256a */
 /*
 This bundle holds glass-easel and glass-easel-miniprogram-adapter 0.12.1 (WeChat's component runtime), uqr 0.1.3,
 @noble/ed25519 3.2.0 and @noble/hashes 2.4.0.

@@ -23,6 +23,7 @@ from backend.money import Fen
 from backend.notices import messages
 from backend.notices import service as notices
 from backend.notices.models import HolderNotice, MessageState, NoticeMessage, SubscriptionCredit
+from backend.sealing import SealedCache
 from payments import MessageTemplate, WeChatMiniProgram
 from payments.sandbox.keys import prepare
 
@@ -420,7 +421,8 @@ def rewired(post: Post, state: Any) -> Callable[..., dict[str, WeChatMiniProgram
 
     def build(**changes: Any) -> dict[str, WeChatMiniProgram]:
         config = prepare(state / "sandbox").wechat_mini_program_config(post.url)
-        return {"wechat": WeChatMiniProgram(replace(config, **changes), post.parts.redis)}
+        cache = SealedCache(post.parts.redis, post.parts.sealer)
+        return {"wechat": WeChatMiniProgram(replace(config, **changes), cache)}
 
     return build
 

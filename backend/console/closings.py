@@ -19,7 +19,6 @@ from backend.holders.models import Holder
 from backend.http.paging import page, place_of
 from backend.ids import new_id
 from backend.operation_log.refusals import logged
-from backend.operators.service import OperatorCaller
 from backend.refunds import batches
 from backend.refunds.batch_routes import lines_told
 
@@ -79,7 +78,7 @@ def look(closing_id: UUID) -> str:
 @logged("closing.start", subject="closing_id")
 def start(closing_id: UUID) -> Response:
     """Start to close an account.  The page made the id, so a form sent twice is one closing."""
-    who, number = _may_close(), request.form.get("holder_number", "").strip()
+    who, number = access.operator_in(*MAY_CLOSE), request.form.get("holder_number", "").strip()
     document = request.form.get("document", "").strip()
     kind = next((kind for kind in ClosingKind if kind == request.form.get("kind")), None)
     if kind is None or not document.isprintable() or len(document) > MOST_DOCUMENT:
@@ -104,7 +103,7 @@ def start(closing_id: UUID) -> Response:
 @logged("closing.waive", subject="closing_id")
 def waive(closing_id: UUID) -> Response:
     """Let a check pass, with a reason."""
-    who, reason = _may_close(), request.form.get("reason", "").strip()
+    who, reason = access.operator_in(*MAY_CLOSE), request.form.get("reason", "").strip()
     check = next((name for name in CheckName if name == request.form.get("check")), None)
     if check is None or not reason.isprintable() or not 0 < len(reason) <= MOST_REASON:
         abort(422)
@@ -124,16 +123,10 @@ def waive(closing_id: UUID) -> Response:
 @logged("closing.cancel", subject="closing_id")
 def cancel(closing_id: UUID) -> Response:
     """Undo a closing that was a mistake."""
-    who = _may_close()
+    who = access.operator_in(*MAY_CLOSE)
     with transaction() as session:
         service.cancel(session, closing_id=closing_id, actor=who.actor, now=clock.now())
     return _back(closing_id)
-
-
-def _may_close() -> OperatorCaller:
-    who = access.operator()
-    who.must_be(*MAY_CLOSE)
-    return who
 
 
 def _back(closing_id: UUID) -> Response:

@@ -32,7 +32,6 @@ from backend.ids import new_id
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.models import Role
-from backend.operators.service import OperatorCaller
 
 MOST = 200
 LISTS = ("documents",)
@@ -106,7 +105,7 @@ def look(holder_id: UUID) -> str:
 @logged("holder.except", subject="override_id", holder="holder_id")
 def make_override(holder_id: UUID, override_id: UUID) -> Response:
     """Make an exception.  The page made the id, so a form sent twice is one exception."""
-    who, said = _may_act(), _said(OverrideRequest())
+    who, said = access.operator_in(Role.CARD_CENTRE), _said(OverrideRequest())
     with transaction() as session:
         permissions.make_override(
             session,
@@ -124,7 +123,7 @@ def make_override(holder_id: UUID, override_id: UUID) -> Response:
 @logged("holder.end_exception", subject="override_id", holder="holder_id")
 def end_override(holder_id: UUID, override_id: UUID) -> Response:
     """End an exception."""
-    who = _may_act()
+    who = access.operator_in(Role.CARD_CENTRE)
     with transaction() as session:
         permissions.end_override(
             session,
@@ -140,7 +139,7 @@ def end_override(holder_id: UUID, override_id: UUID) -> Response:
 @logged("holder.change_category", subject="change_id", holder="holder_id")
 def change_category(holder_id: UUID, change_id: UUID) -> Response:
     """Make somebody another kind of holder from a day on."""
-    who, said = _may_act(), _said(CategoryChangeRequest())
+    who, said = access.operator_in(Role.CARD_CENTRE), _said(CategoryChangeRequest())
     employment = said.pop("employment")
     with transaction() as session:
         category_changes.schedule(
@@ -160,7 +159,7 @@ def change_category(holder_id: UUID, change_id: UUID) -> Response:
 @logged("holder.propose_data", subject="change_id", holder="holder_id")
 def propose_data(holder_id: UUID, change_id: UUID) -> Response:
     """Propose a change of data, with its proof."""
-    who, said = _may_act(), _said(DataChangeRequest())
+    who, said = access.operator_in(Role.CARD_CENTRE), _said(DataChangeRequest())
     kind = said.pop("document_kind")
     with transaction() as session:
         data_changes.propose(
@@ -181,7 +180,7 @@ def propose_data(holder_id: UUID, change_id: UUID) -> Response:
 @logged("holder.approve_data", subject="change_id")
 def decide_data(change_id: UUID) -> Response:
     """Approve or refuse what somebody else proposed."""
-    who, approve = _may_act(), _chosen("approve", "refuse")
+    who, approve = access.operator_in(Role.CARD_CENTRE), _chosen("approve", "refuse")
     with transaction() as session:
         data_changes.decide(
             session, change_id=change_id, approve=approve, actor=who.actor, now=clock.now()
@@ -193,7 +192,7 @@ def decide_data(change_id: UUID) -> Response:
 @logged("holder.settle_conflict", subject="conflict_id")
 def settle(conflict_id: UUID) -> Response:
     """Take the roster's value over, or keep ours."""
-    who, accept = _may_act(), _chosen("accept", "keep")
+    who, accept = access.operator_in(Role.CARD_CENTRE), _chosen("accept", "keep")
     with transaction() as session:
         data_changes.settle(
             session, conflict_id=conflict_id, accept=accept, actor=who.actor, now=clock.now()
@@ -222,12 +221,6 @@ def _chosen(yes: str, no: str) -> bool:
     if said not in (yes, no):
         abort(422)
     return said == yes
-
-
-def _may_act() -> OperatorCaller:
-    who = access.operator()
-    who.must_be(Role.CARD_CENTRE)
-    return who
 
 
 def _back(holder_id: UUID) -> Response:

@@ -22,7 +22,6 @@ from backend.http.problems import STATUS, tell
 from backend.ids import new_id
 from backend.operation_log.refusals import logged
 from backend.operators.models import Role
-from backend.operators.service import OperatorCaller
 from backend.policies import service
 from backend.policies.models import Policy, PolicyProposal, ProposalState
 from backend.policies.rules import CATALOGUE, PRESETS, PolicyRule, Unit, approvers, proposers
@@ -76,7 +75,7 @@ def write() -> str:
 @logged("policy.preview")
 def look_ahead() -> str | Response:
     """Show what the form would change; write nothing."""
-    _may_propose()
+    access.operator_in(*proposals.MAY_PROPOSE)
     form = Form.sent()
     try:
         return _form(form, asked=form.read())
@@ -88,7 +87,7 @@ def look_ahead() -> str | Response:
 @logged("policy.propose", subject="proposal_id")
 def propose(proposal_id: UUID) -> AnyResponse:
     """Propose what was previewed.  A form sent twice is one proposal; one changed since is not."""
-    who, form = _may_propose(), Form.sent()
+    who, form = access.operator_in(*proposals.MAY_PROPOSE), Form.sent()
     try:
         asked = form.read()
         if request.form.get("seen") != fingerprint(asked):
@@ -138,7 +137,7 @@ def look_at_proposal(proposal_id: UUID) -> str:
 @logged("policy.approve", subject="proposal_id")
 def approve(proposal_id: UUID) -> AnyResponse:
     """Approve what somebody else proposed."""
-    who, now = _may_propose(), clock.now()
+    who, now = access.operator_in(*proposals.MAY_PROPOSE), clock.now()
     who.must_have_confirmed(now)
     with transaction() as session:
         proposals.approve(session, proposal_id=proposal_id, checker=who, now=now)
@@ -149,7 +148,7 @@ def approve(proposal_id: UUID) -> AnyResponse:
 @logged("policy.withdraw", subject="proposal_id")
 def withdraw(proposal_id: UUID) -> AnyResponse:
     """Take a proposal back or, for somebody else's, refuse it."""
-    who, reason = _may_propose(), request.form.get("reason", "").strip()
+    who, reason = access.operator_in(*proposals.MAY_PROPOSE), request.form.get("reason", "").strip()
     if not (reason.isprintable() and is_visible(reason) and len(reason) <= MOST_REASON):
         return Response(look_at_proposal(proposal_id), 422)
     with transaction() as session:
@@ -180,12 +179,6 @@ def look(key: str) -> str:
         )
 
 
-def _may_propose() -> OperatorCaller:
-    who = access.operator()
-    who.must_be(*proposals.MAY_PROPOSE)
-    return who
-
-
 def _back(proposal_id: UUID) -> AnyResponse:
     return redirect(url_for("console.policies.look_at_proposal", proposal_id=proposal_id), 303)
 
@@ -203,7 +196,7 @@ def _form(
     Raises:
         RoleNotAllowed, and what `proposals.resolve` refuses.
     """
-    who, now = _may_propose(), clock.now()
+    who, now = access.operator_in(*proposals.MAY_PROPOSE), clock.now()
     mine = [key for key, rule in CATALOGUE.items() if who.role in rule.proposers]
     with transaction() as session:
         present = service.policies_at(session, now).values

@@ -17,7 +17,6 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.refusals import logged
 from backend.operation_log.service import LogFilter
 from backend.operators import service as operators
-from backend.operators.service import OperatorCaller
 from backend.refunds import handling, payouts
 from backend.refunds.handling import Wanted
 from backend.refunds.models import RefundState
@@ -99,7 +98,10 @@ def look(refund_id: UUID) -> str:
 def ask_again(refund_id: UUID) -> Response:
     """Ask the channel now."""
     handling.ask_again(
-        refund_id=refund_id, channels=parts().channels, operator=_may_act(), now=clock.now()
+        refund_id=refund_id,
+        channels=parts().channels,
+        operator=access.operator_in(*handling.MAY_ACT),
+        now=clock.now(),
     )
     return _back(refund_id)
 
@@ -109,7 +111,10 @@ def ask_again(refund_id: UUID) -> Response:
 def give_up(refund_id: UUID) -> Response:
     """Send it no more: the money returns."""
     handling.give_up(
-        refund_id=refund_id, channels=parts().channels, operator=_may_act(), now=clock.now()
+        refund_id=refund_id,
+        channels=parts().channels,
+        operator=access.operator_in(*handling.MAY_ACT),
+        now=clock.now(),
     )
     return _back(refund_id)
 
@@ -118,7 +123,8 @@ def give_up(refund_id: UUID) -> Response:
 @logged("refund.payout_make", subject="payout_id")
 def make_payout(refund_id: UUID, payout_id: UUID) -> Response:
     """Note a payment by hand.  The page made the id, so a form sent twice is one payout."""
-    who, reference = _may_act(), request.form.get("bank_reference", "").strip()
+    who = access.operator_in(*handling.MAY_ACT)
+    reference = request.form.get("bank_reference", "").strip()
     if not is_visible(reference) or not reference.isprintable():
         abort(422)
     if len(reference) > MOST_BANK_REFERENCE:
@@ -139,7 +145,7 @@ def make_payout(refund_id: UUID, payout_id: UUID) -> Response:
 @logged("refund.payout_decide", subject="payout_id")
 def decide_payout(refund_id: UUID, payout_id: UUID) -> Response:
     """Approve or refuse what somebody else paid by hand."""
-    who, said = _may_act(), request.form.get("decision", "")
+    who, said = access.operator_in(*handling.MAY_ACT), request.form.get("decision", "")
     if said not in ("approve", "refuse"):
         abort(422)
     who.must_have_confirmed(clock.now())
@@ -153,12 +159,6 @@ def decide_payout(refund_id: UUID, payout_id: UUID) -> Response:
             now=clock.now(),
         )
     return _back(refund_id)
-
-
-def _may_act() -> OperatorCaller:
-    who = access.operator()
-    who.must_be(*handling.MAY_ACT)
-    return who
 
 
 def _back(refund_id: UUID) -> Response:

@@ -17,7 +17,6 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.refusals import logged
 from backend.operation_log.service import LogFilter
 from backend.operators import service as operators
-from backend.operators.service import OperatorCaller
 from backend.topups import figures, resolving
 from backend.topups.models import TopUpState
 from backend.topups.staff_schemas import MOST_REASON
@@ -88,7 +87,7 @@ def look(top_up_id: UUID) -> str:
 @logged("top_up.resolution_make", subject="top_up_id")
 def propose(top_up_id: UUID, resolution_id: UUID) -> Response:
     """Ask the channel and propose what follows.  The page made the id: sent twice, it is one."""
-    who, reason = _may_act(), request.form.get("reason", "").strip()
+    who, reason = access.operator_in(*resolving.MAY_ACT), request.form.get("reason", "").strip()
     if not is_visible(reason) or not reason.isprintable() or len(reason) > MOST_REASON:
         abort(422)
     resolving.propose(
@@ -106,7 +105,7 @@ def propose(top_up_id: UUID, resolution_id: UUID) -> Response:
 @logged("top_up.resolution_decide", subject="top_up_id")
 def decide(top_up_id: UUID, resolution_id: UUID) -> Response:
     """Do what somebody else proposed, or refuse it."""
-    who, said = _may_act(), request.form.get("decision", "")
+    who, said = access.operator_in(*resolving.MAY_ACT), request.form.get("decision", "")
     if said not in ("approve", "refuse"):
         abort(422)
     who.must_have_confirmed(clock.now())
@@ -119,12 +118,6 @@ def decide(top_up_id: UUID, resolution_id: UUID) -> Response:
         now=clock.now(),
     )
     return _back(top_up_id)
-
-
-def _may_act() -> OperatorCaller:
-    who = access.operator()
-    who.must_be(*resolving.MAY_ACT)
-    return who
 
 
 def _back(top_up_id: UUID) -> Response:

@@ -2,21 +2,23 @@
 
 from uuid import UUID
 
+import marshmallow as ma
 from flask import Blueprint, abort, redirect, render_template, request, url_for
 from sqlalchemy import select
 from werkzeug.wrappers import Response
 
 from backend import clock
-from backend.closings import service
+from backend.closings import reopenings, service
 from backend.closings.models import ClosingKind, ClosingState
 from backend.closings.routes import MAY_CLOSE, full, told
 from backend.closings.rules import WAIVABLE, CheckName
-from backend.closings.schemas import MOST_DOCUMENT, MOST_NUMBER, MOST_REASON
-from backend.console import access
+from backend.closings.schemas import MOST_DOCUMENT, MOST_NUMBER, MOST_REASON, ReopeningRequest
+from backend.console import access, forms, language
 from backend.db import transaction
-from backend.errors import NotFound
+from backend.errors import DomainError, NotFound
 from backend.holders.models import Holder
 from backend.http.paging import page, place_of
+from backend.http.words import Words
 from backend.ids import new_id
 from backend.operation_log.refusals import logged
 from backend.refunds import batches
@@ -61,16 +63,29 @@ def show() -> str:
 
 @blueprint.get("/<uuid:closing_id>")
 def look(closing_id: UUID) -> str:
-    """Show one closing: what stands against it, and where the money goes."""
+    """Show one closing: what stands against it, where the money goes, and how to undo it later."""
+    return _closing(closing_id)
+
+
+def _closing(closing_id: UUID, problem: Words | None = None) -> str:
     with transaction() as session:
-        closing = full(session, service.find(session, closing_id=closing_id))
+        found = service.find(session, closing_id=closing_id)
+        live = service.live_closing(session, holder_id=found.holder_id)
+        closing = full(session, found)
+    may_close = access.operator().role in MAY_CLOSE
+    holds = live is not None and live.id == closing_id
     return render_template(
         "console/closing.html",
         closing=closing,
-        may_close=access.operator().role in MAY_CLOSE,
+        may_close=may_close,
         may_cancel=closing["state"] in (ClosingState.STARTED, ClosingState.SETTLING),
+        may_reopen=may_close and holds and closing["state"] is ClosingState.CLOSED,
+        new_reopening_id=new_id(),
         waivable=WAIVABLE,
         most_reason=MOST_REASON,
+        most_document=MOST_DOCUMENT,
+        said=request.form,
+        problem=problem,
     )
 
 
@@ -127,6 +142,37 @@ def cancel(closing_id: UUID) -> Response:
     with transaction() as session:
         service.cancel(session, closing_id=closing_id, actor=who.actor, now=clock.now())
     return _back(closing_id)
+
+
+@blueprint.post("/<uuid:closing_id>/reopenings/<uuid:reopening_id>")
+@logged("card.reopen_account", subject="reopening_id")
+def reopen(closing_id: UUID, reopening_id: UUID) -> Response:
+    """Open a closed account again (复户) for who comes back; leads to them, whose card waits."""
+    who = access.operator_in(*MAY_CLOSE)
+    with transaction() as session:
+        holder_id = service.find(session, closing_id=closing_id).holder_id
+        number = session.get_one(Holder, holder_id).holder_number
+    try:
+        said = ReopeningRequest().load(
+            forms.typed("document", "valid_until") | {"holder_number": number}
+        )
+        with transaction() as session:
+            reopenings.make(
+                session,
+                reopening_id=reopening_id,
+                holder_id=holder_id,
+                document=said["document"],
+                valid_until=said["valid_until"],
+                operator=who,
+                now=clock.now(),
+            )
+    except (ma.ValidationError, DomainError) as error:
+        labels = {
+            "document": language.say("closings", "document"),
+            "valid_until": language.say("closings", "valid_until"),
+        }
+        return forms.again(error, lambda problem: _closing(closing_id, problem), labels)
+    return redirect(url_for("console.holders.show", holder_id=holder_id), 303)
 
 
 def _back(closing_id: UUID) -> Response:

@@ -1,10 +1,16 @@
 """The room of closings: starting one, its checks, waiving, cancelling."""
 
+import re
 from collections.abc import Callable
+from datetime import timedelta
 
 from factories import make_holder
 
+from backend import clock
+from backend.cards.models import CardState
+from backend.cards.service import list_cards
 from backend.closings import service
+from backend.closings.models import ClosingState
 from backend.db import transaction
 from backend.http.parts import Parts
 from backend.ids import new_id
@@ -37,3 +43,33 @@ def test_the_card_centre_starts_waives_and_cancels(
     assert holder.number in desk.get("/console/closings").text
     assert desk.post(f"{page}/cancellation").status_code == 303
     assert "已撤销" in desk.get(page).text
+
+
+def test_a_closed_account_is_opened_again_once(parts: Parts, staff: Callable[..., Staff]) -> None:
+    holder, desk, closing_id = make_holder(parts), staff(Role.CARD_CENTRE), new_id()
+    page = f"/console/closings/{closing_id}"
+    desk.get("/console/closings")
+    desk.post(page, {"holder_number": holder.number, "kind": "leaving", "document": "人事1号"})
+    assert "reopenings" not in desk.get(page).text
+    later = clock.now() + timedelta(days=4)
+    while service.advance(closing_id=closing_id, channels=parts.channels, now=later):
+        pass
+    found = re.search(rf'action="({page}/reopenings/[0-9a-f-]{{36}})"', desk.get(page).text)
+    assert found is not None
+    over = (clock.business_date(clock.now()) - timedelta(days=1)).isoformat()
+    for wrong in ({}, {"document": "x"}, {"document": "x", "valid_until": "someday"}):
+        refused = desk.post(found[1], wrong)
+        assert refused.status_code == 422
+        assert "有效期至" in refused.text
+    refused = desk.post(found[1], {"document": "人事9号", "valid_until": over})
+    assert refused.status_code == 409
+    assert 'value="人事9号"' in refused.text
+    last = (clock.business_date(clock.now()) + timedelta(days=99)).isoformat()
+    for _ in range(2):
+        sent = desk.post(found[1], {"document": "人事9号", "valid_until": last})
+        assert (sent.status_code, sent.location) == (303, f"/console/holders/{holder.id}")
+    with transaction() as session:
+        states = [card.state for card in list_cards(session, holder_id=holder.id)]
+        assert service.find(session, closing_id=closing_id).state is ClosingState.CLOSED
+    assert sorted(states) == [CardState.CLOSED, CardState.CLOSED, CardState.PENDING]
+    assert "reopenings" not in desk.get(page).text

@@ -6,7 +6,6 @@ from uuid import UUID
 
 from flask import Response
 from flask_smorest import Blueprint
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import clock
@@ -70,7 +69,6 @@ from backend.closings.screenings import ScreeningFiled, ScreeningOpen, TermUnkno
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders import viewing
-from backend.holders.models import Holder
 from backend.holders.rules import masked_name
 from backend.http import csv_files
 from backend.http.auth import Unauthenticated, guard
@@ -183,11 +181,7 @@ def switch_retiree(body: dict[str, Any], retirement_id: UUID) -> Any:
     """Give a retiree the temporary card in place of the staff card; the account stays."""
     who = caller_in(*MAY_SWITCH)
     with transaction() as session:
-        holder_id = session.scalar(
-            select(Holder.id).where(Holder.holder_number == body["holder_number"])
-        )
-        if holder_id is None:
-            raise NotFound
+        holder_id = viewing.id_by_present_number(session, holder_number=body["holder_number"])
         about(holder_id=holder_id)
         made, first = retirements.switch(
             session,
@@ -223,11 +217,7 @@ def reopen_account(body: dict[str, Any], reopening_id: UUID) -> Any:
     """Open a closed account again for somebody who comes back (复户); its card waits."""
     who = caller_in(*MAY_CLOSE)
     with transaction() as session:
-        holder_id = session.scalar(
-            select(Holder.id).where(Holder.holder_number == body["holder_number"])
-        )
-        if holder_id is None:
-            raise NotFound
+        holder_id = viewing.id_by_present_number(session, holder_number=body["holder_number"])
         about(holder_id=holder_id)
         made, first = reopenings.make(
             session,

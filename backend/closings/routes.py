@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID
 
 from flask_smorest import Blueprint
-from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend import clock
@@ -30,7 +29,6 @@ from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders import login, viewing
 from backend.holders.login import HolderCaller, NotBound, StepUpRequired
-from backend.holders.models import Holder
 from backend.holders.rules import masked_name
 from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.paging import CursorUnknown, page, place_of
@@ -212,11 +210,7 @@ def start_closing(body: dict[str, Any], closing_id: UUID) -> Any:
     """
     who = caller_in(*MAY_CLOSE)
     with transaction() as session:
-        holder_id = session.scalar(
-            select(Holder.id).where(Holder.holder_number == body["holder_number"])
-        )
-        if holder_id is None:
-            raise NotFound
+        holder_id = viewing.id_by_present_number(session, holder_number=body["holder_number"])
         about(holder_id=holder_id)
         closing, first = service.start(
             session,

@@ -4,7 +4,6 @@ from uuid import UUID
 
 import marshmallow as ma
 from flask import Blueprint, abort, redirect, render_template, request, url_for
-from sqlalchemy import select
 from werkzeug.wrappers import Response
 
 from backend import clock
@@ -15,7 +14,8 @@ from backend.closings.rules import WAIVABLE, CheckName
 from backend.closings.schemas import MOST_DOCUMENT, MOST_NUMBER, MOST_REASON, ReopeningRequest
 from backend.console import access, forms, language
 from backend.db import transaction
-from backend.errors import DomainError, NotFound
+from backend.errors import DomainError
+from backend.holders import viewing
 from backend.holders.models import Holder
 from backend.http.paging import page, place_of
 from backend.http.words import Words
@@ -99,9 +99,7 @@ def start(closing_id: UUID) -> Response:
     if kind is None or not document.isprintable() or len(document) > MOST_DOCUMENT:
         abort(422)
     with transaction() as session:
-        holder_id = session.scalar(select(Holder.id).where(Holder.holder_number == number))
-        if holder_id is None:
-            raise NotFound
+        holder_id = viewing.id_by_present_number(session, holder_number=number)
         service.start(
             session,
             closing_id=closing_id,

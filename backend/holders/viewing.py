@@ -40,6 +40,18 @@ def id_by_number(session: Session, *, holder_number: str) -> UUID | None:
     )
 
 
+def id_by_present_number(session: Session, *, holder_number: str) -> UUID:
+    """Return the id of the holder who has this number now; an earlier number finds nobody.
+
+    Raises:
+        NotFound: nobody has it.
+    """
+    holder_id = session.scalar(select(Holder.id).where(Holder.holder_number == holder_number))
+    if holder_id is None:
+        raise NotFound
+    return holder_id
+
+
 def view(session: Session, *, holder_id: UUID, actor: Actor, now: datetime) -> Holder:
     """Note that a member of staff looks at a holder, and return the holder.
 

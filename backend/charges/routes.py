@@ -1,5 +1,6 @@
 """HTTP for charges: read the code, call one service function, answer."""
 
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -76,7 +77,7 @@ def create_charge(request: dict[str, Any], charge_id: UUID) -> Any:
     """
     who: TerminalCaller = caller()
     now = clock.now()
-    code = _read(request["code"], who)
+    code = _read(request["code"], who, now)
     with transaction() as session:
         outcome, first = service.charge(
             session,
@@ -94,7 +95,7 @@ def create_charge(request: dict[str, Any], charge_id: UUID) -> Any:
     return _charge(outcome) | {"reversed_fen": 0}, 201 if first else 200
 
 
-def _read(text: str, who: TerminalCaller) -> PresentedCode | CodeError | DomainError:
+def _read(text: str, who: TerminalCaller, now: datetime) -> PresentedCode | CodeError | DomainError:
     """Read a code; what keeps it from being read is for those only who have no answer yet."""
     own = parts()
     try:
@@ -106,7 +107,7 @@ def _read(text: str, who: TerminalCaller) -> PresentedCode | CodeError | DomainE
             redis=own.redis,
             rates=own.rates,
             reader=str(who.terminal_id),
-            now=clock.now(),
+            now=now,
         )
     except (CodeError, TooManyRequests, ServiceUnavailable) as error:
         return error

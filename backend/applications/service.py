@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import exists, func, or_, select
+from sqlalchemy import exists, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from backend.applications.models import (
@@ -117,7 +117,8 @@ def make(
 ) -> tuple[Application, bool]:
     """Record an application; say whether this call was the first.
 
-    Each person gets the holder number that they will have.  A retry changes nothing.
+    Each person gets the holder number that they will have.  A retry changes nothing.  Locks the
+    application's id.
 
     Raises:
         IdReused: the id came before with other content.
@@ -126,6 +127,7 @@ def make(
         SponsorNotStaff: no member of staff has the sponsor's number.
         OaNumberUsed: the flow of the OA brought another application.
     """
+    session.execute(text("SELECT lock_id(:id)"), {"id": application_id})
     content = sealer.index("application", repr(asdict(wanted)))
     earlier = session.get(Application, application_id)
     if earlier is not None:

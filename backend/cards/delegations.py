@@ -11,7 +11,7 @@ from uuid import UUID
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import delete, func, select, update
+from sqlalchemy import delete, func, select, text, update
 from sqlalchemy.orm import Session
 
 from backend.arrears import service as arrears
@@ -98,7 +98,8 @@ def grant(
     """Let a phone's key make codes for the caller's card; say whether this call was the first.
 
     The same content again gets the first answer, for ever.  Another key than the one in use ends
-    that one's right at once: one phone a card.  The same key is renewed.  Locks the virtual card.
+    that one's right at once: one phone a card.  The same key is renewed.  Locks the
+    delegation's id, then the virtual card.
 
     Raises:
         NotFound: somebody else's delegation has this id.
@@ -110,6 +111,7 @@ def grant(
         ProofWrong: the key did not sign the challenge of this login.
         TooManyRequests: as many new keys as the policy allows came within a day.
     """
+    session.execute(text("SELECT lock_id(:id)"), {"id": delegation_id})
     content = content_hash(public_key, proof)
     earlier = session.get(Delegation, delegation_id)
     if earlier is not None:

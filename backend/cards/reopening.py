@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
+from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from backend.cards.binding import end_at_counter
@@ -24,6 +25,11 @@ from backend.errors import DomainError, Kind
 from backend.ledger import service as ledger
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
+
+UNDO_CLOSING = text("""
+    UPDATE closings SET reopened_at = :now
+     WHERE holder_id = :holder_id AND state <> 'cancelled' AND reopened_at IS NULL
+""")
 
 
 class AccountOpen(DomainError, code="account-open", kind=Kind.CONFLICT):
@@ -57,6 +63,7 @@ def reopen(
     if not is_account_closed(session, holder_id=holder_id):
         raise AccountOpen
     refuse_after_last_day(session, holder_id=holder_id, now=now)
+    session.execute(UNDO_CLOSING, {"holder_id": holder_id, "now": now})
     end_at_counter(session, holder_id=holder_id, now=now)
     card = open_physical_card(session, holder_id=holder_id, state=state, now=now)
     operation_log.record(

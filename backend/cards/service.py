@@ -164,13 +164,16 @@ def is_account_closed(session: Session, *, holder_id: UUID) -> bool:
 
 CLOSED_ACCOUNTS = text("""
     SELECT wanted.id FROM unnest(CAST(:ids AS uuid[])) AS wanted (id)
-     WHERE EXISTS (SELECT FROM cards WHERE holder_id = wanted.id AND state = 'closing')
-        OR (EXISTS (SELECT FROM cards WHERE holder_id = wanted.id AND state = 'closed')
-            OR EXISTS (SELECT FROM closings WHERE holder_id = wanted.id AND state <> 'cancelled'))
+     WHERE EXISTS (SELECT FROM closings WHERE holder_id = wanted.id
+                      AND state <> 'cancelled' AND reopened_at IS NULL)
+        OR EXISTS (SELECT FROM cards WHERE holder_id = wanted.id AND state = 'closing')
+        OR EXISTS (SELECT FROM cards WHERE holder_id = wanted.id AND state = 'closed')
        AND NOT EXISTS (
            SELECT FROM cards WHERE holder_id = wanted.id AND state NOT IN ('void', 'closed'))
+       AND NOT EXISTS (
+           SELECT FROM closings WHERE holder_id = wanted.id AND reopened_at IS NOT NULL)
 """)
-"""An account without any card that is not void tells by its closing alone that it closes."""
+"""Its closing tells it, or its cards: of an account that was opened again, its old cards do not."""
 
 
 def closed_accounts(session: Session, *, holder_ids: Collection[UUID]) -> set[UUID]:

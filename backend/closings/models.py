@@ -59,6 +59,7 @@ class Closing(Base):
             postgresql_where=text("state NOT IN ('closed', 'cancelled')"),
         ),
         CheckConstraint("(state = 'closed') = (closed_at IS NOT NULL)", name="closed_when"),
+        CheckConstraint("reopened_at IS NULL OR state <> 'cancelled'", name="reopened_when"),
         Index(None, "state", "started_at"),
         Index(None, "started_at", "id"),
     )
@@ -84,6 +85,8 @@ class Closing(Base):
     settled_at: Mapped[datetime | None]
     """When the purses were first emptied."""
     closed_at: Mapped[datetime | None]
+    reopened_at: Mapped[datetime | None]
+    """When the account was opened again: `cards.reopening`, which lies below, writes it."""
     policy_ids: Mapped[list[Any]]
 
 

@@ -13,10 +13,10 @@ from uuid import UUID
 
 from sqlalchemy import Select, and_, func, or_, select, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy.orm import Session
 
 from backend.arrears import service as arrears
-from backend.cards.models import Card, CardState
+from backend.cards.models import Card
 from backend.cards.rules import CardEvent
 from backend.cards.service import EXPIRING, GONE, change_state, list_cards
 from backend.cases.models import Resolution
@@ -56,18 +56,8 @@ REASON = "校园卡销户退款"
 """What the payer reads on the platform."""
 POLICIES = ("closing.wait_days", "refund.wechat_days", "refund.alipay_days")
 GOING_ON = (ClosingState.STARTED, ClosingState.SETTLING, ClosingState.PAYING)
-DEAD = (*GONE, CardState.CLOSING)
-HOLDS = or_(
-    Closing.state.in_(GOING_ON),
-    and_(
-        Closing.state == ClosingState.CLOSED,
-        ~select(Card.id)
-        .where(Card.holder_id == Closing.holder_id, Card.state.not_in(DEAD))
-        .correlate(Closing)
-        .exists(),
-    ),
-)
-"""A closing that goes on, or has ended and was not undone: no card came after it (复户)."""
+HOLDS = and_(Closing.state != ClosingState.CANCELLED, Closing.reopened_at.is_(None))
+"""A closing that goes on, or has ended and was not undone by a reopening (复户)."""
 
 log = logging.getLogger(__name__)
 
@@ -361,24 +351,13 @@ def _due(now: datetime) -> Select[Any]:
         PayoutLine.state.in_(batches.OPEN),
     )
     waits = Closing.waived.contains([{"check": CheckName.WAITING.value}])
-    later = aliased(Closing)
-    is_last = ~select(later.id).where(
-        later.holder_id == Closing.holder_id,
-        later.state != ClosingState.CANCELLED,
-        later.started_at > Closing.started_at,
-    ).exists()  # fmt: skip
     return (
         select(Closing.id)
         .where(
             or_(
                 (Closing.state == ClosingState.STARTED) & ((Closing.wait_until <= now) | waits),
                 Closing.state.in_((ClosingState.SETTLING, ClosingState.PAYING)),
-                and_(
-                    Closing.state == ClosingState.CLOSED,
-                    left.exists() | bounced.exists(),
-                    HOLDS,
-                    is_last,
-                ),
+                and_(Closing.state == ClosingState.CLOSED, left.exists() | bounced.exists(), HOLDS),
             )
         )
         .order_by(Closing.started_at, Closing.id)
@@ -510,8 +489,7 @@ def _finish(
     """Follow the money; close when nothing is left and nothing is due."""
     batches.follow_channel(session, subject_id=closing.id, now=now)
     _lock_account(session, holder_id=closing.holder_id)
-    if any(card.state not in DEAD for card in list_cards(session, holder_id=closing.holder_id)):
-        # Opened again meanwhile (复户): purses and cards are no longer this closing's.
+    if closing.reopened_at is not None:  # purses and cards are no longer this closing's
         if not batches.due_fen(session, subject_id=closing.id):
             closing.state = next_state(closing.state, ClosingEvent.DONE)
             closing.closed_at = now

@@ -72,6 +72,19 @@ class TestReopening:
         active = counter.call("PUT", operation, event="activate", documents=["id_document"])
         assert active.get_json()["after"] == "active"
 
+    def test_is_not_undone_by_a_card_that_is_made_void(
+        self, counter: Counter, parts: Parts, gone: Bound
+    ) -> None:
+        card_id = reopen(counter, gone).get_json()["card_id"]
+        void = f"/cards/{card_id}/operations/{new_id()}"
+        done = counter.call("PUT", void, event="void", documents=["id_document"], reason="错卡")
+        assert done.get_json()["after"] == "void"
+        with transaction() as session:
+            assert not is_account_closed(session, holder_id=gone.id)
+            assert service.live_closing(session, holder_id=gone.id) is None
+        assert refused(reopen(counter, gone)) == (409, "account-open")
+        assert counter.start(gone).status_code == 201
+
     def test_leaves_the_closing_as_it_was_and_the_money_in_the_purse(
         self, counter: Counter, gone: Bound
     ) -> None:

@@ -80,6 +80,24 @@ class Till(Caller):
     """A till."""
 
     is_canteen: bool
+    sequence: int = 0
+    """The last number that it gave to a decision of its own."""
+
+
+@dataclass
+class Gate(Caller):
+    """A gate, and who may pass it."""
+
+    id: str
+    default: bool = True
+    """Whether they may whom no allowing rule names."""
+    rules: list[tuple[bool, str]] = field(default_factory=list)
+    """Whether a rule allows, and of which category it speaks."""
+
+    def lets(self, category: str) -> bool:
+        """Say whether people of a category may pass: refusing rules come before allowing ones."""
+        said = {allow for allow, named in self.rules if named == category}
+        return False not in said and (True in said or self.default)
 
 
 @dataclass
@@ -126,7 +144,7 @@ class Campus:
     chance: random.Random
     staff: dict[Role, list[Staff]] = field(default_factory=dict)
     tills: list[Till] = field(default_factory=list)
-    gates: list[Caller] = field(default_factory=list)
+    gates: list[Gate] = field(default_factory=list)
     kiosk: Caller = field(default_factory=lambda: Caller("kiosk", ""))
     documents: list[str] = field(default_factory=list)
     """Every ID number of the walk: none may ever be said, logged or kept."""
@@ -155,7 +173,8 @@ class Campus:
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Read the database as its owner, beside all that the services say of it."""
-        return self.owner.execute(query, values).fetchall()
+        named = values[0] if values and isinstance(values[0], dict) else values
+        return self.owner.execute(query, named).fetchall()
 
     def ask(self, caller: Caller, method: str, path: str, body: Any = None) -> Answer:
         """Send a request to one of the servers; whoever has to, shows a one-time code anew."""
@@ -265,7 +284,8 @@ class Campus:
             done.update(jobs.pass_day(self.parts, self.day))
             self.await_notices()
             again = jobs.pass_day(self.parts, self.day)
-            for name in ("send-refunds", "advance-closings"):  # the platform has answered since
+            # The platform has answered since, and holders were told of it by the real clock.
+            for name in ("send-refunds", "advance-closings", "forget-notices"):
                 again.pop(name, None)
             if any(again.values()):
                 raise Broken(self.told(f"{self.day} again: {again}"))
@@ -383,5 +403,7 @@ def _people(campus: Campus) -> None:
         is_canteen = number < 2
         till = make_till(is_canteen=is_canteen)
         campus.tills.append(Till(f"till-{number}", till.token, is_canteen))
-    campus.gates = [Caller(f"gate-{number}", make_gate().token) for number in range(2)]
+    for number in range(2):
+        gate = make_gate()
+        campus.gates.append(Gate(f"gate-{number}", gate.token, str(gate.id)))
     campus.kiosk = Caller("kiosk", make_terminal(TerminalKind.KIOSK).token)

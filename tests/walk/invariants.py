@@ -101,7 +101,7 @@ QUERIES: dict[str, str] = {
     "K2: a decision used its code up": """
         SELECT c.id FROM charges c LEFT JOIN spent_codes s ON s.decision_id = c.id
          WHERE c.state = 'declined' AND c.holder_id IS NOT NULL
-           AND c.reason NOT IN ('code-spent') AND s.code_key IS NULL""",
+           AND c.reason NOT IN ('code-spent', 'declined-offline') AND s.code_key IS NULL""",
     "K3: no code was taken a minute after its time, nor long before it": """
         SELECT decision_id FROM spent_codes
          WHERE extract(epoch FROM spent_at) NOT BETWEEN issued_at - 16 AND issued_at + 71""",
@@ -143,7 +143,8 @@ QUERIES: dict[str, str] = {
          WHERE a.card_state <> c.state OR a.card_alias <> c.alias""",
     "N3: a closed account has no card that works": """
         SELECT k.holder_id FROM closings k JOIN cards c USING (holder_id)
-         WHERE k.state <> 'cancelled' AND c.state NOT IN ('closing', 'closed', 'void')""",
+         WHERE k.state <> 'cancelled' AND c.state NOT IN ('closing', 'closed', 'void')
+           AND k.reopened_at IS NULL""",
     "N4: a closed account leaves nothing behind, and nothing of it is missing": """
         SELECT k.holder_id FROM closings k
          WHERE k.state = 'closed' AND k.holder_id NOT IN (SELECT id FROM holders)
@@ -221,10 +222,20 @@ def check(campus: Campus, people: list[Person]) -> int:
 
 
 def _graduates_are_closed(campus: Campus) -> None:
-    """Nobody's account is open three months after graduation, but who was exempted (N3)."""
+    """Nobody's account is open three months after graduation, but who was exempted (N3).
+
+    Who became a student with a card that was long over is told first, and has as long as anybody
+    between being told and the closing: `closing.remind_days` and `closing.wait_days`.
+    """
     open_ = campus.rows(
-        "SELECT id FROM holders h WHERE category IN ('student', 'new_student')"
-        " AND valid_until + interval '3 months 1 day' < %s"
+        "SELECT h.id, h.category, h.valid_until, c.became, b.batches FROM holders h"
+        " CROSS JOIN LATERAL (SELECT max(from_day) AS became FROM category_changes c"
+        "  WHERE c.holder_id = h.id AND applied_at IS NOT NULL) c"
+        " CROSS JOIN LATERAL (SELECT array_agg((b.graduated_on, b.deadline, b.made_by, g.exemption)"
+        "  ::text) AS batches FROM graduates g JOIN closing_batches b ON b.id = g.batch_id"
+        "  WHERE g.holder_id = h.id) b"
+        " WHERE category IN ('student', 'new_student')"
+        " AND greatest(valid_until + interval '3 months 1 day', became + 14 + 3) < %s"
         " AND EXISTS (SELECT FROM cards c WHERE c.holder_id = h.id"
         "  AND c.state NOT IN ('closing', 'closed', 'void'))"
         " AND NOT EXISTS (SELECT FROM graduates g WHERE g.holder_id = h.id"

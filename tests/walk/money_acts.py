@@ -18,6 +18,7 @@ from backend.operators.models import Role
 STORED = {"insufficient-balance", "limit-exceeded", "payment-paused", "not-permitted"}
 """What a charge of a genuine code is declined with: the decision uses the code up."""
 LATE = "too-many-requests"
+CODES_A_MINUTE = 14
 
 
 def draw(walk: Walk, one: Person, scope: str) -> tuple[Code | None, str]:
@@ -35,6 +36,7 @@ def draw(walk: Walk, one: Person, scope: str) -> tuple[Code | None, str]:
     answer = walk.ask(one.phone, "POST", "/me/codes", said, want={want, LATE})
     if not answer.ok:
         return None, answer.verdict
+    one.drawn = [*one.drawn[1 - CODES_A_MINUTE :], time.monotonic()]
     one.turns += 1
     shown = answer.body["codes"][0]
     expires = datetime.fromisoformat(shown["expires_at"]).timestamp()
@@ -65,9 +67,13 @@ def pay_at_a_till(walk: Walk) -> str | None:
 
 
 def shows_codes(walk: Walk) -> Person | None:
-    """Return somebody with a phone: mostly one whose card is in use."""
+    """Return somebody with a phone: mostly one whose card is in use, and who may draw a code."""
     if walk.chance.random() < 0.8:
-        return walk.pick(has_phone, lambda p: p.virtual and p.virtual.state == "active")
+        return walk.pick(
+            has_phone,
+            lambda p: p.virtual and p.virtual.state == "active",
+            lambda p: len(p.drawn) < CODES_A_MINUTE or time.monotonic() - p.drawn[0] > 60,
+        )
     return walk.pick(has_phone)
 
 
@@ -163,9 +169,11 @@ def pass_a_gate(walk: Walk) -> str | None:
     right = one.code_verdict(code)
     if right == DONE and "identify" in one.denied:
         right = "not-permitted"
+    gate = walk.chance.choice(walk.campus.gates)
+    if right == DONE and not gate.lets(one.category):
+        right = "access-not-allowed"
     direction = walk.chance.choice(["in", "out"])
     body = {"code": code.text, "direction": direction}
-    gate = walk.chance.choice(walk.campus.gates)
     answer = walk.put(gate, "/passages/{}", body)
     if code.epoch == one.epoch:
         one.use(code)
@@ -408,6 +416,7 @@ def send_money_back(walk: Walk) -> str | None:
 
 def learn_what_came_back(walk: Walk) -> None:
     """Put what no channel took back into the purse that it was taken from."""
+    theirs: list[Person] = []
     for refund, holder_id, amount in walk.campus.rows(
         "SELECT id, holder_id, amount_fen FROM channel_refunds"
         " WHERE state = 'returned' AND to_purse"
@@ -417,7 +426,8 @@ def learn_what_came_back(walk: Walk) -> None:
             one = next(one for one in walk.people if one.id == str(holder_id))
             one.main += amount
             follow_refunds(walk, one)
-            walk.agree(one)
+            theirs.append(one)
+    walk.agree(*theirs)
 
 
 @act(2)
@@ -597,6 +607,7 @@ def _decide_subsidies(walk: Walk, batch: dict[str, Any]) -> str:
 
 def pay_subsidies(walk: Walk) -> None:
     """Believe that what approved batches owe by now was paid."""
+    theirs: list[Person] = []
     for batch in [*walk.memory["subsidies"]]:
         due = batch["pay_on"] is None or batch["pay_on"] <= walk.campus.day
         if batch["state"] == "approved" and due:
@@ -605,7 +616,8 @@ def pay_subsidies(walk: Walk) -> None:
                     one.subsidy += amount
             walk.memory["subsidies"].remove(batch)
             walk.memory["paid_subsidies"].append(batch)
-            walk.agree(*(one for one, _ in batch["owed"]))
+            theirs += [one for one, _ in batch["owed"]]
+    walk.agree(*theirs)
 
 
 @act(2)

@@ -142,9 +142,15 @@ class Person:
     closing_state: str | None = None
     closing_paid: int = 0
     closing_withdrawn: int = 0
+    past_closings: list[str] = field(default_factory=list)
+    """Those that were undone when they came back (复户)."""
+    proven: set[str] = field(default_factory=set)
+    """What two people of the card centre have seen the document of: no roster overwrites it."""
     epoch: int = 0
     codes: list[Code] = field(default_factory=list)
     turns: int = 0
+    drawn: list[float] = field(default_factory=list)
+    """When the phone drew codes last, by this program's clock: it may so often in a minute."""
     newest: dict[str, int] = field(default_factory=lambda: {"pay": -1, "gate": -1})
     """The newest code of each scope that was decided on since the last new alias."""
     charges: list[Charge] = field(default_factory=list)

@@ -7,10 +7,10 @@ from typing import Any
 
 from factories import make_document
 from walk.campus import Staff
-from walk.card_acts import new_card
-from walk.money_acts import follow_refunds, learn_what_came_back, pay_subsidies
-from walk.people import TEMPORARY, Card, Person
-from walk.walk import DONE, Walk, act
+from walk.card_acts import PHONE_MINUTES, log_in, new_card
+from walk.money_acts import CODES_A_MINUTE, follow_refunds, learn_what_came_back, pay_subsidies
+from walk.people import TEMPORARY, Card, Person, first_of
+from walk.walk import DONE, Walk, act, seconds_since
 
 from backend import clock, jobs
 from backend.ids import new_id
@@ -31,6 +31,8 @@ LEAVE = {
     "early": TEMPORARY,
 }  # fmt: skip
 GOING_ON = ("started", "settling", "paying")
+FEES = ("card.replacement_fee_fen", "card.replacement_fee_temporary_fen")
+OWN_CLOSINGS = "closing.own_request"
 
 
 def day_text(day: date) -> str:
@@ -119,6 +121,8 @@ def hand_cards_out(walk: Walk) -> str | None:
     body = {"signed_by": one.name, "signature": "self", "documents": ["id_document"]}
     answer = walk.put(centre, f"{item}/receipts/{{}}", body)
     one.happen(one.physical, "activate")
+    for _, members in lists:
+        members.discard(one.id)  # a card that comes later is on another list
     walk.agree(one)
     return answer.verdict
 
@@ -413,6 +417,8 @@ def change_data(walk: Walk) -> str | None:
     walk.ask(first, "PUT", path, {"approve": True}, want="second-person-needed")
     approve = walk.chance.random() < 0.8
     walk.ask(second, "PUT", path, {"approve": approve})
+    if approve:
+        one.proven.add(field)
     if approve and field == "name":
         one.name = value
     elif approve:
@@ -459,10 +465,7 @@ def close_an_account(walk: Walk) -> str | None:
     if one.closing is None:
         way = walk.chance.choice(["start", "own"])
     if way == "own":
-        if one.phone is None:
-            return None
-        path = f"/me/closings/{new_id()}"
-        return walk.ask(one.phone, "PUT", path, want="own-closing-off").verdict
+        return _close_by_phone(walk, one)
     if way == "start":
         id_ = new_id()
         body = {"holder_number": one.number, "kind": "leaving", "document": "人事1号"}
@@ -484,6 +487,35 @@ def close_an_account(walk: Walk) -> str | None:
         answer = walk.ask(centre, "POST", path, body, want="check-not-waivable")
     walk.agree(one)
     return f"{way}: {answer.verdict}"
+
+
+def _close_by_phone(walk: Walk, one: Person) -> str | None:
+    """Ask from the phone that the account be closed, or take that back (本人销户)."""
+    if one.phone is None:
+        return None
+    if one.closing and one.closing_state != "cancelled" and walk.chance.random() < 0.6:
+        own = one.closing in walk.memory["own"]
+        late = one.closing_state in ("paying", "closed")
+        want = first_of((not own, "not-found"), (late, "closing-not-possible"))
+        answer = walk.ask(one.phone, "DELETE", f"/me/closings/{one.closing}", want=want)
+        if answer.ok:
+            one.closing_state = "cancelled"
+            for card in one.cards:
+                one.happen(card, "cancel_closing")
+        walk.agree(one)
+        return f"taken back: {answer.verdict}"
+    if seconds_since(one.logged_in) > PHONE_MINUTES * 60:
+        one.phone = log_in(walk, one)
+    want = first_of(
+        (not walk.memory["own closings"], "own-closing-off"), (one.closed, "already-closing")
+    )
+    id_ = new_id()
+    answer = walk.ask(one.phone, "PUT", f"/me/closings/{id_}", want=want)
+    if answer.ok:
+        start_closing(one, str(id_))
+        walk.memory["own"].append(str(id_))
+    walk.agree(one)
+    return f"own: {answer.verdict}"
 
 
 def start_closing(one: Person, id_: str) -> None:
@@ -527,10 +559,7 @@ def close_graduates(walk: Walk) -> str | None:
     walk.ask(centre, "POST", f"{path}/runs")
     for one in chosen:
         if one is not kept and not one.closed:
-            ((id_,),) = walk.campus.rows(
-                "SELECT id FROM closings WHERE holder_id = %s AND state <> 'cancelled'", one.id
-            )
-            start_closing(one, str(id_))
+            start_closing(one, live_closing(walk, one))
     walk.agree(*chosen)
     return DONE
 
@@ -572,7 +601,7 @@ def _learn_who_was_gathered(walk: Walk) -> None:
         "SELECT id, holder_id FROM closings WHERE kind = 'graduation' AND state <> 'cancelled'"
     ):
         one = by_id(walk, str(holder_id))
-        if not one.closed:
+        if not one.closed and str(id_) not in one.past_closings:
             if one.category not in STUDENTS or one.valid_until >= walk.campus.day:
                 raise walk.wrong(f"{one.name}'s account is closed as a graduate's")
             start_closing(one, str(id_))
@@ -589,12 +618,21 @@ def _leave(walk: Walk, one: Person) -> None:
 
 
 def _closed_by_a_job(walk: Walk, one: Person) -> None:
-    found = walk.campus.rows(
-        "SELECT id FROM closings WHERE holder_id = %s AND state <> 'cancelled'", one.id
-    )
+    start_closing(one, live_closing(walk, one))
+
+
+def live_closing(walk: Walk, one: Person) -> str:
+    """Return the closing of somebody that the school began and nobody has undone."""
+    found = [
+        str(id_)
+        for (id_,) in walk.campus.rows(
+            "SELECT id FROM closings WHERE holder_id = %s AND state <> 'cancelled'", one.id
+        )
+        if str(id_) not in one.past_closings
+    ]
     if not found:
         raise walk.wrong(f"nobody closes the account of {one.name}")
-    start_closing(one, str(found[0][0]))
+    return found[0]
 
 
 @act(3)
@@ -655,33 +693,42 @@ def follow_closings(walk: Walk) -> None:
 
 @act(3)
 def change_policies(walk: Walk) -> str | None:
-    """Propose another fee, approve it as another person, or take it back (政策)."""
+    """Propose another fee, or that holders close their accounts by themselves or do not (政策).
+
+    Another person approves it, or it is taken back.
+    """
     waiting = walk.memory["proposals"]
     if waiting and walk.chance.random() < 0.6:
-        id_, maker, fee = waiting.pop()
+        id_, maker, changes = waiting.pop()
         path = f"/staff/policy-proposals/{id_}"
         walk.ask(maker, "POST", f"{path}/approval", want="second-person-needed")
-        checker = walk.chance.choice(
-            [one for one in [*walk.campus.staff[Role.FINANCE], *walk.campus.staff[Role.CARD_CENTRE]]
-             if one is not maker]
-        )  # fmt: skip
+        may = _decides_on(changes)
+        others = [one for role in may for one in walk.campus.staff[role] if one is not maker]
+        checker = walk.chance.choice(others)
         if walk.chance.random() < 0.2:
             walk.ask(checker, "POST", f"{path}/withdrawal", {"reason": "不妥"})
             return "withdrawn"
         walk.ask(checker, "POST", f"{path}/approval")
-        walk.memory["fee_fen"] = fee
+        walk.memory["fee_fen"] = changes.get(FEES[0], walk.memory["fee_fen"])
+        walk.memory["own closings"] = changes.get(OWN_CLOSINGS, walk.memory["own closings"])
         return "approved"
     role = walk.chance.choice([Role.FINANCE, Role.CARD_CENTRE, Role.LOGISTICS])
-    maker, fee, id_ = walk.campus.one(role), walk.chance.randrange(100, 4_000), new_id()
-    keys = ("card.replacement_fee_fen", "card.replacement_fee_temporary_fen")
-    body = {
-        "changes": dict.fromkeys(keys, fee), "document_number": "财务8号", "reason": "成本变化",
-    }  # fmt: skip
-    want = "role-not-allowed" if role is Role.LOGISTICS else DONE
+    maker, id_ = walk.campus.one(role), new_id()
+    changes: dict[str, Any] = walk.chance.choice(
+        [dict.fromkeys(FEES, walk.chance.randrange(100, 4_000)),
+         {OWN_CLOSINGS: not walk.memory["own closings"]}]
+    )  # fmt: skip
+    body = {"changes": changes, "document_number": "财务8号", "reason": "情况变化"}
+    want = DONE if role in _decides_on(changes) else "role-not-allowed"
     answer = walk.ask(maker, "PUT", f"/staff/policy-proposals/{id_}", body, want=want)
     if answer.ok:
-        waiting.append((str(id_), maker, fee))
+        waiting.append((str(id_), maker, changes))
     return answer.verdict
+
+
+def _decides_on(changes: dict[str, Any]) -> tuple[Role, ...]:
+    """Return who proposes and who approves: what is no money is the card centre's alone."""
+    return (Role.CARD_CENTRE,) if OWN_CLOSINGS in changes else (Role.FINANCE, Role.CARD_CENTRE)
 
 
 @act(1)
@@ -738,12 +785,15 @@ def look_into_the_log(walk: Walk) -> str | None:
 
 def begin(walk: Walk) -> None:
     """Fill the college with some people of every kind, and let phones draw many codes."""
-    walk.memory["fee_fen"] = 2_000
+    walk.memory["fee_fen"], walk.memory["own closings"] = 2_000, False
     maker, checker = walk.campus.two(Role.CARD_CENTRE)
     id_ = new_id()
     body = {
-        "changes": {"code.issues_per_minute": 14}, "document_number": "卡中心1号",
-        "reason": "多人同时用码",
+        "changes": {
+            "code.issues_per_minute": CODES_A_MINUTE, "offline.money": True,
+            "closing.own_request": False,
+        },
+        "document_number": "卡中心1号", "reason": "多人同时用码, 网络不稳",
     }  # fmt: skip
     walk.ask(maker, "PUT", f"/staff/policy-proposals/{id_}", body)
     walk.ask(checker, "POST", f"/staff/policy-proposals/{id_}/approval")

@@ -2,9 +2,11 @@
 
 import csv
 import re
+from datetime import timedelta
 from pathlib import Path
 
 from walk.campus import Caller, Sent, Staff
+from walk.card_acts import TOO_MANY
 from walk.walk import DONE, IDS, Walk, act
 
 ROOT = Path(__file__).parents[2]
@@ -12,6 +14,8 @@ MOVING = {
     "/me/top-ups/_": ("id", "channel", "amount_fen", "out_trade_no"),
     "/me/refunds/_": ("id", "amount_fen"),
     "/me/replacements/_": ("id", "cause", "fee_fen"),
+    "/staff/screenings/_": ("id", "term"),
+    "/me/closings/_": ("id", "started_at"),
     "/staff/closings/_": ("id", "kind", "document", "started_at"),
     "/staff/cash-desk/shifts/_": ("id", "desk", "opening_float_fen"),
     "/staff/cash-desk/top-ups/_": ("id", "amount_fen", "receipt_number"),
@@ -31,8 +35,11 @@ MOVING = {
 }
 """What goes on living after its answer: of these the id and the content stay the same."""
 NEVER = ("close-out", "ruling", "graduates", "approval", "decision", "binding", "payment", "bounce",
-         "withdrawal")  # fmt: skip
+         "withdrawal", "settlement", "surcharge-flags", "/access",
+         "screenings/_/items")  # fmt: skip
 """What is no operation under an id of its own: it says how something is to stand."""
+PASSAGES_ARE_KEPT = timedelta(days=183 - 1)
+"""After that a job forgets them, so the same again is decided anew: the code is spent."""
 
 
 def shape_of(path: str) -> str:
@@ -41,11 +48,13 @@ def shape_of(path: str) -> str:
 
 
 def an_answered_request(walk: Walk) -> Sent | None:
-    """Return a request that was done, under an id of its own."""
+    """Return a request that was done, under an id of its own, and is not forgotten."""
+    forgotten = walk.campus.day - walk.today > PASSAGES_ARE_KEPT
     found = [
         sent
         for sent in walk.campus.history
         if not any(word in sent.path.rsplit("/", 2)[-1] + shape_of(sent.path) for word in NEVER)
+        and not (forgotten and sent.path.startswith("/passages"))
         and (isinstance(sent.caller, Staff) or is_logged_in(walk, sent.caller))
     ]
     return walk.chance.choice(found) if found else None
@@ -67,6 +76,12 @@ def is_voided(walk: Walk, path: str) -> bool:
     )
 
 
+def is_known(walk: Walk, body: dict[str, str]) -> bool:
+    """Say whether what was shown of a document is still somebody's: it may have been changed."""
+    shown = body.get("document_last_six") or body["document_number"]
+    return any(one.document.endswith(shown) for one in walk.people)
+
+
 @act(10)
 def repeat(walk: Walk) -> str | None:
     """Send an answered request again, whatever has happened since: the first answer comes."""
@@ -74,7 +89,9 @@ def repeat(walk: Walk) -> str | None:
     if sent is None:
         return None
     voided = shape_of(sent.path) == "/charges/_" and is_voided(walk, sent.path)
-    want = "charge-voided" if voided else DONE
+    want = {"charge-voided" if voided else DONE}
+    if "restorations" in sent.path and not is_known(walk, sent.body):
+        want = {"id-reused", *TOO_MANY}
     before = walk.standing()
     answer = walk.ask(sent.caller, "PUT", sent.path, sent.body, want=want, alone=True)
     if walk.standing() != before:

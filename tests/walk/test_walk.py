@@ -9,7 +9,14 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
-from walk import card_acts, money_acts, school_acts, stubborn_acts
+from walk import (
+    card_acts,
+    money_acts,
+    office_acts,
+    offline_acts,
+    school_acts,
+    stubborn_acts,
+)
 from walk.campus import campus_of
 from walk.invariants import check, check_at_the_end, p99
 from walk.walk import Walk
@@ -20,7 +27,7 @@ STEPS = int(os.environ.get("WALK_STEPS", "300"))
 SEED = os.environ.get("WALK_SEED", "1")
 EVERY = 100
 """Steps between two looks at all invariants."""
-ALL = (card_acts, money_acts, school_acts, stubborn_acts)
+ALL = (card_acts, money_acts, offline_acts, school_acts, office_acts, stubborn_acts)
 """Whose acts the walk is made of."""
 
 

@@ -174,7 +174,9 @@ class Walk:
                 if card and not card.gone
             }
             if found != believed:
-                raise self.wrong(f"{one.name}'s cards are {found}, not {believed}")
+                raise self.wrong(
+                    f"{one.name}'s cards are {found}, not {believed}\n{self.life_of(one)}"
+                )
             ((main, subsidy),) = self.campus.rows(
                 "SELECT sum(balance_fen) FILTER (WHERE kind = 'main_purse')::bigint,"
                 " sum(balance_fen) FILTER (WHERE kind = 'subsidy_purse')::bigint"
@@ -184,7 +186,21 @@ class Walk:
             if (main, subsidy) != (one.main, one.subsidy):
                 raise self.wrong(
                     f"{one.name}'s purses hold {(main, subsidy)}, not {(one.main, one.subsidy)}"
+                    f"\n{self.life_of(one)}"
                 )
+
+    def life_of(self, one: Person) -> str:
+        """Return what was logged and posted of somebody last, to tell whose mistake it is."""
+        rows = self.campus.rows(
+            "(SELECT id, at, action, outcome, before::text, after::text FROM operation_log"
+            "  WHERE holder_id = %(holder)s ORDER BY id DESC LIMIT 12)"
+            " UNION ALL (SELECT t.id, posted_at, t.kind, a.kind, amount_fen::text,"
+            "  CASE WHEN t.credit_account_id = a.id THEN 'in' ELSE 'out' END"
+            "  FROM transfers t JOIN accounts a ON a.id IN (credit_account_id, debit_account_id)"
+            "  WHERE a.holder_id = %(holder)s ORDER BY t.id DESC LIMIT 8) ORDER BY 1",
+            {"holder": one.id},
+        )
+        return "\n".join([str(one), *(" ".join(map(str, row[1:])) for row in rows)])
 
 
 def seconds_since(began: float) -> float:

@@ -3,8 +3,8 @@
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import exists, select
-from sqlalchemy.orm import Session, aliased
+from sqlalchemy import Date, cast, exists, func, select
+from sqlalchemy.orm import Session
 
 from backend.applications.models import Applicant, Application, ApplicationState, Fault
 from backend.applications.rules import check_end, missing_approvals
@@ -25,7 +25,7 @@ from backend.cards.service import (
     open_accounts,
     open_accounts_to_issue,
 )
-from backend.clock import business_date
+from backend.clock import SHANGHAI, business_date
 from backend.db import transaction
 from backend.errors import DomainError, IdReused, Kind
 from backend.holders import category_changes, permissions
@@ -304,15 +304,11 @@ def _permit(
 def begin_due(*, now: datetime) -> int:
     """Make the cards active that were opened ahead and begin today; return how many.
 
-    Of somebody who came back, the newest application says when.
+    Only an application that is older than its first day opens a card ahead: of somebody who came
+    back (复户) the earlier ones say nothing, nor of a card that the counter has to hand out.
     """
     today = business_date(now)
-    again, later = aliased(Applicant), aliased(Application)
-    begins_later = (
-        select(again.id)
-        .join(later, later.id == again.application_id)
-        .where(again.holder_id == Applicant.holder_id, later.valid_from > today)
-    )
+    opened_on = cast(func.timezone(SHANGHAI.key, Card.created_at), Date)
     with transaction() as session:
         due = session.scalars(
             select(Card)
@@ -323,8 +319,8 @@ def begin_due(*, now: datetime) -> int:
                 Card.kind == CardKind.PHYSICAL,
                 Card.state == CardState.PENDING,
                 Application.valid_from <= today,
+                Application.valid_from > opened_on,
                 Holder.valid_until >= today,
-                ~begins_later.exists(),
             )
             .distinct()
         ).all()

@@ -29,6 +29,7 @@ from backend.applications.service import (
     SponsorNotStaff,
 )
 from backend.cards.models import Card, CardKind, CardState
+from backend.cards.reopening import reopen
 from backend.cards.rules import CardEvent
 from backend.cards.service import change_state, expire_cards, find_card, list_cards
 from backend.db import transaction
@@ -238,6 +239,18 @@ class TestOpening:
         begins = today() + timedelta(days=5)
         again.opened(replace(again.wanted, people=case.wanted.people, valid_from=begins))
         opening.begin_due(now=clock.now())
+        assert state(came) is CardState.PENDING
+
+    def test_leaves_a_card_alone_that_the_counter_hands_out(self, case: Case, parts: Parts) -> None:
+        case.opened()
+        came = case.people()[0].holder_id
+        assert came is not None
+        with transaction() as session:
+            for card in list_cards(session, holder_id=came):
+                for event in (CardEvent.START_CLOSING, CardEvent.CLOSE):
+                    change_state(session, card=card, event=event, actor=SYSTEM, now=clock.now())
+            reopen(session, holder_id=came, state=CardState.PENDING, actor=SYSTEM, now=clock.now())
+        opening.begin_due(now=clock.now() + timedelta(days=3))
         assert state(came) is CardState.PENDING
 
     def test_of_outsiders_needs_a_receipt_of_its_own(self, case: Case, parts: Parts) -> None:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from sqlalchemy import insert, select, text, update
+from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date
@@ -302,14 +303,13 @@ def _note(
     )
     session.flush()
     for holder_id, column, value in conflicts:
-        session.add(
-            RosterConflict(
-                id=new_id(),
-                holder_id=holder_id,
-                field=column,
-                value=value,
-                batch_id=batch_id,
-                seen_at=now,
+        seen = {"value": value, "batch_id": batch_id, "seen_at": now}
+        row = upsert(RosterConflict).values(id=new_id(), holder_id=holder_id, field=column, **seen)
+        session.execute(
+            row.on_conflict_do_update(  # an open one says what the newest roster says
+                index_elements=["holder_id", "field"],
+                index_where=RosterConflict.settled_at.is_(None),
+                set_=seen,
             )
         )
     operation_log.record(
@@ -352,14 +352,13 @@ class _People:
         self._met: set[str] = set()
         told = select(RosterConflict.holder_id, RosterConflict.field, RosterConflict.value)
         self._open = {
-            (row.holder_id, row.field)
-            for row in session.execute(told.where(RosterConflict.settled_at.is_(None)))
+            tuple(row) for row in session.execute(told.where(RosterConflict.settled_at.is_(None)))
         }
         self._unwanted = {
             tuple(row) for row in session.execute(told.where(RosterConflict.accepted.is_(False)))
         }
         self.conflicts: list[tuple[UUID, str, Any]] = []
-        """New ones: holder, column, and what the roster says."""
+        """New ones, or what is new in open ones: holder, column, and what the roster says."""
 
     def match(self, row: Row) -> Any:
         """Return the holder that a row is about, as it stands, None for a new one.
@@ -418,7 +417,7 @@ class _People:
 
     def _news(self, holder_id: UUID, column: str, value: Any) -> bool:
         """Note a conflict; say whether it is still to be settled."""
-        if (holder_id, column) in self._open:
+        if (holder_id, column, value) in self._open:
             return True
         if (holder_id, column, value) in self._unwanted:
             return False

@@ -493,6 +493,13 @@ class TestProven:
         assert load(parts, as_csv(row)).conflicts == []
         row[1] = "王中明"
         assert load(parts, as_csv(row)).conflicts == told
+        row[1] = "王少明"
+        assert load(parts, as_csv(row)).conflicts == told
+        with transaction() as session:
+            said = select(RosterConflict.value, RosterConflict.settled_at.is_(None)).where(
+                RosterConflict.holder_id == now.id
+            )
+            assert set(session.execute(said)) == {("王小明", False), ("王少明", True)}
 
     def test_a_document_differs_and_the_rest_is_still_read(self, parts: Parts) -> None:
         row = new_row()

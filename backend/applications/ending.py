@@ -29,7 +29,7 @@ from backend.cards.rules import CardEvent
 from backend.cards.service import change_state, is_account_closed
 from backend.clock import business_date
 from backend.db import transaction
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.holders.models import Holder
 from backend.ids import new_id
 from backend.notices import service as notices
@@ -37,6 +37,7 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
+from backend.rows import first_answer
 from backend.sealing import Sealer
 
 REMIND_DAYS = "application.remind_days"
@@ -81,10 +82,8 @@ def extend(
     """
     content = sealer.index("extension", repr((application_id, oa_number, valid_until, papers)))
     application = lock(session, application_id)
-    earlier = session.get(Extension, extension_id)
+    earlier = first_answer(session, Extension, extension_id, content_index=content)
     if earlier is not None:
-        if earlier.content_index != content:
-            raise IdReused
         return earlier, False
     if application.state is not ApplicationState.OPENED:
         raise ApplicationNotOpened
@@ -167,12 +166,15 @@ def leave_early(
     ).one_or_none()
     if applicant is None:
         raise NotFound
-    earlier = session.get(EarlyLeaving, leaving_id)
+    earlier = first_answer(
+        session,
+        EarlyLeaving,
+        leaving_id,
+        applicant_id=applicant.id,
+        last_on=last_on,
+        reason=reason,
+    )
     if earlier is not None:
-        if (earlier.applicant_id, earlier.last_on, earlier.reason) != (
-            applicant.id, last_on, reason
-        ):  # fmt: skip
-            raise IdReused
         return earlier, False
     if applicant.left_on is not None:
         raise LeftEarly(last_on=applicant.left_on.isoformat())

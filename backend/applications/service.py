@@ -33,6 +33,7 @@ from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
+from backend.rows import first_answer
 from backend.sealing import Sealer, normal_document
 
 MAKERS = (Role.CARD_CENTRE,)
@@ -129,10 +130,8 @@ def make(
     """
     session.execute(text("SELECT lock_id(:id)"), {"id": application_id})
     content = sealer.index("application", repr(asdict(wanted)))
-    earlier = session.get(Application, application_id)
+    earlier = first_answer(session, Application, application_id, content_index=content)
     if earlier is not None:
-        if earlier.content_index != content:
-            raise IdReused
         return earlier, False
     sponsor_id, documents = check(session, wanted=wanted, now=now)
     application = Application(

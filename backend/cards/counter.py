@@ -9,7 +9,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.cards import loss
@@ -24,17 +24,17 @@ from backend.cards.rules import (
 )
 from backend.cards.service import change_state, refuse_after_last_day
 from backend.clock import business_date
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.holders.models import Holder
 from backend.notices import service as notices
 from backend.operation_log.models import LogChannel, LogEntry
 from backend.operation_log.service import Actor
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
+from backend.rows import first_answer, lock_id
 
 MAY_ACT = (Role.CARD_CENTRE,)
 MAY_LOOK = (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR)
-LOCK = text("SELECT lock_id(:id)")
 NOTICES: dict[CardEvent, str] = {
     CardEvent.ACTIVATE: "card-activated",
     CardEvent.FREEZE: "card-frozen",
@@ -109,13 +109,16 @@ def operate(
         CardNumberMismatch, ChannelNotAllowed: of a restoration.
         ExtensionTooShort: of an extension.
     """
-    session.execute(LOCK, {"id": operation_id})
-    earlier = session.get(CounterOperation, operation_id)
+    lock_id(session, operation_id)
+    earlier = first_answer(
+        session,
+        CounterOperation,
+        operation_id,
+        owner={"operator_id": operator.operator_id},
+        card_id=card_id,
+        content=wanted.content,
+    )
     if earlier is not None:
-        if earlier.operator_id != operator.operator_id:
-            raise NotFound
-        if (earlier.card_id, earlier.content) != (card_id, wanted.content):
-            raise IdReused
         return earlier, False
     card = find_card(session, card_id=card_id)
     loss.lock_holder(session, card.holder_id)

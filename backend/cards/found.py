@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.cards import counter, loss
@@ -20,9 +20,9 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
+from backend.rows import first_answer, lock_id
 
 MAY_RECORD = (Role.CARD_CENTRE, Role.LOGISTICS)
-LOCK = text("SELECT lock_id(:id)")
 
 
 class HandedBack(DomainError, code="handed-back", kind=Kind.CONFLICT):
@@ -47,13 +47,11 @@ def record(
         NotFound: somebody else's record has this id.
         IdReused: `found_id` came before with other content.
     """
-    session.execute(LOCK, {"id": found_id})
-    earlier = session.get(FoundCard, found_id)
+    lock_id(session, found_id)
+    earlier = first_answer(
+        session, FoundCard, found_id, owner={"found_by": actor.name}, number=number, place=place
+    )
     if earlier is not None:
-        if earlier.found_by != actor.name:
-            raise NotFound
-        if (earlier.number, earlier.place) != (number, place):
-            raise IdReused
         return earlier, False
     card = session.scalars(select(Card).where(Card.number == number)).one_or_none()
     if card is not None:  # before the record refers to the card: that locks it, too
@@ -125,7 +123,7 @@ def hand_back(
         DocumentsMissing: the ID document was not checked.
         ChannelNotAllowed: the counter restores nothing by the rules in force.
     """
-    session.execute(LOCK, {"id": hand_back_id})
+    lock_id(session, hand_back_id)
     found = session.get(FoundCard, found_id, with_for_update=True, populate_existing=True)
     if found is None:
         raise NotFound

@@ -42,7 +42,7 @@ from backend.cards.service import (
     is_account_closed,
     refuse_after_last_day,
 )
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.holders.models import Holder
 from backend.ids import new_id
 from backend.ledger import service as ledger
@@ -54,8 +54,8 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
+from backend.rows import first_answer, lock_id
 
-LOCK = text("SELECT lock_id(:id)")
 LOCK_NUMBER = text("SELECT pg_advisory_xact_lock(hashtextextended(:number, 1))")
 """Two counters with one number: the second is refused, not failed by the unique constraint."""
 QUALITY = "quality"
@@ -198,12 +198,10 @@ def ask(
         ReplacementFeeShort: the purse cannot pay it.
     """
     loss.lock_holder(session, holder_id)
-    earlier = session.get(ReplacementRequest, request_id)
+    earlier = first_answer(
+        session, ReplacementRequest, request_id, owner={"holder_id": holder_id}, cause=cause
+    )
     if earlier is not None:
-        if earlier.holder_id != holder_id:
-            raise NotFound
-        if earlier.cause != cause:
-            raise IdReused
         return earlier, False
     card = card_to_replace(session, holder_id=holder_id)
     if card is None:
@@ -325,13 +323,16 @@ def replace(
         ReplacementFeeShort: the purse cannot pay it.
         CardNumberTaken: the new number belongs to a card.
     """
-    session.execute(LOCK, {"id": replacement_id})
-    earlier = session.get(Replacement, replacement_id)
+    lock_id(session, replacement_id)
+    earlier = first_answer(
+        session,
+        Replacement,
+        replacement_id,
+        owner={"operator_id": operator.operator_id},
+        old_card_id=card_id,
+        content=wanted.content,
+    )
     if earlier is not None:
-        if earlier.operator_id != operator.operator_id:
-            raise NotFound
-        if (earlier.old_card_id, earlier.content) != (card_id, wanted.content):
-            raise IdReused
         return earlier, False
     old = session.get(Card, card_id)
     if old is None:

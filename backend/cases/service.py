@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select, text, true
+from sqlalchemy import ColumnElement, Select, func, select, true
 from sqlalchemy.orm import Session
 
 from backend.cases.models import Resolution, Ruling
@@ -26,7 +26,6 @@ MAY_LOOK = (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR)
 MAY_RESOLVE = (Role.CARD_CENTRE, Role.FINANCE)
 OPEN, RESOLVED = "open", "resolved"
 STATES = (OPEN, RESOLVED)
-LOCK = text("SELECT lock_id(:terminal_id), lock_id(:id)")
 
 
 class ReviewResolved(DomainError, code="review-resolved", kind=Kind.CONFLICT):
@@ -156,7 +155,7 @@ def resolve(
         RulingNotPossible: this review cannot end so.
     """
     terminal_id = find(session, review_id=review_id, role=operator.role).upload.terminal_id
-    session.execute(LOCK, {"terminal_id": terminal_id, "id": review_id})
+    uploads.lock(session, terminal_id=terminal_id, upload_id=review_id)
     session.expire_all()
     review = find(session, review_id=review_id, role=operator.role)
     if review.resolution is not None:

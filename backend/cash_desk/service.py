@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.arrears import service as arrears
@@ -14,7 +14,7 @@ from backend.cash_desk.finding import refusal_for
 from backend.cash_desk.models import CashReversal, CashShift, CashTopUp
 from backend.cash_desk.shifts import CashierCannotSupervise
 from backend.clock import business_date
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.holders.limits import BelowLeast, LimitExceeded
 from backend.holders.models import Holder
 from backend.ledger import service as ledger
@@ -26,6 +26,7 @@ from backend.operation_log import service as operation_log
 from backend.operators import limits
 from backend.operators.service import OperatorCaller
 from backend.policies.service import Policies, policies_at
+from backend.rows import first_answer, lock_id
 
 POLICIES = (
     "cash.least_fen",
@@ -34,7 +35,6 @@ POLICIES = (
     "operator.cash_day_fen",
     "top_up.most_balance_fen",
 )
-LOCK = text("SELECT lock_id(:id)")
 
 
 class ReversalDayOver(DomainError, code="reversal-day-over", kind=Kind.CONFLICT):
@@ -75,14 +75,18 @@ def take(
         LimitExceeded: too much, too high a balance, or too full a drawer.
         OperatorLimit: the cashier has taken as much today as one person may, over all drawers.
     """
-    session.execute(LOCK, {"id": top_up_id})
-    earlier = session.get(CashTopUp, top_up_id)
+    lock_id(session, top_up_id)
+    earlier = first_answer(
+        session,
+        CashTopUp,
+        top_up_id,
+        owner={"cashier_id": cashier.operator_id},
+        shift_id=shift_id,
+        holder_id=holder_id,
+        amount_fen=amount_fen,
+        note=note,
+    )
     if earlier is not None:
-        if earlier.cashier_id != cashier.operator_id:
-            raise NotFound
-        before = (earlier.shift_id, earlier.holder_id, earlier.amount_fen, earlier.note)
-        if before != (shift_id, holder_id, amount_fen, note):
-            raise IdReused
         return earlier, False
     shift = shifts.lock_own(session, shift_id=shift_id, cashier=cashier)
     if session.get(Holder, holder_id) is None:
@@ -216,13 +220,16 @@ def reverse(
         ShiftNotOpen: its drawer is counted.
         CashSpent: the holder has spent some of it.
     """
-    session.execute(LOCK, {"id": reversal_id})
-    earlier = session.get(CashReversal, reversal_id)
+    lock_id(session, reversal_id)
+    earlier = first_answer(
+        session,
+        CashReversal,
+        reversal_id,
+        owner={"supervisor_id": supervisor.operator_id},
+        top_up_id=top_up_id,
+        reason=reason,
+    )
     if earlier is not None:
-        if earlier.supervisor_id != supervisor.operator_id:
-            raise NotFound
-        if (earlier.top_up_id, earlier.reason) != (top_up_id, reason):
-            raise IdReused
         return earlier, False
     top_up = session.get(CashTopUp, top_up_id)
     if top_up is None:

@@ -5,7 +5,7 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select, text, true
+from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.orm import Session
 
 from backend.cash_desk.models import (
@@ -26,6 +26,7 @@ from backend.operation_log import service as operation_log
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
+from backend.rows import first_answer, lock_id
 
 CASHIERS = (Role.LOGISTICS, Role.FINANCE)
 SUPERVISORS = (Role.FINANCE, Role.CARD_CENTRE)
@@ -81,15 +82,18 @@ def open_shift(
         IdReused: `shift_id` came before with other content.
         ShiftUnfinished: the cashier has one that is not closed.
     """
-    session.execute(LOCK, {"id": shift_id})
-    earlier = session.get(CashShift, shift_id)
+    lock_id(session, shift_id)
+    earlier = first_answer(
+        session,
+        CashShift,
+        shift_id,
+        owner={"cashier_id": cashier.operator_id},
+        desk=desk,
+        opening_float_fen=opening_float_fen,
+    )
     if earlier is not None:
-        if earlier.cashier_id != cashier.operator_id:
-            raise NotFound
-        if (earlier.desk, earlier.opening_float_fen) != (desk, opening_float_fen):
-            raise IdReused
         return earlier, False
-    session.execute(LOCK, {"id": cashier.operator_id})
+    lock_id(session, cashier.operator_id)
     unfinished = current(session, cashier=cashier)
     if unfinished is not None:
         raise ShiftUnfinished(shift_id=str(unfinished.id))
@@ -115,9 +119,6 @@ def open_shift(
         opening_float_fen=opening_float_fen,
     )
     return shift, True
-
-
-LOCK = text("SELECT lock_id(:id)")
 
 
 def current(session: Session, *, cashier: OperatorCaller) -> CashShift | None:

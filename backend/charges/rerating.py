@@ -22,7 +22,7 @@ from backend.charges.models import Charge, ChargeState, SurchargeRerating, Surch
 from backend.charges.rules import meal_surcharge, split_return, surcharge_excess
 from backend.clock import business_date, start_of_day
 from backend.db import transaction
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
@@ -31,8 +31,10 @@ from backend.notices import service as notices
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import SYSTEM
 from backend.operators.models import Role
-from backend.operators.service import OperatorCaller, SecondPersonNeeded
+from backend.operators.second_person import must_be_another
+from backend.operators.service import OperatorCaller
 from backend.policies.models import Policy
+from backend.rows import first_answer, lock_id
 
 KEY = "charge.surcharge_permille"
 MAY_LOOK = (Role.CARD_CENTRE, Role.FINANCE, Role.LOGISTICS, Role.AUDITOR)
@@ -215,7 +217,7 @@ def propose(
         ReratingPeriodRefused: no such period, or it is not over.
         NothingToReturn: nothing was too much.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": rerating_id})
+    lock_id(session, rerating_id)
     content = {
         "first_day": first_day,
         "last_day": last_day,
@@ -224,12 +226,10 @@ def propose(
         "document_number": document_number,
         "reason": reason,
     }
-    earlier = session.get(SurchargeRerating, rerating_id)
+    earlier = first_answer(
+        session, SurchargeRerating, rerating_id, owner={"made_by": maker.operator_id}, **content
+    )
     if earlier is not None:
-        if earlier.made_by != maker.operator_id:
-            raise NotFound
-        if any(getattr(earlier, name) != said for name, said in content.items()):
-            raise IdReused
         return earlier, False
     if last_day >= business_date(now):
         raise ReratingPeriodRefused
@@ -272,8 +272,7 @@ def approve(
         if rerating.approved_by != checker.operator_id:
             raise ReratingDecided
         return rerating, False
-    if rerating.made_by == checker.operator_id:
-        raise SecondPersonNeeded
+    must_be_another(checker.operator_id, made_by=rerating.made_by)
     if now >= rerating.made_at + LIFE:
         raise ReratingLapsed
     found = sums(
@@ -332,7 +331,7 @@ def _pay_one(
     It goes back as a reversal does: the holder's own money first, so that a subsidy does not become
     money that can be paid out.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": charge_id})
+    lock_id(session, charge_id)
     meal = next(_meals(session, rerating.first_day, rerating.last_day, only=charge_id), None)
     charged = session.get(Charge, charge_id, populate_existing=True)
     if meal is None or charged is None or charged.holder_id is None:

@@ -18,7 +18,7 @@ from backend.charges.rules import (
     surcharge_to_return,
 )
 from backend.clock import business_date
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.ids import content_hash, new_id, new_reference
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
@@ -28,6 +28,7 @@ from backend.notices import messages
 from backend.notices import service as notices
 from backend.operation_log import service as operation_log
 from backend.policies.service import Policies, policies_at
+from backend.rows import first_answer, lock_id
 from backend.terminals.models import TerminalKind
 from backend.terminals.service import TerminalCaller
 from qr import CodeError
@@ -219,7 +220,7 @@ def void(
         NotFound: another terminal's charge has this id.
     """
     terminal.must_be(TerminalKind.TILL)
-    session.execute(text("SELECT lock_id(:id)"), {"id": charge_id})
+    lock_id(session, charge_id)
     charged = session.get(Charge, charge_id)
     if charged is not None and charged.terminal_id != terminal.terminal_id:
         raise NotFound
@@ -295,14 +296,16 @@ def reverse(
         ReversalTooLarge: more than is left of it.
     """
     terminal.must_be(TerminalKind.TILL)
-    session.execute(text("SELECT lock_id(:id)"), {"id": charge_id})
+    lock_id(session, charge_id)
     charged = find(session, charge_id=charge_id, terminal=terminal)
-    earlier = session.get(ChargeReversal, reversal_id)
+    earlier = first_answer(
+        session,
+        ChargeReversal,
+        reversal_id,
+        owner={"charge_id": charge_id},
+        amount_fen=amount_fen,
+    )
     if earlier is not None:
-        if earlier.charge_id != charge_id:
-            raise NotFound
-        if earlier.amount_fen != amount_fen:
-            raise IdReused
         return earlier, False
     if charged.state is not ChargeState.APPROVED or charged.amount_fen is None:
         raise NotCharged(state=charged.state.value)

@@ -6,18 +6,19 @@ from datetime import date, datetime
 from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, func, select, text
+from sqlalchemy import ColumnElement, Select, func, select
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date
 from backend.closings import service
 from backend.closings.models import Departure, DepartureKind, Leaver, LeaverState
 from backend.closings.rules import CLOSES_AS, KINDS, MAY_FILE, TEMPORARY
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.holders.models import Category, Holder
 from backend.ids import content_hash, new_id
 from backend.operation_log import service as operation_log
 from backend.operators.service import OperatorCaller
+from backend.rows import first_answer, lock_id
 
 AT_ONCE = 200
 """How many leavers one run of the job applies."""
@@ -72,12 +73,12 @@ def file(
         DepartureScheduled: another departure of somebody waits.
     """
     numbers = sorted(set(holder_numbers))
-    session.execute(text("SELECT lock_id(:id)"), {"id": departure_id})
+    lock_id(session, departure_id)
     content = content_hash(numbers, kind.value, effective_on.isoformat(), document)
-    earlier = session.get(Departure, departure_id)
+    earlier = first_answer(
+        session, Departure, departure_id, content_hash=content, filed_by=operator.operator_id
+    )
     if earlier is not None:
-        if (earlier.content_hash, earlier.filed_by) != (content, operator.operator_id):
-            raise IdReused
         return earlier, False
     holders = holders_named(session, numbers)
     for holder in holders:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Subquery, select, text, union
+from sqlalchemy import ColumnElement, Subquery, select, union
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date
@@ -28,7 +28,7 @@ from backend.closings.models import (
     LeaverState,
 )
 from backend.closings.rules import STUDENTS, Check, months_after
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.holders.models import Holder
 from backend.ids import content_hash, new_id
 from backend.ledger import service as ledger
@@ -36,9 +36,11 @@ from backend.money import Fen
 from backend.notices import service as notices
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
-from backend.operators.service import OperatorCaller, SecondPersonNeeded
+from backend.operators.second_person import must_be_another
+from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
 from backend.refunds.batches import BatchNotApproved
+from backend.rows import first_answer, lock_id
 
 AT_ONCE = 100
 """How many closings one transaction of a run starts."""
@@ -86,14 +88,14 @@ def make(
         NotAStudent: somebody is none.
         NobodyGraduates: nobody is left to be closed.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": batch_id})
+    lock_id(session, batch_id)
     numbers = None if holder_numbers is None else sorted(set(holder_numbers))
     said = [graduated_on.isoformat(), numbers, document]
     content = content_hash(*said, *([] if units is None else [sorted(set(units))]))
-    earlier = session.get(ClosingBatch, batch_id)
+    earlier = first_answer(
+        session, ClosingBatch, batch_id, content_hash=content, made_by=operator.operator_id
+    )
     if earlier is not None:
-        if (earlier.content_hash, earlier.made_by) != (content, operator.operator_id):
-            raise IdReused
         return earlier, False
     people = candidates(session, graduated_on=graduated_on, holder_numbers=numbers, units=units)
     policies = policies_at(session, now)
@@ -352,8 +354,7 @@ def approve(
     batch = lock(session, batch_id)
     if batch.approved_by is not None:
         return batch
-    if batch.made_by == operator.operator_id:
-        raise SecondPersonNeeded
+    must_be_another(operator.operator_id, made_by=batch.made_by)
     batch.approved_by, batch.approved_at = operator.operator_id, now
     operation_log.record(
         session,

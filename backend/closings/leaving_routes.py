@@ -77,10 +77,10 @@ from backend.ids import new_reference
 from backend.operation_log.refusals import about, logged
 from backend.operators import service as operators
 from backend.operators.models import Role
+from backend.operators.second_person import SecondPersonNeeded
 from backend.operators.service import (
     ConfirmationNeeded,
     RoleNotAllowed,
-    SecondPersonNeeded,
     caller_in,
 )
 from backend.refunds.batches import BatchNotApproved

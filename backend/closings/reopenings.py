@@ -3,7 +3,6 @@
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import text
 from sqlalchemy.orm import Session
 
 from backend.cards.models import CardState
@@ -11,10 +10,11 @@ from backend.cards.reopening import reopen
 from backend.cards.service import AccountClosed
 from backend.closings import service
 from backend.closings.models import ClosingState, Reopening
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.holders.models import Holder
 from backend.operators.service import OperatorCaller
 from backend.refunds import batches
+from backend.rows import first_answer, lock_id
 
 
 class PayoutOpen(DomainError, code="payout-open", kind=Kind.CONFLICT):
@@ -44,14 +44,17 @@ def make(
         PayoutOpen: what it had has not reached its holder yet.
         CardExpired: the day is over.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": reopening_id})
-    earlier = session.get(Reopening, reopening_id)
+    lock_id(session, reopening_id)
+    earlier = first_answer(
+        session,
+        Reopening,
+        reopening_id,
+        owner={"made_by": operator.operator_id},
+        holder_id=holder_id,
+        document=document,
+        valid_until=valid_until,
+    )
     if earlier is not None:
-        if earlier.made_by != operator.operator_id:
-            raise NotFound
-        same = (holder_id, document, valid_until)
-        if (earlier.holder_id, earlier.document, earlier.valid_until) != same:
-            raise IdReused
         return earlier, False
     if batches.is_owed(session, holder_id=holder_id):
         raise PayoutOpen

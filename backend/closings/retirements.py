@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.cards import counter
@@ -25,13 +25,14 @@ from backend.cards.service import (
 from backend.clock import business_date
 from backend.closings.models import Retirement
 from backend.closings.rules import months_after
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.holders import permissions
 from backend.holders.models import Category, Holder
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
+from backend.rows import first_answer, lock_id
 
 
 class NotStaff(DomainError, code="not-staff", kind=Kind.CONFLICT):
@@ -58,12 +59,16 @@ def switch(
         NotStaff: the holder is no member of the staff.
         TransitionNotPossible: the staff card is frozen: what froze it comes first.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": retirement_id})
-    earlier = session.get(Retirement, retirement_id)
+    lock_id(session, retirement_id)
+    earlier = first_answer(
+        session,
+        Retirement,
+        retirement_id,
+        holder_id=holder_id,
+        document=document,
+        made_by=operator.operator_id,
+    )
     if earlier is not None:
-        same = (holder_id, document, operator.operator_id)
-        if (earlier.holder_id, earlier.document, earlier.made_by) != same:
-            raise IdReused
         return earlier, False
     holder = session.scalars(
         select(Holder)

@@ -9,7 +9,7 @@ from datetime import date, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, text, tuple_
+from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from backend.arrears.models import Arrears
@@ -26,7 +26,7 @@ from backend.closings.models import (
 )
 from backend.closings.rules import months_after
 from backend.closings.service import HOLDS
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.holders.models import Holder
 from backend.holders.rules import masked_name
 from backend.ids import new_id
@@ -34,6 +34,7 @@ from backend.ledger.models import Account, Transfer
 from backend.operation_log import service as operation_log
 from backend.operators.service import OperatorCaller
 from backend.policies.service import Policies, policies_at
+from backend.rows import first_answer, lock_id
 
 POLICIES = ("screening.unused_months", "term.autumn_ends_day", "term.spring_ends_day")
 TERM = re.compile(r"([0-9]{4})-([0-9]{4})-([12])")
@@ -74,11 +75,11 @@ def make(
         IdReused: `screening_id` came before for another term, or from somebody else.
         TermUnknown: it is no name of a term, or the term is not over.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": screening_id})
-    earlier = session.get(Screening, screening_id)
+    lock_id(session, screening_id)
+    earlier = first_answer(
+        session, Screening, screening_id, term=term, made_by=operator.operator_id
+    )
     if earlier is not None:
-        if (earlier.term, earlier.made_by) != (term, operator.operator_id):
-            raise IdReused
         return earlier, False
     policies = policies_at(session, now)
     _must_be_over(term, policies, now=now)

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, and_, func, or_, select, text
+from sqlalchemy import Select, and_, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
@@ -32,7 +32,7 @@ from backend.closings.rules import (
     standing,
 )
 from backend.db import transaction
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.holders.models import Holder
 from backend.ids import new_id
 from backend.ledger import service as ledger
@@ -47,6 +47,7 @@ from backend.refunds import batches
 from backend.refunds import service as refunds
 from backend.refunds.models import ChannelRefund, PayoutLine
 from backend.refunds.rules import UNSETTLED
+from backend.rows import first_answer, lock_id
 from backend.topups import refunding
 from backend.topups.models import TopUp
 from backend.topups.rules import UNRESOLVED
@@ -90,11 +91,11 @@ def start(
         IdReused: `closing_id` came before for somebody else or with other content.
         AlreadyClosing: another closing of this account goes on, or has ended.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": closing_id})
-    earlier = session.get(Closing, closing_id)
+    lock_id(session, closing_id)
+    earlier = first_answer(
+        session, Closing, closing_id, holder_id=holder_id, kind=kind, document=document
+    )
     if earlier is not None:
-        if (earlier.holder_id, earlier.kind, earlier.document) != (holder_id, kind, document):
-            raise IdReused
         return earlier, False
     _lock_account(session, holder_id=holder_id)
     other = live_closing(session, holder_id=holder_id)

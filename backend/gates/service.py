@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from backend.cards.codes import PresentedCode
 from backend.clock import SHANGHAI, rfc3339
-from backend.errors import IdReused, NotFound
+from backend.errors import NotFound
 from backend.gates import emergencies
 from backend.gates.access import access_of
 from backend.gates.models import Decision, Direction, Passage
@@ -20,12 +20,12 @@ from backend.holders.rules import masked_name
 from backend.ids import content_hash, new_reference
 from backend.ledger.models import Account
 from backend.notices import service as notices
+from backend.rows import first_answer, lock_id
 from backend.terminals.models import TerminalKind
 from backend.terminals.service import TerminalCaller
 from qr import CodeError, Scope
 from qr.rules import Access, Reason
 
-LOCK = text("SELECT lock_id(:id)")
 SPEND = text("SELECT spend_code(:key, :alias, :scope, :issued_at, :sequence, :id, :now)")
 DELEGATED = text("SELECT alias, refusal FROM delegated_alias(:serial, :issued_at)")
 REFUSAL = text("SELECT usage_refusal(h, :state, :now) FROM holders h WHERE h.id = :holder_id")
@@ -57,14 +57,16 @@ def decide(
         IdReused: `passage_id` came before with other content.
     """
     terminal.must_be(TerminalKind.GATE)
-    session.execute(LOCK, {"id": passage_id})
+    lock_id(session, passage_id)
     content = content_hash(terminal.terminal_id, code_text, direction.value)
-    earlier = session.get(Passage, passage_id)
+    earlier = first_answer(
+        session,
+        Passage,
+        passage_id,
+        owner={"terminal_id": terminal.terminal_id},
+        content_hash=content,
+    )
     if earlier is not None:
-        if earlier.terminal_id != terminal.terminal_id:
-            raise NotFound
-        if earlier.content_hash != content:
-            raise IdReused
         return earlier, False
     passage = Passage(
         id=passage_id,

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.holders import permissions
 from backend.holders.models import (
     Category,
@@ -29,6 +29,7 @@ from backend.ids import content_hash
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.policies.service import policies_at
+from backend.rows import first_answer
 
 
 class HolderNumberTaken(DomainError, code="holder-number-taken", kind=Kind.CONFLICT):
@@ -69,12 +70,10 @@ def schedule(
     content = content_hash(
         category, employment, unit, holder_number, from_day, valid_until, document_number
     )
-    earlier = session.get(CategoryChange, change_id)
+    earlier = first_answer(
+        session, CategoryChange, change_id, owner={"holder_id": holder_id}, content_hash=content
+    )
     if earlier is not None:
-        if earlier.holder_id != holder_id:
-            raise NotFound
-        if earlier.content_hash != content:
-            raise IdReused
         return earlier, False
     if session.get(Holder, holder_id) is None:
         raise NotFound

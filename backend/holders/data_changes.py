@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.holders.category_changes import ChangeWaiting
 from backend.holders.documents import document_fault, document_index, every_index
 from backend.holders.identity import tail_index
@@ -32,7 +32,8 @@ from backend.holders.rules import document_tail
 from backend.ids import content_hash
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
-from backend.operators.service import SecondPersonNeeded
+from backend.operators.second_person import is_decided
+from backend.rows import first_answer
 from backend.sealing import Sealer, normal_document
 
 ALONE = (DataField.UNIT,)
@@ -89,12 +90,10 @@ def propose(
         hashes = _hashes(holder, value, document_kind or DocumentKind.UNSPECIFIED, sealer)
     shown = hashes.get("document_index") or value
     content = content_hash(field, shown, document_kind, sorted(documents))
-    earlier = session.get(DataChange, change_id)
+    earlier = first_answer(
+        session, DataChange, change_id, owner={"holder_id": holder_id}, content_hash=content
+    )
     if earlier is not None:
-        if earlier.holder_id != holder_id:
-            raise NotFound
-        if earlier.content_hash != content:
-            raise IdReused
         return earlier, False
     waiting = session.scalar(
         select(DataChange.id).where(
@@ -145,12 +144,14 @@ def decide(
     change = session.get(DataChange, change_id, with_for_update=True, populate_existing=True)
     if change is None:
         raise NotFound
-    if change.decided_at is not None:
-        if change.approved is not approve:
-            raise ChangeDecided(approved=bool(change.approved))
+    if is_decided(
+        change.approved,
+        approve=approve,
+        otherwise=ChangeDecided,
+        checker=actor.name,
+        made_by=change.made_by,
+    ):
         return change, False
-    if change.made_by == actor.name:
-        raise SecondPersonNeeded
     _decide(session, change, approve=approve, actor=actor, now=now)
     return change, True
 

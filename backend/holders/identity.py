@@ -5,7 +5,7 @@ import json
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import delete, select, text
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from backend.errors import DomainError, Kind
@@ -20,6 +20,7 @@ from backend.holders.models import (
 )
 from backend.holders.rules import TAIL_LENGTH, normal_name
 from backend.ids import new_id
+from backend.rows import lock_id
 from backend.sealing import Sealer, normal_document
 
 TRIES_A_DAY = 5
@@ -53,7 +54,7 @@ def count_try(
     """
     number_index = sealer.index("holder-number", holder_number)
     for index in sorted((account_index, number_index)):
-        session.execute(text("SELECT lock_id(:id)"), {"id": UUID(bytes=index[:16])})
+        lock_id(session, UUID(bytes=index[:16]))
     for column, index in (
         (BindingTry.account_index, account_index),
         (BindingTry.holder_number_index, number_index),

@@ -44,7 +44,8 @@ from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.models import Role
-from backend.operators.service import OperatorCaller, RoleNotAllowed, SecondPersonNeeded
+from backend.operators.second_person import SecondPersonNeeded
+from backend.operators.service import OperatorCaller, RoleNotAllowed
 
 MOST = 200
 LOOKS = (Role.CARD_CENTRE, Role.AUDITOR)

@@ -16,11 +16,12 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.holders.models import Category, Holder, Permission, PermissionOverride
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.policies.service import Policies, policies_at
+from backend.rows import first_answer, lock_id
 
 WORK_OUT = text(
     "UPDATE holders SET denied = wanted.denied FROM ("
@@ -113,7 +114,7 @@ def make_override(
         NotFound: there is no such holder, or somebody else's exception has this id.
         IdReused: `override_id` came before with other content.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": override_id})
+    lock_id(session, override_id)
     wanted = {
         "permission": permission,
         "allowed": allowed,
@@ -121,12 +122,10 @@ def make_override(
         "document_number": document_number,
         "until": until,
     }
-    earlier = session.get(PermissionOverride, override_id)
+    earlier = first_answer(
+        session, PermissionOverride, override_id, owner={"holder_id": holder_id}, **wanted
+    )
     if earlier is not None:
-        if earlier.holder_id != holder_id:
-            raise NotFound
-        if any(getattr(earlier, name) != value for name, value in wanted.items()):
-            raise IdReused
         return earlier, False
     holder = _locked(session, holder_id)
     before = permissions_of(holder)

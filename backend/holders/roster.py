@@ -13,7 +13,7 @@ from datetime import date, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import insert, select, text, update
+from sqlalchemy import insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlalchemy.orm import Session
 
@@ -46,6 +46,7 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.operators.models import Role
 from backend.policies.service import policies_at
+from backend.rows import lock_id
 from backend.sealing import Sealer
 
 __all__ = [
@@ -145,7 +146,7 @@ class RosterReport:
 
 def lock_roster(session: Session) -> None:
     """Wait until nobody else gives numbers and documents to people, until commit."""
-    session.execute(text("SELECT lock_id(:id)"), {"id": LOCK})
+    lock_id(session, LOCK)
 
 
 def import_roster(

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.cards.loss import lock_holder
@@ -22,7 +22,7 @@ from backend.cards.service import (
     open_physical_card,
     refuse_after_last_day,
 )
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.holders.models import Holder
 from backend.issues import exchanges
 from backend.issues.models import (
@@ -40,6 +40,7 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.models import LogEntry
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
+from backend.rows import first_answer, lock_id
 
 ISSUERS = (Role.CARD_CENTRE,)
 MAY_LOOK = (Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL, Role.AUDITOR)
@@ -93,11 +94,11 @@ def make_batch(
         IdReused: the id came before with other content.
         NothingToIssue: nobody waits.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": batch_id})
-    earlier = session.get(IssueBatch, batch_id)
+    lock_id(session, batch_id)
+    earlier = first_answer(
+        session, IssueBatch, batch_id, kind=BatchKind.FIRST, unit=unit, note=note
+    )
     if earlier is not None:
-        if (earlier.kind, earlier.unit, earlier.note) != (BatchKind.FIRST, unit, note):
-            raise IdReused
         return earlier, False
     waiting = (
         select(Holder.id)
@@ -267,18 +268,20 @@ def hand_out(
         TransitionNotPossible: the card that waited is pending no more.
         CardExpired: it waits still, and the holder's last day is over.
     """
-    content = (batch_id, holder_id, Outcome.HANDED_OUT, signature, signed_by, list(documents))
-    batch, item, earlier = _lock(session, batch_id, holder_id, receipt_id)
+    batch, item = _lock(session, batch_id, holder_id)
+    earlier = first_answer(
+        session,
+        IssueDecision,
+        receipt_id,
+        batch_id=batch_id,
+        holder_id=holder_id,
+        outcome=Outcome.HANDED_OUT,
+        signature=signature,
+        signed_by=signed_by,
+        documents=list(documents),
+    )
     if earlier is not None:
-        said = (
-            earlier.batch_id,
-            earlier.holder_id,
-            earlier.outcome,
-            earlier.signature,
-            earlier.signed_by,
-            earlier.documents,
-        )
-        return _same(earlier, same=said == content), False
+        return earlier, False
     came_later = item.outcome is Outcome.NOT_COLLECTED
     if not came_later:
         _refuse_decided(item)
@@ -439,11 +442,19 @@ def decide(
         OutcomeNotPossible: an exchange, and not collected.
         TransitionNotPossible: the card that waited is pending no more.
     """
-    batch, item, earlier = _lock(session, batch_id, holder_id, decision_id)
+    batch, item = _lock(session, batch_id, holder_id)
+    earlier = first_answer(
+        session,
+        IssueDecision,
+        decision_id,
+        batch_id=batch_id,
+        holder_id=holder_id,
+        outcome=outcome,
+        reason=reason,
+        note=note,
+    )
     if earlier is not None:
-        said = (earlier.batch_id, earlier.holder_id, earlier.outcome, earlier.reason, earlier.note)
-        same = said == (batch_id, holder_id, outcome, reason, note)
-        return _same(earlier, same=same), False
+        return earlier, False
     _refuse_decided(item)
     if outcome is Outcome.NOT_COLLECTED:
         if batch.kind is BatchKind.EXCHANGE:
@@ -504,21 +515,13 @@ def _freeze_virtual_card(
     change_state(session, card=card, event=CardEvent.FREEZE, actor=operator.actor, now=now)
 
 
-def _lock(
-    session: Session, batch_id: UUID, holder_id: UUID, decision_id: UUID
-) -> tuple[IssueBatch, IssueItem, IssueDecision | None]:
-    """Let one decision of a batch happen at a time; return what was decided under this id."""
+def _lock(session: Session, batch_id: UUID, holder_id: UUID) -> tuple[IssueBatch, IssueItem]:
+    """Let one decision of a batch happen at a time."""
     batch = session.get(IssueBatch, batch_id, with_for_update=True, populate_existing=True)
     item = session.get(IssueItem, (batch_id, holder_id), populate_existing=True)
     if batch is None or item is None:
         raise NotFound
-    return batch, item, session.get(IssueDecision, decision_id)
-
-
-def _same(earlier: IssueDecision, *, same: bool) -> IssueDecision:
-    if not same:
-        raise IdReused
-    return earlier
+    return batch, item
 
 
 def _refuse_decided(item: IssueItem) -> None:

@@ -35,11 +35,11 @@ from backend.operators.schemas import (
     OperatorList,
     OperatorTokenReply,
 )
+from backend.operators.second_person import SecondPersonNeeded
 from backend.operators.service import (
     ConfirmationNeeded,
     OperatorCaller,
     RoleNotAllowed,
-    SecondPersonNeeded,
     TotpWrong,
 )
 

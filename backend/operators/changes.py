@@ -5,17 +5,18 @@ Suspending is the exception: it takes one person and holds at once, as reporting
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.operation_log import service as operation_log
 from backend.operators import rules, service
 from backend.operators.models import ChangeKind, Operator, OperatorChange, OperatorState, Role
-from backend.operators.service import OperatorCaller, SecondPersonNeeded
+from backend.operators.second_person import is_decided
+from backend.operators.service import OperatorCaller
+from backend.rows import first_answer, lock_id
 
 
 class OwnAccess(DomainError, code="own-access", kind=Kind.CONFLICT):
@@ -112,14 +113,20 @@ def change(
 def _make(
     session: Session, made: OperatorChange, maker: OperatorCaller, *, now: datetime
 ) -> tuple[OperatorChange, bool]:
-    session.execute(text("SELECT lock_id(:id)"), {"id": made.operator_id})
-    session.execute(text("SELECT lock_id(:id)"), {"id": made.id})
-    earlier = session.get(OperatorChange, made.id)
+    lock_id(session, made.operator_id)
+    lock_id(session, made.id)
+    earlier = first_answer(
+        session,
+        OperatorChange,
+        made.id,
+        owner={"operator_id": made.operator_id},
+        kind=made.kind,
+        username=made.username,
+        name=made.name,
+        role=made.role,
+        made_by=made.made_by,
+    )
     if earlier is not None:
-        if earlier.operator_id != made.operator_id:
-            raise NotFound
-        if _content(earlier) != _content(made):
-            raise IdReused
         return earlier, False
     if made.operator_id == maker.operator_id:
         raise OwnAccess
@@ -139,10 +146,6 @@ def _make(
         session.add(made)
     _log(session, made, "operator.change_make", maker, now=now)
     return made, True
-
-
-def _content(made: OperatorChange) -> tuple[Any, ...]:
-    return made.kind, made.username, made.name, made.role, made.made_by
 
 
 def _username_must_be_free(session: Session, made: OperatorChange) -> None:
@@ -217,24 +220,26 @@ def decide(
     Raises:
         NotFound: there is no such change of this operator.
         OperatorChangeDecided: it was decided otherwise.
-        OwnAccess: it is about the caller.
         SecondPersonNeeded: the caller made it.
+        OwnAccess: it is about the caller.
         UsernameTaken: somebody else has it by now.
         OperatorChangeNotPossible: the operator's state is against it by now.
         LastAdministrator: nobody could manage operators any more.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": operator_id})
+    lock_id(session, operator_id)
     made = session.get(OperatorChange, change_id, with_for_update=True)
     if made is None or made.operator_id != operator_id:
         raise NotFound
-    if made.approved is not None:
-        if made.approved is not approve:
-            raise OperatorChangeDecided(approved=made.approved)
+    if is_decided(
+        made.approved,
+        approve=approve,
+        otherwise=OperatorChangeDecided,
+        checker=checker.operator_id,
+        made_by=made.made_by,
+    ):
         return made, False
     if operator_id == checker.operator_id:
         raise OwnAccess
-    if made.made_by == checker.operator_id:
-        raise SecondPersonNeeded
     if approve:
         if made.kind is ChangeKind.APPOINT:
             _username_must_be_free(session, made)

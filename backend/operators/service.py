@@ -88,10 +88,6 @@ class TotpWrong(DomainError, code="totp-wrong", kind=Kind.INVALID):
     """That is not the code of now, or it was used."""
 
 
-class SecondPersonNeeded(DomainError, code="second-person-needed", kind=Kind.CONFLICT):
-    """Whoever made something does not decide on it."""
-
-
 @dataclass(frozen=True, slots=True)
 class OperatorCaller:
     """Who calls with an operator's token."""

@@ -21,10 +21,10 @@ from backend.ids import new_reference
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.limits import OperatorLimit
+from backend.operators.second_person import SecondPersonNeeded
 from backend.operators.service import (
     ConfirmationNeeded,
     RoleNotAllowed,
-    SecondPersonNeeded,
     caller_in,
 )
 from backend.refunds import batches, payout_list

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, text, update
+from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date
@@ -25,7 +25,8 @@ from backend.notices import service as notices
 from backend.operation_log import service as operation_log
 from backend.operators import limits
 from backend.operators.limits import OperatorLimit
-from backend.operators.service import OperatorCaller, SecondPersonNeeded
+from backend.operators.second_person import is_decided
+from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
 from backend.refunds import payouts, service
 from backend.refunds.models import (
@@ -38,6 +39,7 @@ from backend.refunds.models import (
 )
 from backend.refunds.payouts import DAY_LIMIT, DAY_POLICY, PayoutDecided
 from backend.refunds.rules import UNSETTLED, fitting
+from backend.rows import first_answer, lock_id
 
 MOST_LINES = 500
 WITHDRAWN = PayoutLineState.WITHDRAWN
@@ -231,11 +233,9 @@ def make(
         NothingToPay: nothing is listed.
         OperatorLimit: nothing of it fits into what the maker may pay out today.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": batch_id})
-    earlier = session.get(PayoutBatch, batch_id)
+    lock_id(session, batch_id)
+    earlier = first_answer(session, PayoutBatch, batch_id, made_by=maker.operator_id)
     if earlier is not None:
-        if earlier.made_by != maker.operator_id:
-            raise IdReused
         return earlier, False
     limits.lock_day(session, maker)
     found = draft(session, maker=maker, now=now, lock=True)
@@ -269,12 +269,14 @@ def decide(
         SecondPersonNeeded: the caller made it.
     """
     batch = _lock(session, batch_id)
-    if batch.approved is not None:
-        if batch.approved is not approve:
-            raise PayoutDecided(approved=batch.approved)
+    if is_decided(
+        batch.approved,
+        approve=approve,
+        otherwise=PayoutDecided,
+        checker=checker.operator_id,
+        made_by=batch.made_by,
+    ):
         return batch, False
-    if batch.made_by == checker.operator_id:
-        raise SecondPersonNeeded
     batch.approved, batch.approved_by, batch.decided_at = approve, checker.operator_id, now
     if not approve:
         session.execute(

@@ -6,7 +6,7 @@ The bank account itself is told to finance, which keeps it: no number of an acco
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.errors import DomainError, IdReused, Kind, NotFound
@@ -14,6 +14,7 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.refunds import batches
 from backend.refunds.models import ClaimWay, PayoutLine
+from backend.rows import lock_id
 
 
 class NothingToClaim(DomainError, code="nothing-to-claim", kind=Kind.CONFLICT):
@@ -39,7 +40,7 @@ def claim(
         IdReused: `claim_id` came before with other content.
         NothingToClaim: nothing bounced before it, or it has been paid.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": claim_id})
+    lock_id(session, claim_id)
     earlier = session.scalars(
         select(PayoutLine).where(PayoutLine.claim_id == claim_id)
     ).one_or_none()

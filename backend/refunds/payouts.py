@@ -4,22 +4,24 @@ from collections.abc import Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date, start_of_day
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
 from backend.money import Fen
 from backend.operation_log import service as operation_log
 from backend.operators import limits
-from backend.operators.service import OperatorCaller, SecondPersonNeeded
+from backend.operators.second_person import is_decided
+from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
 from backend.refunds import service
 from backend.refunds.models import ChannelRefund, Payout, PayoutBatch, PayoutLine, PayoutLineState
 from backend.refunds.rules import TRANSITIONS, RefundEvent
+from backend.rows import first_answer, lock_id
 
 DAY_POLICY = "operator.payout_day_fen"
 DAY_LIMIT = "payout_day_fen"
@@ -57,14 +59,17 @@ def make(
         PayoutWaits: another one waits.
         OperatorLimit: the maker has paid out as much today as one person may.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": payout_id})
+    lock_id(session, payout_id)
     refund = service.lock(session, refund_id=refund_id)
-    earlier = session.get(Payout, payout_id)
+    earlier = first_answer(
+        session,
+        Payout,
+        payout_id,
+        owner={"refund_id": refund_id},
+        bank_reference=bank_reference,
+        maker_id=maker.operator_id,
+    )
     if earlier is not None:
-        if earlier.refund_id != refund_id:
-            raise NotFound
-        if (earlier.bank_reference, earlier.maker_id) != (bank_reference, maker.operator_id):
-            raise IdReused
         return earlier, False
     _must_be_possible(refund)
     if any(payout.approved is not False for payout in payouts_of(session, refund_id=refund_id)):
@@ -121,12 +126,14 @@ def decide(
     ).one_or_none()
     if payout is None:
         raise NotFound
-    if payout.approved is not None:
-        if payout.approved is not approve:
-            raise PayoutDecided(approved=payout.approved)
+    if is_decided(
+        payout.approved,
+        approve=approve,
+        otherwise=PayoutDecided,
+        checker=checker.operator_id,
+        made_by=payout.maker_id,
+    ):
         return payout, False
-    if payout.maker_id == checker.operator_id:
-        raise SecondPersonNeeded
     payout.approved, payout.checker_id, payout.decided_at = approve, checker.operator_id, now
     if approve:
         pay(session, refund, now=now)

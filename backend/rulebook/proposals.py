@@ -9,18 +9,20 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.clock import rfc3339
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.operation_log import service as operation_log
 from backend.operators.models import Role
-from backend.operators.service import OperatorCaller, SecondPersonNeeded
+from backend.operators.second_person import must_be_another
+from backend.operators.service import OperatorCaller
 from backend.policies import rules, service
 from backend.policies.models import Policy, PolicyProposal, ProposalState
 from backend.policies.rules import CATALOGUE, PRESETS
 from backend.policies.service import policies_at
+from backend.rows import first_answer, lock_id
 
 LIFE = timedelta(hours=24)
 """A proposal that nobody has approved by then has lapsed."""
@@ -159,14 +161,16 @@ def propose(
         RoleNotAllowed: one of the keys is for other roles.
         PolicyInvalid, PolicyMomentRefused, NothingToChange, PoliciesDisordered: as `resolve`.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": proposal_id})
+    lock_id(session, proposal_id)
     content = rules.payload_hash(asked.content())
-    earlier = session.get(PolicyProposal, proposal_id)
+    earlier = first_answer(
+        session,
+        PolicyProposal,
+        proposal_id,
+        owner={"made_by": maker.operator_id},
+        content_hash=content,
+    )
     if earlier is not None:
-        if earlier.made_by != maker.operator_id:
-            raise NotFound
-        if earlier.content_hash != content:
-            raise IdReused
         return earlier, False
     changes = resolve(session, asked, now=now)
     maker.must_be(*sorted(rules.proposers(changes)))
@@ -215,8 +219,7 @@ def approve(
         if proposal.approved_by != checker.operator_id or proposal.withdrawn_at is not None:
             raise ProposalDecided(state=proposal.state.value)
         return proposal, False
-    if proposal.made_by == checker.operator_id:
-        raise SecondPersonNeeded
+    must_be_another(checker.operator_id, made_by=proposal.made_by)
     if has_lapsed(proposal, now=now):
         raise ProposalLapsed
     if proposal.payload_hash != _payload(proposal):

@@ -19,10 +19,10 @@ from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
+from backend.operators.second_person import SecondPersonNeeded
 from backend.operators.service import (
     ConfirmationNeeded,
     RoleNotAllowed,
-    SecondPersonNeeded,
     caller_in,
 )
 from backend.policies.models import Policy, PolicyProposal

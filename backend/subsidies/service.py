@@ -11,20 +11,22 @@ from datetime import date, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from backend.cards.service import closed_accounts
 from backend.clock import business_date
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.holders.models import Holder
 from backend.ids import content_hash, new_id
 from backend.money import Fen
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.operators.models import Role
-from backend.operators.service import OperatorCaller, SecondPersonNeeded
+from backend.operators.second_person import must_be_another
+from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
+from backend.rows import first_answer, lock_id
 from backend.subsidies.models import (
     BatchState,
     ItemState,
@@ -132,7 +134,7 @@ def make(
         SubsidyDayOver: it should have been paid before today.
         SubsidyRowsFaulty: something is wrong with the rows: nothing was stored.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": batch_id})
+    lock_id(session, batch_id)
     content = content_hash(
         asked.name,
         asked.document_number,
@@ -140,12 +142,14 @@ def make(
         asked.pay_on,
         [(row.holder_number, row.amount_fen) for row in asked.rows],
     )
-    earlier = session.get(SubsidyBatch, batch_id)
+    earlier = first_answer(
+        session,
+        SubsidyBatch,
+        batch_id,
+        owner={"made_by": maker.operator_id},
+        content_hash=content,
+    )
     if earlier is not None:
-        if earlier.made_by != maker.operator_id:
-            raise NotFound
-        if earlier.content_hash != content:
-            raise IdReused
         return earlier, False
     if asked.pay_on is not None and asked.pay_on < business_date(now):
         raise SubsidyDayOver
@@ -203,8 +207,7 @@ def approve(
         if batch.approved_by != checker.operator_id:
             raise SubsidyBatchDecided(state=batch.state.value)
         return batch, False
-    if batch.made_by == checker.operator_id:
-        raise SecondPersonNeeded
+    must_be_another(checker.operator_id, made_by=batch.made_by)
     batch.state, batch.approved_by = BatchState.APPROVED, checker.operator_id
     batch.approved_at = now
     log(session, batch, "subsidy.approve", checker.actor, now=now)

@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
@@ -15,7 +15,9 @@ from backend.money import Fen
 from backend.notices import service as notices
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
-from backend.operators.service import OperatorCaller, SecondPersonNeeded
+from backend.operators.second_person import must_be_another
+from backend.operators.service import OperatorCaller
+from backend.rows import first_answer, lock_id
 from backend.subsidies.models import ItemState, SubsidyItem, SubsidyWithdrawal
 
 
@@ -46,13 +48,16 @@ def ask_back(
         SubsidyNotPaid: it was not paid, or is taken back already.
         SubsidyWithdrawalWaits: the item is being taken back under another id.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": withdrawal_id})
-    earlier = session.get(SubsidyWithdrawal, withdrawal_id)
+    lock_id(session, withdrawal_id)
+    earlier = first_answer(
+        session,
+        SubsidyWithdrawal,
+        withdrawal_id,
+        owner={"made_by": maker.operator_id},
+        item_id=item_id,
+        reason=reason,
+    )
     if earlier is not None:
-        if earlier.made_by != maker.operator_id:
-            raise NotFound
-        if (earlier.item_id, earlier.reason) != (item_id, reason):
-            raise IdReused
         return earlier, False
     item = _lock_item(session, item_id)
     if item.state is not ItemState.PAID:
@@ -89,8 +94,7 @@ def take_back(
         raise NotFound
     if withdrawal.approved_by is not None:
         return withdrawal, False
-    if withdrawal.made_by == checker.operator_id:
-        raise SecondPersonNeeded
+    must_be_another(checker.operator_id, made_by=withdrawal.made_by)
     item = _lock_item(session, withdrawal.item_id)
     ledger.lock_purse(session, holder_id=item.holder_id)
     purse_id, amount_fen = left_of(session, item)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.arrears import service as arrears
@@ -13,7 +13,7 @@ from backend.arrears.service import ArrearsOpen
 from backend.cards.models import CardKind, CardState
 from backend.cards.service import AccountClosed, CardFrozen, find_card, is_account_closed
 from backend.clock import business_date, start_of_day
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.holders.models import Holder, Permission
 from backend.holders.permissions import NotPermitted
 from backend.ledger import service as ledger
@@ -26,6 +26,7 @@ from backend.operation_log.service import Actor
 from backend.policies.service import Policies, policies_at
 from backend.refunds import service as refunds
 from backend.refunds.models import ChannelRefund
+from backend.rows import first_answer, lock_id
 from backend.topups.models import HolderRefund, TopUp, TopUpState
 from backend.topups.refund_rules import Part, Rest, Source, explain, split, stands_against
 
@@ -213,13 +214,11 @@ def ask(
             nothing goes back now.
         RefundNotPossible: more than can go back, or less than the least.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": refund_id})
-    earlier = session.get(HolderRefund, refund_id)
+    lock_id(session, refund_id)
+    earlier = first_answer(
+        session, HolderRefund, refund_id, owner={"holder_id": holder_id}, amount_fen=amount_fen
+    )
     if earlier is not None:
-        if earlier.holder_id != holder_id:
-            raise NotFound
-        if earlier.amount_fen != amount_fen:
-            raise IdReused
         return with_parts(session, [earlier])[0], False
     purse = ledger.lock_purse(session, holder_id=holder_id)
     able = refundable(session, holder_id=holder_id, channels=channels, now=now)

@@ -9,16 +9,18 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.db import transaction
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.money import Fen
 from backend.operation_log import service as operation_log
 from backend.operators.models import Role
-from backend.operators.service import OperatorCaller, SecondPersonNeeded
+from backend.operators.second_person import is_decided
+from backend.operators.service import OperatorCaller
 from backend.refunds.handling import ChannelSilent
+from backend.rows import first_answer, lock_id
 from backend.topups.models import TopUp, TopUpResolution, TopUpState
 from backend.topups.settling import thaw, way_out
 from payments import Channel, ChannelError, Trade
@@ -97,7 +99,7 @@ def propose(
         _must_wait_for_people(session, top_up)
     trade = _ask(channels, top_up)
     with transaction() as session:
-        session.execute(text("SELECT lock_id(:id)"), {"id": resolution_id})
+        lock_id(session, resolution_id)
         top_up = _lock(session, top_up_id)
         earlier = _find_earlier(session, resolution_id, top_up_id, reason, maker)
         if earlier is not None:
@@ -170,14 +172,14 @@ def decide(
 def _find_earlier(
     session: Session, resolution_id: UUID, top_up_id: UUID, reason: str, maker: OperatorCaller
 ) -> TopUpResolution | None:
-    earlier = session.get(TopUpResolution, resolution_id)
-    if earlier is None:
-        return None
-    if earlier.top_up_id != top_up_id:
-        raise NotFound
-    if (earlier.reason, earlier.made_by) != (reason, maker.operator_id):
-        raise IdReused
-    return earlier
+    return first_answer(
+        session,
+        TopUpResolution,
+        resolution_id,
+        owner={"top_up_id": top_up_id},
+        reason=reason,
+        made_by=maker.operator_id,
+    )
 
 
 def _must_wait_for_people(session: Session, top_up: TopUp) -> None:
@@ -195,14 +197,13 @@ def _find(session: Session, resolution_id: UUID, top_up_id: UUID) -> TopUpResolu
 
 
 def _is_decided(resolution: TopUpResolution, *, approve: bool, checker: OperatorCaller) -> bool:
-    """Say whether a resolution was decided just so; refuse what cannot be decided by the caller."""
-    if resolution.approved is not None:
-        if resolution.approved is not approve:
-            raise ResolutionDecided(approved=resolution.approved)
-        return True
-    if resolution.made_by == checker.operator_id:
-        raise SecondPersonNeeded
-    return False
+    return is_decided(
+        resolution.approved,
+        approve=approve,
+        otherwise=ResolutionDecided,
+        checker=checker.operator_id,
+        made_by=resolution.made_by,
+    )
 
 
 def _must_be_as_proposed(

@@ -4,12 +4,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.cards.models import CardKind, CardState
 from backend.cards.service import STANDS_AGAINST, AccountClosed, find_card, is_account_closed
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, Kind, NotFound
 from backend.holders import permissions
 from backend.holders.limits import BelowLeast, LimitExceeded
 from backend.holders.models import Holder, Permission
@@ -19,6 +19,7 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.models import LogChannel
 from backend.operation_log.service import Actor
 from backend.policies.service import policies_at
+from backend.rows import first_answer, lock_id
 from backend.topups.models import TopUp, TopUpState
 from backend.topups.rules import (
     LAST_LOOK,
@@ -66,15 +67,15 @@ def find_earlier(
         NotFound: somebody else's order has this id.
         IdReused: `top_up_id` came before with other content.
     """
-    earlier = session.get(TopUp, top_up_id)
-    if earlier is None:
-        return None
-    if earlier.holder_id != holder_id:
-        raise NotFound
-    content = (earlier.channel, earlier.amount_fen, earlier.replaces_id)
-    if content != (channel, amount_fen, replaces_id):
-        raise IdReused
-    return earlier
+    return first_answer(
+        session,
+        TopUp,
+        top_up_id,
+        owner={"holder_id": holder_id},
+        channel=channel,
+        amount_fen=amount_fen,
+        replaces_id=replaces_id,
+    )
 
 
 def order(
@@ -104,7 +105,7 @@ def order(
         LimitExceeded: too much, or too high a balance.
         TooManyUnpaid: as many as are allowed wait to be paid.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": top_up_id})
+    lock_id(session, top_up_id)
     earlier = find_earlier(
         session,
         top_up_id=top_up_id,

@@ -18,10 +18,10 @@ from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
+from backend.operators.second_person import SecondPersonNeeded
 from backend.operators.service import (
     ConfirmationNeeded,
     RoleNotAllowed,
-    SecondPersonNeeded,
     caller_in,
 )
 from backend.refunds.handling import ChannelSilent

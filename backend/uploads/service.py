@@ -15,11 +15,11 @@ from sqlalchemy.orm import Session
 from backend.cards import late as cards
 from backend.cards.late import Bearer, Standing
 from backend.cards.rules import NEEDED_FOR
-from backend.errors import IdReused
 from backend.holders.models import Holder
 from backend.ids import content_hash, new_reference
 from backend.operation_log import service as operation_log
 from backend.policies.service import Policies, policies_at
+from backend.rows import first_answer
 from backend.terminals import heartbeats
 from backend.terminals.models import Terminal
 from backend.terminals.service import TerminalCaller
@@ -119,6 +119,11 @@ def window_of(policies: Policies) -> timedelta:
     return timedelta(hours=policies["offline.bundle_hours"])
 
 
+def lock(session: Session, *, terminal_id: UUID, upload_id: UUID) -> None:
+    """Lock a terminal's uploads, then the id of one: nothing else happens to it until commit."""
+    session.execute(LOCK, {"terminal_id": terminal_id, "id": upload_id})
+
+
 def take(
     session: Session, claim: Claim, batch: Batch, *, kind: UploadKind
 ) -> tuple[LateUpload, bool]:
@@ -132,12 +137,10 @@ def take(
         IdReused: the id came before with other content, or from another terminal.
     """
     terminal, now = batch.terminal, batch.received_at
-    session.execute(LOCK, {"terminal_id": terminal.terminal_id, "id": claim.id})
+    lock(session, terminal_id=terminal.terminal_id, upload_id=claim.id)
     content = content_hash(terminal.terminal_id, kind.value, sorted(claim.said.items()))
-    earlier = session.get(LateUpload, claim.id)
+    earlier = first_answer(session, LateUpload, claim.id, content_hash=content)
     if earlier is not None:
-        if earlier.content_hash != content:
-            raise IdReused
         return earlier, False
     device = session.get_one(Terminal, terminal.terminal_id)
     late = LateUpload(

@@ -48,7 +48,8 @@ from backend.ledger.models import Transfer, TransferKind
 from backend.money import Fen
 from backend.notices.models import HolderNotice
 from backend.operators.models import Role
-from backend.operators.service import OperatorCaller, SecondPersonNeeded
+from backend.operators.second_person import SecondPersonNeeded
+from backend.operators.service import OperatorCaller
 
 DAYS = iter(date(2027 + n // 300, 1, 1) + timedelta(days=n % 300) for n in range(10_000))
 """A day of its own for each test, as a re-rating is of all that was charged then."""

@@ -19,7 +19,8 @@ from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.operation_log.models import LogEntry
 from backend.operators.models import Role
-from backend.operators.service import OperatorCaller, RoleNotAllowed, SecondPersonNeeded
+from backend.operators.second_person import SecondPersonNeeded
+from backend.operators.service import OperatorCaller, RoleNotAllowed
 from backend.policies import service
 from backend.policies.models import Policy, PolicyProposal, ProposalState
 from backend.policies.rules import PRESETS

@@ -22,7 +22,8 @@ from backend.ledger.models import Transfer, TransferKind
 from backend.money import Fen
 from backend.notices.models import HolderNotice
 from backend.operators.models import Role
-from backend.operators.service import OperatorCaller, SecondPersonNeeded
+from backend.operators.second_person import SecondPersonNeeded
+from backend.operators.service import OperatorCaller
 from backend.subsidies import paying, service, taking_back
 from backend.subsidies.models import BatchState, ItemState, SubsidyBatch
 from backend.subsidies.rules import Row

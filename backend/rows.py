@@ -29,13 +29,22 @@ def find_row(session: Session, model: type[Row], id_: UUID, **belongs: object) -
     return row
 
 
-def lock_row(session: Session, model: type[Row], id_: UUID, **belongs: object) -> Row:
+def lock_row(
+    session: Session,
+    model: type[Row],
+    id_: UUID,
+    *,
+    key_share: bool = False,
+    **belongs: object,
+) -> Row:
     """Return what `find_row` does as it stands now, locked until commit.
+
+    With `key_share` others may still write rows that refer to it.
 
     Raises:
         NotFound: there is none, or it belongs to something else.
     """
-    row = session.get(model, id_, with_for_update=True, populate_existing=True)
+    row = session.get(model, id_, with_for_update={"key_share": key_share}, populate_existing=True)
     if row is None or not _says(row, belongs):
         raise NotFound
     return row

@@ -24,7 +24,7 @@ from backend.applications.models import (
 from backend.applications.rules import check_end, missing_approvals
 from backend.cards.service import closed_accounts
 from backend.clock import business_date
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, IdReused, Kind
 from backend.holders.documents import document_fault, document_index, kind_of
 from backend.holders.identity import tail_index
 from backend.holders.models import Category, DocumentKind, Holder
@@ -33,7 +33,7 @@ from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
-from backend.rows import first_answer
+from backend.rows import find_row, first_answer, lock_row
 from backend.sealing import Sealer, normal_document
 
 MAKERS = (Role.CARD_CENTRE,)
@@ -290,12 +290,7 @@ def lock(session: Session, application_id: UUID) -> Application:
     Raises:
         NotFound: there is none.
     """
-    application = session.get(
-        Application, application_id, with_for_update=True, populate_existing=True
-    )
-    if application is None:
-        raise NotFound
-    return application
+    return lock_row(session, Application, application_id)
 
 
 def approve(
@@ -426,10 +421,7 @@ def find(session: Session, *, application_id: UUID) -> Application:
     Raises:
         NotFound: there is none.
     """
-    application = session.get(Application, application_id)
-    if application is None:
-        raise NotFound
-    return application
+    return find_row(session, Application, application_id)
 
 
 def people_of(session: Session, application_id: UUID) -> Sequence[Applicant]:

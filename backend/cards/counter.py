@@ -24,14 +24,14 @@ from backend.cards.rules import (
 )
 from backend.cards.service import change_state, refuse_after_last_day
 from backend.clock import business_date
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.holders.models import Holder
 from backend.notices import service as notices
 from backend.operation_log.models import LogChannel, LogEntry
 from backend.operation_log.service import Actor
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id
 
 MAY_ACT = (Role.CARD_CENTRE,)
 MAY_LOOK = (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR)
@@ -299,10 +299,7 @@ def find_card(session: Session, *, card_id: UUID) -> Card:
     Raises:
         NotFound: there is none.
     """
-    card = session.get(Card, card_id)
-    if card is None:
-        raise NotFound
-    return card
+    return find_row(session, Card, card_id)
 
 
 def find_operation(session: Session, *, operation_id: UUID, card_id: UUID) -> CounterOperation:
@@ -311,10 +308,7 @@ def find_operation(session: Session, *, operation_id: UUID, card_id: UUID) -> Co
     Raises:
         NotFound: nothing was.
     """
-    operation = session.get(CounterOperation, operation_id)
-    if operation is None or operation.card_id != card_id:
-        raise NotFound
-    return operation
+    return find_row(session, CounterOperation, operation_id, card_id=card_id)
 
 
 def find_by_card_number(session: Session, *, number: str) -> UUID | None:

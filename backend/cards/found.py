@@ -20,7 +20,7 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, lock_row
 
 MAY_RECORD = (Role.CARD_CENTRE, Role.LOGISTICS)
 
@@ -124,9 +124,7 @@ def hand_back(
         ChannelNotAllowed: the counter restores nothing by the rules in force.
     """
     lock_id(session, hand_back_id)
-    found = session.get(FoundCard, found_id, with_for_update=True, populate_existing=True)
-    if found is None:
-        raise NotFound
+    found = lock_row(session, FoundCard, found_id)
     if found.hand_back_id is not None:
         if found.hand_back_id != hand_back_id:
             raise HandedBack
@@ -169,10 +167,7 @@ def find(session: Session, *, found_id: UUID) -> FoundCard:
     Raises:
         NotFound: there is none.
     """
-    found = session.get(FoundCard, found_id)
-    if found is None:
-        raise NotFound
-    return found
+    return find_row(session, FoundCard, found_id)
 
 
 def list_found(

@@ -28,6 +28,7 @@ from backend.holders.models import Binding, BindingState, Holder
 from backend.notices import service as notices
 from backend.operation_log.service import Actor
 from backend.policies.service import policies_at
+from backend.rows import find_row
 from backend.terminals.service import terminals_informed
 
 STOPPED_OTHERWISE = (
@@ -135,9 +136,7 @@ def find_report(
     Raises:
         NotFound: there is no such report, or somebody else made it.
     """
-    report = session.get(LossReport, report_id)
-    if report is None or report.holder_id != holder_id:
-        raise NotFound
+    report = find_row(session, LossReport, report_id, holder_id=holder_id)
     return report, terminals_informed(session, reported_at=report.reported_at, now=now)
 
 

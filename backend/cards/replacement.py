@@ -54,7 +54,7 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id
 
 LOCK_NUMBER = text("SELECT pg_advisory_xact_lock(hashtextextended(:number, 1))")
 """Two counters with one number: the second is refused, not failed by the unique constraint."""
@@ -334,9 +334,7 @@ def replace(
     )
     if earlier is not None:
         return earlier, False
-    old = session.get(Card, card_id)
-    if old is None:
-        raise NotFound
+    old = find_row(session, Card, card_id)
     loss.lock_holder(session, old.holder_id)
     session.refresh(old, with_for_update=True)
     check_replaceable(session, card=old, cause=wanted.cause, now=now)
@@ -487,7 +485,4 @@ def find_replacement(session: Session, *, replacement_id: UUID, card_id: UUID) -
     Raises:
         NotFound: it was not.
     """
-    replacement = session.get(Replacement, replacement_id)
-    if replacement is None or replacement.old_card_id != card_id:
-        raise NotFound
-    return replacement
+    return find_row(session, Replacement, replacement_id, old_card_id=card_id)

@@ -15,11 +15,12 @@ from sqlalchemy.orm import Session
 
 from backend.cases.models import LendingSignal, SignalKind, SignalOutcome
 from backend.clock import rfc3339
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.ids import content_hash, new_id
 from backend.operation_log import service as operation_log
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
+from backend.rows import lock_row
 
 MAY_LOOK = (Role.CARD_CENTRE, Role.AUDITOR)
 MAY_DECIDE = (Role.CARD_CENTRE,)
@@ -138,9 +139,7 @@ def decide(
         NotFound: there is no such signal.
         SignalDecided: somebody found otherwise.
     """
-    signal = session.get(LendingSignal, signal_id, with_for_update=True, populate_existing=True)
-    if signal is None:
-        raise NotFound
+    signal = lock_row(session, LendingSignal, signal_id)
     if signal.outcome is not None:
         if (signal.outcome, signal.reason, signal.decided_by) != (
             outcome, reason, operator.operator_id,

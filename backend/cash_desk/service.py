@@ -26,7 +26,7 @@ from backend.operation_log import service as operation_log
 from backend.operators import limits
 from backend.operators.service import OperatorCaller
 from backend.policies.service import Policies, policies_at
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id
 
 POLICIES = (
     "cash.least_fen",
@@ -231,9 +231,7 @@ def reverse(
     )
     if earlier is not None:
         return earlier, False
-    top_up = session.get(CashTopUp, top_up_id)
-    if top_up is None:
-        raise NotFound
+    top_up = find_row(session, CashTopUp, top_up_id)
     if top_up.cashier_id == supervisor.operator_id:
         raise CashierCannotSupervise
     shift = shifts.lock(session, top_up.shift_id)

@@ -26,7 +26,7 @@ from backend.operation_log import service as operation_log
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
-from backend.rows import first_answer, lock_id
+from backend.rows import first_answer, lock_id, lock_row
 
 CASHIERS = (Role.LOGISTICS, Role.FINANCE)
 SUPERVISORS = (Role.FINANCE, Role.CARD_CENTRE)
@@ -153,10 +153,7 @@ def lock(session: Session, shift_id: UUID) -> CashShift:
     Raises:
         NotFound: there is none.
     """
-    shift = session.get(CashShift, shift_id, with_for_update=True, populate_existing=True)
-    if shift is None:
-        raise NotFound
-    return shift
+    return lock_row(session, CashShift, shift_id)
 
 
 def lock_own(session: Session, *, shift_id: UUID, cashier: OperatorCaller) -> CashShift:

@@ -22,7 +22,7 @@ from backend.charges.models import Charge, ChargeState, SurchargeRerating, Surch
 from backend.charges.rules import meal_surcharge, split_return, surcharge_excess
 from backend.clock import business_date, start_of_day
 from backend.db import transaction
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
@@ -34,7 +34,7 @@ from backend.operators.models import Role
 from backend.operators.second_person import must_be_another
 from backend.operators.service import OperatorCaller
 from backend.policies.models import Policy
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, lock_row
 
 KEY = "charge.surcharge_permille"
 MAY_LOOK = (Role.CARD_CENTRE, Role.FINANCE, Role.LOGISTICS, Role.AUDITOR)
@@ -263,11 +263,7 @@ def approve(
         ReratingLapsed: it waited for a day.
         ReratingChanged: something was reversed, re-rated or corrected meanwhile.
     """
-    rerating = session.get(
-        SurchargeRerating, rerating_id, with_for_update=True, populate_existing=True
-    )
-    if rerating is None:
-        raise NotFound
+    rerating = lock_row(session, SurchargeRerating, rerating_id)
     if rerating.approved_by is not None:
         if rerating.approved_by != checker.operator_id:
             raise ReratingDecided
@@ -398,9 +394,7 @@ def find(session: Session, *, rerating_id: UUID) -> tuple[SurchargeRerating, Fen
     Raises:
         NotFound: there is none.
     """
-    rerating = session.get(SurchargeRerating, rerating_id)
-    if rerating is None:
-        raise NotFound
+    rerating = find_row(session, SurchargeRerating, rerating_id)
     returned = session.scalars(
         select(SurchargeReturn.amount_fen).where(SurchargeReturn.rerating_id == rerating_id)
     ).all()

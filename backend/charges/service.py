@@ -28,7 +28,7 @@ from backend.notices import messages
 from backend.notices import service as notices
 from backend.operation_log import service as operation_log
 from backend.policies.service import Policies, policies_at
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id
 from backend.terminals.models import TerminalKind
 from backend.terminals.service import TerminalCaller
 from qr import CodeError
@@ -201,10 +201,7 @@ def find(session: Session, *, charge_id: UUID, terminal: TerminalCaller) -> Char
     Raises:
         NotFound: there is none, or it is another terminal's.
     """
-    found = session.get(Charge, charge_id)
-    if found is None or found.terminal_id != terminal.terminal_id:
-        raise NotFound
-    return found
+    return find_row(session, Charge, charge_id, terminal_id=terminal.terminal_id)
 
 
 def void(

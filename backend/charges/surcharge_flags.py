@@ -12,13 +12,14 @@ from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from backend.charges.models import Charge, ChargeState
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.holders.models import Holder
 from backend.holders.rules import SURCHARGED
 from backend.merchants.models import Merchant
 from backend.operation_log import service as operation_log
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
+from backend.rows import find_row, lock_row
 
 MAY_LOOK = (Role.CARD_CENTRE, Role.LOGISTICS, Role.AUDITOR)
 MAY_DECIDE = (Role.CARD_CENTRE, Role.LOGISTICS)
@@ -63,9 +64,7 @@ def find(session: Session, *, holder_id: UUID) -> tuple[Holder, int]:
     Raises:
         NotFound: there is no such holder.
     """
-    holder = session.get(Holder, holder_id)
-    if holder is None:
-        raise NotFound
+    holder = find_row(session, Holder, holder_id)
     eaten = _eaten().where(Holder.id == holder_id).subquery()
     return holder, session.scalar(select(eaten.c.meals)) or 0
 
@@ -106,11 +105,7 @@ def decide(
         NotFound: there is no such holder.
         NeverSurcharged: the category pays none.
     """
-    holder = session.get(
-        Holder, holder_id, with_for_update={"key_share": True}, populate_existing=True
-    )
-    if holder is None:
-        raise NotFound
+    holder = lock_row(session, Holder, holder_id, key_share=True)
     if holder.category not in SURCHARGED:
         raise NeverSurcharged(category=holder.category.value)
     if holder.pays_surcharge is pays:

@@ -18,7 +18,7 @@ from backend.holders.models import Category, Holder
 from backend.ids import content_hash, new_id
 from backend.operation_log import service as operation_log
 from backend.operators.service import OperatorCaller
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id
 
 AT_ONCE = 200
 """How many leavers one run of the job applies."""
@@ -312,10 +312,7 @@ def find(session: Session, *, departure_id: UUID) -> Departure:
     Raises:
         NotFound: there is none.
     """
-    departure = session.get(Departure, departure_id)
-    if departure is None:
-        raise NotFound
-    return departure
+    return find_row(session, Departure, departure_id)
 
 
 def leavers_of(session: Session, *, departure_id: UUID) -> Sequence[Leaver]:

@@ -40,7 +40,7 @@ from backend.operators.second_person import must_be_another
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
 from backend.refunds.batches import BatchNotApproved
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, lock_row
 
 AT_ONCE = 100
 """How many closings one transaction of a run starts."""
@@ -374,8 +374,7 @@ def lock(session: Session, batch_id: UUID) -> ClosingBatch:
     Raises:
         NotFound: there is none.
     """
-    find(session, batch_id=batch_id)
-    return session.get_one(ClosingBatch, batch_id, with_for_update=True, populate_existing=True)
+    return lock_row(session, ClosingBatch, batch_id)
 
 
 def run(
@@ -458,7 +457,4 @@ def find(session: Session, *, batch_id: UUID) -> ClosingBatch:
     Raises:
         NotFound: there is none.
     """
-    batch = session.get(ClosingBatch, batch_id)
-    if batch is None:
-        raise NotFound
-    return batch
+    return find_row(session, ClosingBatch, batch_id)

@@ -25,14 +25,14 @@ from backend.cards.service import (
 from backend.clock import business_date
 from backend.closings.models import Retirement
 from backend.closings.rules import months_after
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.holders import permissions
 from backend.holders.models import Category, Holder
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id
 
 
 class NotStaff(DomainError, code="not-staff", kind=Kind.CONFLICT):
@@ -197,10 +197,7 @@ def find(session: Session, *, retirement_id: UUID) -> Retirement:
     Raises:
         NotFound: there is none.
     """
-    made = session.get(Retirement, retirement_id)
-    if made is None:
-        raise NotFound
-    return made
+    return find_row(session, Retirement, retirement_id)
 
 
 def of_holder(session: Session, *, holder_id: UUID) -> Retirement | None:

@@ -26,7 +26,7 @@ from backend.closings.models import (
 )
 from backend.closings.rules import months_after
 from backend.closings.service import HOLDS
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.holders.models import Holder
 from backend.holders.rules import masked_name
 from backend.ids import new_id
@@ -34,7 +34,7 @@ from backend.ledger.models import Account, Transfer
 from backend.operation_log import service as operation_log
 from backend.operators.service import OperatorCaller
 from backend.policies.service import Policies, policies_at
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, lock_row
 
 POLICIES = ("screening.unused_months", "term.autumn_ends_day", "term.spring_ends_day")
 TERM = re.compile(r"([0-9]{4})-([0-9]{4})-([12])")
@@ -235,10 +235,8 @@ def decide(
         NotFound: there is no such item of this screening.
         ScreeningFiled: nothing of it changes any more.
     """
-    screening = _lock(session, screening_id)
-    item = session.get(ScreeningItem, item_id)
-    if item is None or item.screening_id != screening_id:
-        raise NotFound
+    screening = lock_row(session, Screening, screening_id)
+    item = find_row(session, ScreeningItem, item_id, screening_id=screening_id)
     if (item.outcome, item.reason) == (outcome, reason):
         return item
     if screening.filed_at is not None:
@@ -270,7 +268,7 @@ def file(
         NotFound: there is no such screening.
         ScreeningOpen: some findings have no outcome yet.
     """
-    screening = _lock(session, screening_id)
+    screening = lock_row(session, Screening, screening_id)
     if screening.filed_at is not None:
         return screening
     left = session.scalar(
@@ -293,21 +291,13 @@ def file(
     return screening
 
 
-def _lock(session: Session, screening_id: UUID) -> Screening:
-    find(session, screening_id=screening_id)
-    return session.get_one(Screening, screening_id, with_for_update=True, populate_existing=True)
-
-
 def find(session: Session, *, screening_id: UUID) -> Screening:
     """Return a screening.
 
     Raises:
         NotFound: there is none.
     """
-    screening = session.get(Screening, screening_id)
-    if screening is None:
-        raise NotFound
-    return screening
+    return find_row(session, Screening, screening_id)
 
 
 def items_of(session: Session, *, screening_id: UUID) -> Sequence[ScreeningItem]:

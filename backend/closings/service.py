@@ -32,7 +32,7 @@ from backend.closings.rules import (
     standing,
 )
 from backend.db import transaction
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.holders.models import Holder
 from backend.ids import new_id
 from backend.ledger import service as ledger
@@ -47,7 +47,7 @@ from backend.refunds import batches
 from backend.refunds import service as refunds
 from backend.refunds.models import ChannelRefund, PayoutLine
 from backend.refunds.rules import UNSETTLED
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, lock_row
 from backend.topups import refunding
 from backend.topups.models import TopUp
 from backend.topups.rules import UNRESOLVED
@@ -323,9 +323,7 @@ def lock(session: Session, *, closing_id: UUID) -> Closing:
     Raises:
         NotFound: there is none.
     """
-    if session.get(Closing, closing_id) is None:
-        raise NotFound
-    return session.get_one(Closing, closing_id, with_for_update=True, populate_existing=True)
+    return lock_row(session, Closing, closing_id)
 
 
 def advance_due(*, channels: Collection[str], now: datetime) -> int:
@@ -565,10 +563,7 @@ def find(session: Session, *, closing_id: UUID) -> Closing:
     Raises:
         NotFound: there is none.
     """
-    closing = session.get(Closing, closing_id)
-    if closing is None:
-        raise NotFound
-    return closing
+    return find_row(session, Closing, closing_id)
 
 
 def list_closings(

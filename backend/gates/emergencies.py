@@ -11,13 +11,13 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.errors import NotFound
 from backend.gates.access import find_gate
 from backend.gates.models import Emergency
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.operators import service as operators
+from backend.rows import lock_row
 
 OPERATOR = "operator:"
 """Before the id of one, where somebody who acted is named."""
@@ -69,9 +69,7 @@ def end(session: Session, *, emergency_id: UUID, actor: Actor, now: datetime) ->
     Raises:
         NotFound: there is no such emergency.
     """
-    found = session.get(Emergency, emergency_id, with_for_update=True)
-    if found is None:
-        raise NotFound
+    found = lock_row(session, Emergency, emergency_id)
     if is_over(found, now=now):
         return
     found.ended_at, found.ended_by = now, actor.name

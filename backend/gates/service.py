@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from backend.cards.codes import PresentedCode
 from backend.clock import SHANGHAI, rfc3339
-from backend.errors import NotFound
 from backend.gates import emergencies
 from backend.gates.access import access_of
 from backend.gates.models import Decision, Direction, Passage
@@ -20,7 +19,7 @@ from backend.holders.rules import masked_name
 from backend.ids import content_hash, new_reference
 from backend.ledger.models import Account
 from backend.notices import service as notices
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id
 from backend.terminals.models import TerminalKind
 from backend.terminals.service import TerminalCaller
 from qr import CodeError, Scope
@@ -190,10 +189,7 @@ def find(session: Session, *, passage_id: UUID, terminal: TerminalCaller) -> Pas
     Raises:
         NotFound: there is none, or it is another terminal's.
     """
-    found = session.get(Passage, passage_id)
-    if found is None or found.terminal_id != terminal.terminal_id:
-        raise NotFound
-    return found
+    return find_row(session, Passage, passage_id, terminal_id=terminal.terminal_id)
 
 
 def find_by_reference(session: Session, *, reference: str) -> Sequence[Passage]:

@@ -15,7 +15,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.holders.category_changes import ChangeWaiting
 from backend.holders.documents import document_fault, document_index, every_index
 from backend.holders.identity import tail_index
@@ -33,7 +33,7 @@ from backend.ids import content_hash
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.operators.second_person import is_decided
-from backend.rows import first_answer
+from backend.rows import find_row, first_answer, lock_row
 from backend.sealing import Sealer, normal_document
 
 ALONE = (DataField.UNIT,)
@@ -82,9 +82,7 @@ def propose(
         DocumentWrong, DocumentInUse: of a document.
     """
     lock_roster(session)
-    holder = session.get(Holder, holder_id)
-    if holder is None:
-        raise NotFound
+    holder = find_row(session, Holder, holder_id)
     hashes: dict[str, Any] = {}
     if field is DataField.DOCUMENT:
         hashes = _hashes(holder, value, document_kind or DocumentKind.UNSPECIFIED, sealer)
@@ -141,9 +139,7 @@ def decide(
         DocumentInUse: meanwhile the document became another holder's.
     """
     lock_roster(session)
-    change = session.get(DataChange, change_id, with_for_update=True, populate_existing=True)
-    if change is None:
-        raise NotFound
+    change = lock_row(session, DataChange, change_id)
     if is_decided(
         change.approved,
         approve=approve,
@@ -197,11 +193,7 @@ def settle(
         ConflictSettled: it is settled, and otherwise; or the roster's value cannot be taken over.
     """
     lock_roster(session)
-    conflict = session.get(
-        RosterConflict, conflict_id, with_for_update=True, populate_existing=True
-    )
-    if conflict is None:
-        raise NotFound
+    conflict = lock_row(session, RosterConflict, conflict_id)
     if conflict.settled_at is not None:
         if conflict.accepted is not accept:
             raise ConflictSettled(accepted=bool(conflict.accepted))

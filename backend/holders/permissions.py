@@ -21,7 +21,7 @@ from backend.holders.models import Category, Holder, Permission, PermissionOverr
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.policies.service import Policies, policies_at
-from backend.rows import first_answer, lock_id
+from backend.rows import first_answer, lock_id, lock_row
 
 WORK_OUT = text(
     "UPDATE holders SET denied = wanted.denied FROM ("
@@ -127,7 +127,7 @@ def make_override(
     )
     if earlier is not None:
         return earlier, False
-    holder = _locked(session, holder_id)
+    holder = lock_row(session, Holder, holder_id, key_share=True)
     before = permissions_of(holder)
     session.execute(
         update(PermissionOverride)
@@ -159,7 +159,7 @@ def end_override(
     Raises:
         NotFound: this holder has no such exception.
     """
-    holder = _locked(session, holder_id)
+    holder = lock_row(session, Holder, holder_id, key_share=True)
     override = session.get(PermissionOverride, override_id, populate_existing=True)
     if override is None or override.holder_id != holder_id:
         raise NotFound
@@ -179,15 +179,6 @@ def list_overrides(session: Session, *, holder_id: UUID) -> Sequence[PermissionO
         .where(PermissionOverride.holder_id == holder_id)
         .order_by(PermissionOverride.made_at.desc(), PermissionOverride.id.desc())
     ).all()
-
-
-def _locked(session: Session, holder_id: UUID) -> Holder:
-    holder = session.get(
-        Holder, holder_id, with_for_update={"key_share": True}, populate_existing=True
-    )
-    if holder is None:
-        raise NotFound
-    return holder
 
 
 def _decided(

@@ -16,6 +16,7 @@ from backend.operators import limits
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
+from backend.rows import find_row
 
 VIEW, REVEAL = "holder.view", "holder.reveal"
 SEE_IN_FULL = (Role.CARD_CENTRE, Role.AUDITOR)
@@ -105,9 +106,7 @@ def reveal(
 def _note(
     session: Session, action: str, *, holder_id: UUID, actor: Actor, now: datetime, **facts: Any
 ) -> Holder:
-    holder = session.get(Holder, holder_id)
-    if holder is None:
-        raise NotFound
+    holder = find_row(session, Holder, holder_id)
     operation_log.record(session, actor=actor, action=action, holder_id=holder_id, now=now, **facts)
     return holder
 

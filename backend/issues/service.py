@@ -40,7 +40,7 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.models import LogEntry
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, lock_row
 
 ISSUERS = (Role.CARD_CENTRE,)
 MAY_LOOK = (Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL, Role.AUDITOR)
@@ -161,10 +161,7 @@ def find_batch(session: Session, *, batch_id: UUID) -> IssueBatch:
     Raises:
         NotFound: there is none.
     """
-    batch = session.get(IssueBatch, batch_id)
-    if batch is None:
-        raise NotFound
-    return batch
+    return find_row(session, IssueBatch, batch_id)
 
 
 def list_batches(
@@ -517,9 +514,9 @@ def _freeze_virtual_card(
 
 def _lock(session: Session, batch_id: UUID, holder_id: UUID) -> tuple[IssueBatch, IssueItem]:
     """Let one decision of a batch happen at a time."""
-    batch = session.get(IssueBatch, batch_id, with_for_update=True, populate_existing=True)
+    batch = lock_row(session, IssueBatch, batch_id)
     item = session.get(IssueItem, (batch_id, holder_id), populate_existing=True)
-    if batch is None or item is None:
+    if item is None:
         raise NotFound
     return batch, item
 

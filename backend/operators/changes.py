@@ -10,13 +10,13 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.operation_log import service as operation_log
 from backend.operators import rules, service
 from backend.operators.models import ChangeKind, Operator, OperatorChange, OperatorState, Role
 from backend.operators.second_person import is_decided
 from backend.operators.service import OperatorCaller
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, lock_row
 
 
 class OwnAccess(DomainError, code="own-access", kind=Kind.CONFLICT):
@@ -178,9 +178,7 @@ def _withdraw_waiting(session: Session, made: OperatorChange, *, now: datetime) 
 
 def _must_be_possible(session: Session, made: OperatorChange) -> Operator:
     """Lock the operator, and every administrator before one of them goes; refuse what cannot be."""
-    operator = session.get(Operator, made.operator_id)
-    if operator is None:
-        raise NotFound
+    operator = find_row(session, Operator, made.operator_id)
     administrators = session.scalars(
         select(Operator)
         .where((Operator.role == Role.SYSTEM_ADMINISTRATOR) | (Operator.id == made.operator_id))
@@ -227,9 +225,7 @@ def decide(
         LastAdministrator: nobody could manage operators any more.
     """
     lock_id(session, operator_id)
-    made = session.get(OperatorChange, change_id, with_for_update=True)
-    if made is None or made.operator_id != operator_id:
-        raise NotFound
+    made = lock_row(session, OperatorChange, change_id, operator_id=operator_id)
     if is_decided(
         made.approved,
         approve=approve,

@@ -11,7 +11,7 @@ import pyotp
 from sqlalchemy import select, text, update
 from sqlalchemy.orm import Session
 
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operation_log.models import LogChannel
@@ -20,6 +20,7 @@ from backend.operators import rules, service
 from backend.operators.changes import OperatorChangeNotPossible, OwnAccess
 from backend.operators.models import Operator, OperatorEnrolment, OperatorState, Role
 from backend.operators.service import LOGGED_AS, OperatorCaller, TotpWrong
+from backend.rows import lock_row
 from backend.sealing import Sealer, token_hash
 
 ISSUER = "Campus Card"
@@ -50,9 +51,7 @@ def issue(
         OwnAccess: it is the issuer's own access.
         OperatorChangeNotPossible: the operator has both already, or is suspended.
     """
-    operator = session.get(Operator, operator_id, with_for_update=True)
-    if operator is None:
-        raise NotFound
+    operator = lock_row(session, Operator, operator_id)
     if issuer is not None and issuer.operator_id == operator_id:
         raise OwnAccess
     if operator.state is not OperatorState.INVITED:

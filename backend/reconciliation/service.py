@@ -45,6 +45,7 @@ from backend.reconciliation.rules import (
     next_try_at,
 )
 from backend.refunds.models import ChannelRefund
+from backend.rows import find_row
 from backend.sealing import Sealer
 from backend.topups import following
 from backend.topups.following import Question
@@ -498,10 +499,7 @@ def find(session: Session, *, bill_id: UUID) -> ChannelBill:
     Raises:
         NotFound: there is none.
     """
-    bill = session.get(ChannelBill, bill_id)
-    if bill is None:
-        raise NotFound
-    return bill
+    return find_row(session, ChannelBill, bill_id)
 
 
 def content_of(session: Session, *, bill_id: UUID, sealer: Sealer) -> bytes:

@@ -13,7 +13,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date
-from backend.errors import DomainError, IdReused, Kind, NotFound
+from backend.errors import DomainError, IdReused, Kind
 from backend.holders.models import Holder
 from backend.holders.rules import masked_name
 from backend.ids import new_id
@@ -39,7 +39,7 @@ from backend.refunds.models import (
 )
 from backend.refunds.payouts import DAY_LIMIT, DAY_POLICY, PayoutDecided
 from backend.refunds.rules import UNSETTLED, fitting
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, lock_row
 
 MOST_LINES = 500
 WITHDRAWN = PayoutLineState.WITHDRAWN
@@ -268,7 +268,7 @@ def decide(
         PayoutDecided: it was decided otherwise.
         SecondPersonNeeded: the caller made it.
     """
-    batch = _lock(session, batch_id)
+    batch = lock_row(session, PayoutBatch, batch_id)
     if is_decided(
         batch.approved,
         approve=approve,
@@ -308,7 +308,7 @@ def note_paid(
         BatchNotApproved: nobody has approved that it is paid.
         PayoutNotPossible: its channel has sent it after all.
     """
-    line = _lock_line(session, line_id)
+    line = lock_row(session, PayoutLine, line_id)
     if line.state is PayoutLineState.PAID:
         if line.bank_reference != bank_reference:
             raise IdReused
@@ -339,7 +339,7 @@ def note_bounced(
         PayoutLineEnded: it was taken off.
         BatchNotApproved: nobody has approved that it is paid.
     """
-    line = _lock_line(session, line_id)
+    line = lock_row(session, PayoutLine, line_id)
     if line.state is PayoutLineState.BOUNCED:
         if line.bounce_reason != reason:
             raise IdReused
@@ -364,18 +364,6 @@ def note_bounced(
     _tell(session, line, "payout-bounced", now=now)
     _log_line(session, line, "payout_line.bounce", operator, now=now)
     return line
-
-
-def _lock(session: Session, batch_id: UUID) -> PayoutBatch:
-    if session.get(PayoutBatch, batch_id) is None:
-        raise NotFound
-    return session.get_one(PayoutBatch, batch_id, with_for_update=True, populate_existing=True)
-
-
-def _lock_line(session: Session, line_id: UUID) -> PayoutLine:
-    if session.get(PayoutLine, line_id) is None:
-        raise NotFound
-    return session.get_one(PayoutLine, line_id, with_for_update=True, populate_existing=True)
 
 
 def _must_be_approved(session: Session, line: PayoutLine) -> None:
@@ -456,10 +444,7 @@ def find(session: Session, *, batch_id: UUID) -> PayoutBatch:
     Raises:
         NotFound: there is none.
     """
-    batch = session.get(PayoutBatch, batch_id)
-    if batch is None:
-        raise NotFound
-    return batch
+    return find_row(session, PayoutBatch, batch_id)
 
 
 def lines_of(session: Session, *, batch_id: UUID) -> Sequence[PayoutLine]:

@@ -14,7 +14,7 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.refunds import batches
 from backend.refunds.models import ClaimWay, PayoutLine
-from backend.rows import lock_id
+from backend.rows import lock_id, lock_row
 
 
 class NothingToClaim(DomainError, code="nothing-to-claim", kind=Kind.CONFLICT):
@@ -50,9 +50,7 @@ def claim(
         if (earlier.id, earlier.claim_way) != (line_id, way):
             raise IdReused
         return earlier, False
-    line = session.get(PayoutLine, line_id, with_for_update=True, populate_existing=True)
-    if line is None or line.holder_id != holder_id:
-        raise NotFound
+    line = lock_row(session, PayoutLine, line_id, holder_id=holder_id)
     if not may_claim(line):
         raise NothingToClaim(state=line.state.value)
     before = line.claim_way

@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, select, true
 from sqlalchemy.orm import Session
 
 from backend.db import transaction
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.operation_log import service as operation_log
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
@@ -17,6 +17,7 @@ from backend.refunds import asking, service
 from backend.refunds.models import ChannelRefund, RefundState, StrangeRefund
 from backend.refunds.rules import ON_ITS_WAY, OPEN, STUCK_AFTER, UNSETTLED
 from backend.refunds.service import NEEDS_A_PERSON
+from backend.rows import find_row
 from payments import Channel, ChannelError, Refund
 from payments import RefundState as ToldState
 
@@ -90,10 +91,7 @@ def find(session: Session, *, refund_id: UUID) -> ChannelRefund:
     Raises:
         NotFound: there is none.
     """
-    found = session.get(ChannelRefund, refund_id)
-    if found is None:
-        raise NotFound
-    return found
+    return find_row(session, ChannelRefund, refund_id)
 
 
 def list_strange(session: Session, *, limit: int) -> Sequence[StrangeRefund]:

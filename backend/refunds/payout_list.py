@@ -9,11 +9,11 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.orm import Session
 
-from backend.errors import NotFound
 from backend.money import Fen
 from backend.refunds import batches
 from backend.refunds.models import PayoutBatch, PayoutLine, PayoutLineState
 from backend.refunds.rules import AGES_DAYS, owed_before
+from backend.rows import find_row
 
 
 class BatchState(StrEnum):
@@ -54,10 +54,7 @@ def find_line(session: Session, *, line_id: UUID) -> PayoutLine:
     Raises:
         NotFound: there is none.
     """
-    line = session.get(PayoutLine, line_id)
-    if line is None:
-        raise NotFound
-    return line
+    return find_row(session, PayoutLine, line_id)
 
 
 def tries_of(session: Session, *, line: PayoutLine) -> Sequence[PayoutLine]:

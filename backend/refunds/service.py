@@ -17,7 +17,6 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.orm import Session
 
 from backend.arrears import service as arrears
-from backend.errors import NotFound
 from backend.ids import is_own_number, new_id
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, Transfer, TransferKind
@@ -44,6 +43,7 @@ from backend.refunds.rules import (
     RefundEvent,
     next_try_at,
 )
+from backend.rows import lock_row
 from payments import Refund, RefundOrder
 from payments import RefundState as ToldState
 
@@ -215,7 +215,7 @@ def give_up(
     `why` is the channel's code.  Without such a no, the caller has asked the channel after the last
     time it was sent, and the channel did not know it.
     """
-    refund = _lock_by_id(session, refund_id)
+    refund = lock(session, refund_id=refund_id)
     refund.answer = why
     return _apply(session, refund, RefundEvent.CLOSED, actor=actor, via=via, at=now, now=now)
 
@@ -354,19 +354,13 @@ def _lock(session: Session, *, channel: str, out_refund_no: str) -> ChannelRefun
     ).one_or_none()
 
 
-def _lock_by_id(session: Session, refund_id: UUID) -> ChannelRefund:
-    return session.get_one(ChannelRefund, refund_id, with_for_update=True, populate_existing=True)
-
-
 def lock(session: Session, *, refund_id: UUID) -> ChannelRefund:
     """Return a refund, locked.
 
     Raises:
         NotFound: there is none.
     """
-    if session.get(ChannelRefund, refund_id) is None:
-        raise NotFound
-    return _lock_by_id(session, refund_id)
+    return lock_row(session, ChannelRefund, refund_id)
 
 
 def claim_next(
@@ -394,7 +388,7 @@ def begin_send(session: Session, *, refund_id: UUID, now: datetime) -> bool:
     Not when it has ended meanwhile, nor sooner after another refund of the payment than the
     platform wants: then it is due at that moment.  Locks the refund, then the payment's row.
     """
-    refund = _lock_by_id(session, refund_id)
+    refund = lock(session, refund_id=refund_id)
     after = TRANSITIONS.get((refund.state, RefundEvent.SEND))
     if after is None:
         return False
@@ -413,7 +407,7 @@ def begin_send(session: Session, *, refund_id: UUID, now: datetime) -> bool:
 
 def note_no_answer(session: Session, *, refund_id: UUID, why: str, now: datetime) -> ChannelRefund:
     """Note why the channel gave no yes and no final no, and ask again later."""
-    refund = _lock_by_id(session, refund_id)
+    refund = lock(session, refund_id=refund_id)
     if refund.answer not in NEEDS_A_PERSON:
         refund.answer = why
     _rest(refund, now=now)

@@ -22,7 +22,7 @@ from backend.policies import rules, service
 from backend.policies.models import Policy, PolicyProposal, ProposalState
 from backend.policies.rules import CATALOGUE, PRESETS
 from backend.policies.service import policies_at
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, lock_row
 
 LIFE = timedelta(hours=24)
 """A proposal that nobody has approved by then has lapsed."""
@@ -290,10 +290,7 @@ def find(session: Session, *, proposal_id: UUID) -> PolicyProposal:
     Raises:
         NotFound: there is none.
     """
-    found = session.get(PolicyProposal, proposal_id)
-    if found is None:
-        raise NotFound
-    return found
+    return find_row(session, PolicyProposal, proposal_id)
 
 
 def list_proposals(
@@ -373,12 +370,7 @@ def _check_order(session: Session, *, since: datetime) -> None:
 
 def _lock(session: Session, proposal_id: UUID) -> PolicyProposal:
     service.lock(session)
-    proposal = session.get(
-        PolicyProposal, proposal_id, with_for_update=True, populate_existing=True
-    )
-    if proposal is None:
-        raise NotFound
-    return proposal
+    return lock_row(session, PolicyProposal, proposal_id)
 
 
 def _payload(proposal: PolicyProposal) -> bytes:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from backend.cards.service import closed_accounts
 from backend.clock import business_date
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.holders.models import Holder
 from backend.ids import content_hash, new_id
 from backend.money import Fen
@@ -26,7 +26,7 @@ from backend.operators.models import Role
 from backend.operators.second_person import must_be_another
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, lock_row
 from backend.subsidies.models import (
     BatchState,
     ItemState,
@@ -240,10 +240,7 @@ def find(session: Session, *, batch_id: UUID) -> SubsidyBatch:
     Raises:
         NotFound: there is none.
     """
-    batch = session.get(SubsidyBatch, batch_id)
-    if batch is None:
-        raise NotFound
-    return batch
+    return find_row(session, SubsidyBatch, batch_id)
 
 
 def list_batches(
@@ -329,10 +326,7 @@ def lock(session: Session, batch_id: UUID) -> SubsidyBatch:
     Raises:
         NotFound: there is none.
     """
-    batch = session.get(SubsidyBatch, batch_id, with_for_update=True, populate_existing=True)
-    if batch is None:
-        raise NotFound
-    return batch
+    return lock_row(session, SubsidyBatch, batch_id)
 
 
 def log(

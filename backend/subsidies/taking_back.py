@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
@@ -17,7 +17,7 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.operators.second_person import must_be_another
 from backend.operators.service import OperatorCaller
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, lock_row
 from backend.subsidies.models import ItemState, SubsidyItem, SubsidyWithdrawal
 
 
@@ -59,7 +59,7 @@ def ask_back(
     )
     if earlier is not None:
         return earlier, False
-    item = _lock_item(session, item_id)
+    item = lock_row(session, SubsidyItem, item_id)
     if item.state is not ItemState.PAID:
         raise SubsidyNotPaid(state=item.state.value)
     if session.scalar(select(SubsidyWithdrawal.id).where(SubsidyWithdrawal.item_id == item_id)):
@@ -87,15 +87,11 @@ def take_back(
         NotFound: there is no such withdrawal.
         SecondPersonNeeded: the caller asked for it.
     """
-    withdrawal = session.get(
-        SubsidyWithdrawal, withdrawal_id, with_for_update=True, populate_existing=True
-    )
-    if withdrawal is None:
-        raise NotFound
+    withdrawal = lock_row(session, SubsidyWithdrawal, withdrawal_id)
     if withdrawal.approved_by is not None:
         return withdrawal, False
     must_be_another(checker.operator_id, made_by=withdrawal.made_by)
-    item = _lock_item(session, withdrawal.item_id)
+    item = lock_row(session, SubsidyItem, withdrawal.item_id)
     ledger.lock_purse(session, holder_id=item.holder_id)
     purse_id, amount_fen = left_of(session, item)
     fund = ledger.school_account(session, AccountKind.SUBSIDY_FUND)
@@ -142,10 +138,7 @@ def find_item(session: Session, *, item_id: UUID) -> SubsidyItem:
     Raises:
         NotFound: there is none.
     """
-    item = session.get(SubsidyItem, item_id)
-    if item is None:
-        raise NotFound
-    return item
+    return find_row(session, SubsidyItem, item_id)
 
 
 def find(session: Session, *, withdrawal_id: UUID) -> tuple[SubsidyWithdrawal, SubsidyItem]:
@@ -154,17 +147,8 @@ def find(session: Session, *, withdrawal_id: UUID) -> tuple[SubsidyWithdrawal, S
     Raises:
         NotFound: there is none.
     """
-    withdrawal = session.get(SubsidyWithdrawal, withdrawal_id)
-    if withdrawal is None:
-        raise NotFound
+    withdrawal = find_row(session, SubsidyWithdrawal, withdrawal_id)
     return withdrawal, session.get_one(SubsidyItem, withdrawal.item_id)
-
-
-def _lock_item(session: Session, item_id: UUID) -> SubsidyItem:
-    item = session.get(SubsidyItem, item_id, with_for_update=True, populate_existing=True)
-    if item is None:
-        raise NotFound
-    return item
 
 
 def _log_item(

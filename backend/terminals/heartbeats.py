@@ -9,7 +9,7 @@ from uuid import UUID
 from sqlalchemy import or_, select
 from sqlalchemy.orm import Session
 
-from backend.errors import NotFound
+from backend.rows import lock_row
 from backend.terminals.models import Terminal
 from backend.terminals.service import TerminalCaller, note_seen
 
@@ -113,7 +113,7 @@ def note_bundle(session: Session, *, terminal_id: UUID, sequence: int, issued_at
     Raises:
         NotFound: there is no such terminal.
     """
-    terminal = _lock(session, terminal_id)
+    terminal = lock_row(session, Terminal, terminal_id)
     known = terminal.bundle_latest_sequence
     if known is None or sequence > known:
         terminal.bundle_latest_sequence, terminal.bundle_latest_issued_at = sequence, issued_at
@@ -128,16 +128,9 @@ def note_gap(session: Session, terminal_id: UUID, *, missing: Sequence[int], now
     Raises:
         NotFound: there is no such terminal.
     """
-    terminal = _lock(session, terminal_id)
+    terminal = lock_row(session, Terminal, terminal_id)
     terminal.missing_sequences = sorted(set(missing)) or None
     terminal.gap_since = (terminal.gap_since or now) if missing else None
-
-
-def _lock(session: Session, terminal_id: UUID) -> Terminal:
-    terminal = session.get(Terminal, terminal_id, with_for_update=True)
-    if terminal is None:
-        raise NotFound
-    return terminal
 
 
 def list_alarms(session: Session, *, now: datetime) -> list[Alarm]:

@@ -15,7 +15,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.clock import rfc3339
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.http.auth import Unauthenticated
 from backend.http.signatures import Signature, SignatureInvalid, key_name
 from backend.ids import new_id
@@ -24,6 +24,7 @@ from backend.merchants.models import Merchant, Stall
 from backend.operation_log import service as operation_log
 from backend.operation_log.models import LogChannel
 from backend.operation_log.service import Actor
+from backend.rows import find_row, lock_row
 from backend.sealing import token_hash
 from backend.terminals.models import Reader, Terminal, TerminalKind
 
@@ -134,9 +135,7 @@ def invite(session: Session, *, terminal_id: UUID, actor: Actor, now: datetime) 
     Raises:
         NotFound: there is no such terminal, or it is revoked.
     """
-    terminal = session.get(Terminal, terminal_id, with_for_update=True)
-    if terminal is None or terminal.revoked_at is not None:
-        raise NotFound
+    terminal = lock_row(session, Terminal, terminal_id, revoked_at=None)
     token = secrets.token_urlsafe(24)
     terminal.enrolment_hash = token_hash(token)
     terminal.enrolment_expires_at = now + ENROLMENT_LIFE
@@ -235,9 +234,7 @@ def revoke(session: Session, *, terminal_id: UUID, actor: Actor, now: datetime) 
     Raises:
         NotFound: there is no such terminal.
     """
-    terminal = session.get(Terminal, terminal_id, with_for_update=True)
-    if terminal is None:
-        raise NotFound
+    terminal = lock_row(session, Terminal, terminal_id)
     if terminal.revoked_at is None:
         terminal.revoked_at = now
         terminal.token_hash = terminal.enrolment_hash = None
@@ -377,7 +374,4 @@ def find(session: Session, *, terminal_id: UUID) -> Terminal:
     Raises:
         NotFound: there is no such terminal.
     """
-    terminal = session.get(Terminal, terminal_id)
-    if terminal is None:
-        raise NotFound
-    return terminal
+    return find_row(session, Terminal, terminal_id)

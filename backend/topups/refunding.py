@@ -13,7 +13,7 @@ from backend.arrears.service import ArrearsOpen
 from backend.cards.models import CardKind, CardState
 from backend.cards.service import AccountClosed, CardFrozen, find_card, is_account_closed
 from backend.clock import business_date, start_of_day
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.holders.models import Holder, Permission
 from backend.holders.permissions import NotPermitted
 from backend.ledger import service as ledger
@@ -26,7 +26,7 @@ from backend.operation_log.service import Actor
 from backend.policies.service import Policies, policies_at
 from backend.refunds import service as refunds
 from backend.refunds.models import ChannelRefund
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id
 from backend.topups.models import HolderRefund, TopUp, TopUpState
 from backend.topups.refund_rules import Part, Rest, Source, explain, split, stands_against
 
@@ -297,9 +297,7 @@ def find(session: Session, *, refund_id: UUID, holder_id: UUID) -> Asked:
     Raises:
         NotFound: there is none, or it is somebody else's.
     """
-    found = session.get(HolderRefund, refund_id)
-    if found is None or found.holder_id != holder_id:
-        raise NotFound
+    found = find_row(session, HolderRefund, refund_id, holder_id=holder_id)
     return with_parts(session, [found])[0]
 
 

@@ -13,14 +13,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from backend.db import transaction
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.money import Fen
 from backend.operation_log import service as operation_log
 from backend.operators.models import Role
 from backend.operators.second_person import is_decided
 from backend.operators.service import OperatorCaller
 from backend.refunds.handling import ChannelSilent
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, lock_row
 from backend.topups.models import TopUp, TopUpResolution, TopUpState
 from backend.topups.settling import thaw, way_out
 from payments import Channel, ChannelError, Trade
@@ -55,10 +55,7 @@ def find(session: Session, *, top_up_id: UUID) -> TopUp:
     Raises:
         NotFound: there is none.
     """
-    top_up = session.get(TopUp, top_up_id)
-    if top_up is None:
-        raise NotFound
-    return top_up
+    return find_row(session, TopUp, top_up_id)
 
 
 def resolutions_of(session: Session, *, top_up_id: UUID) -> Sequence[TopUpResolution]:
@@ -92,7 +89,7 @@ def propose(
         ResolutionNotPossible: its answer leaves no way.
     """
     with transaction() as session:
-        top_up = find(session, top_up_id=top_up_id)
+        top_up = find_row(session, TopUp, top_up_id)
         earlier = _find_earlier(session, resolution_id, top_up_id, reason, maker)
         if earlier is not None:
             return earlier, False
@@ -100,7 +97,7 @@ def propose(
     trade = _ask(channels, top_up)
     with transaction() as session:
         lock_id(session, resolution_id)
-        top_up = _lock(session, top_up_id)
+        top_up = lock_row(session, TopUp, top_up_id)
         earlier = _find_earlier(session, resolution_id, top_up_id, reason, maker)
         if earlier is not None:
             return earlier, False
@@ -147,16 +144,14 @@ def decide(
         ChannelSaysOtherwise: its answer is not the one that the resolution was made of.
     """
     with transaction() as session:
-        resolution = _find(session, resolution_id, top_up_id)
+        resolution = find_row(session, TopUpResolution, resolution_id, top_up_id=top_up_id)
         if _is_decided(resolution, approve=approve, checker=checker):
             return resolution, False
-        top_up = find(session, top_up_id=top_up_id)
+        top_up = find_row(session, TopUp, top_up_id)
     trade = _ask(channels, top_up) if approve else None
     with transaction() as session:
-        top_up = _lock(session, top_up_id)
-        resolution = session.get_one(
-            TopUpResolution, resolution_id, with_for_update=True, populate_existing=True
-        )
+        top_up = lock_row(session, TopUp, top_up_id)
+        resolution = lock_row(session, TopUpResolution, resolution_id, top_up_id=top_up_id)
         if _is_decided(resolution, approve=approve, checker=checker):
             return resolution, False
         if trade is not None:
@@ -189,13 +184,6 @@ def _must_wait_for_people(session: Session, top_up: TopUp) -> None:
         raise ResolutionWaits
 
 
-def _find(session: Session, resolution_id: UUID, top_up_id: UUID) -> TopUpResolution:
-    found = session.get(TopUpResolution, resolution_id)
-    if found is None or found.top_up_id != top_up_id:
-        raise NotFound
-    return found
-
-
 def _is_decided(resolution: TopUpResolution, *, approve: bool, checker: OperatorCaller) -> bool:
     return is_decided(
         resolution.approved,
@@ -219,10 +207,6 @@ def _must_be_as_proposed(
     now_told = (trade.state, trade.amount_fen, trade.currency, trade.trade_no)
     if proposed != (*now_told, way_out(session, top_up, trade)):
         raise ChannelSaysOtherwise
-
-
-def _lock(session: Session, top_up_id: UUID) -> TopUp:
-    return session.get_one(TopUp, top_up_id, with_for_update=True, populate_existing=True)
 
 
 def _ask(channels: Mapping[str, Channel], top_up: TopUp) -> Trade:

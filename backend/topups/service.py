@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from backend.cards.models import CardKind, CardState
 from backend.cards.service import STANDS_AGAINST, AccountClosed, find_card, is_account_closed
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.holders import permissions
 from backend.holders.limits import BelowLeast, LimitExceeded
 from backend.holders.models import Holder, Permission
@@ -19,7 +19,7 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.models import LogChannel
 from backend.operation_log.service import Actor
 from backend.policies.service import policies_at
-from backend.rows import first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, lock_row
 from backend.topups.models import TopUp, TopUpState
 from backend.topups.rules import (
     LAST_LOOK,
@@ -176,9 +176,7 @@ def order(
 
 def _lock_replaced(session: Session, *, top_up_id: UUID, holder_id: UUID) -> TopUp:
     """Return the order to be replaced, locked, if nothing was paid for it."""
-    replaced = session.get(TopUp, top_up_id, with_for_update=True, populate_existing=True)
-    if replaced is None or replaced.holder_id != holder_id:
-        raise NotFound
+    replaced = lock_row(session, TopUp, top_up_id, holder_id=holder_id)
     refuse_paid(replaced)
     return replaced
 
@@ -262,10 +260,7 @@ def find(session: Session, *, top_up_id: UUID, holder_id: UUID) -> TopUp:
     Raises:
         NotFound: there is none, or it is somebody else's.
     """
-    found = session.get(TopUp, top_up_id)
-    if found is None or found.holder_id != holder_id:
-        raise NotFound
-    return found
+    return find_row(session, TopUp, top_up_id, holder_id=holder_id)
 
 
 def cancel(

@@ -21,8 +21,12 @@ from backend.cash_desk import routes as cash_desk
 from backend.charges import rerating_routes as surcharge
 from backend.charges import routes as charges
 from backend.charges import surcharge_flag_routes as surcharge_flags
-from backend.closings import leaving_routes as leaving
+from backend.closings import departure_routes as departures
+from backend.closings import graduate_routes as graduates
+from backend.closings import reopening_routes as reopenings
+from backend.closings import retirement_routes as retirements
 from backend.closings import routes as closings
+from backend.closings import screening_routes as screenings
 from backend.console import routes as console
 from backend.console.access import PATH as CONSOLE
 from backend.gates import access_routes as gate_access
@@ -104,7 +108,11 @@ BLUEPRINTS = (
     (payouts.staff, API),
     (closings.own, API),
     (closings.staff, API),
-    (leaving.staff, API),
+    (departures.staff, API),
+    (retirements.staff, API),
+    (reopenings.staff, API),
+    (graduates.staff, API),
+    (screenings.staff, API),
     (cash_desk.blueprint, API),
     (bills.blueprint, API),
     (issues.blueprint, API),

@@ -29,7 +29,6 @@ from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders import login, viewing
 from backend.holders.login import HolderCaller, NotBound, StepUpRequired
-from backend.holders.rules import masked_name
 from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.parts import parts
@@ -46,6 +45,8 @@ from backend.refunds.models import ClaimWay
 
 MAY_LOOK = (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR)
 MAY_CLOSE = (Role.CARD_CENTRE,)
+MAY_EXPORT = (Role.CARD_CENTRE, Role.AUDITOR)
+"""Who takes a screening, and what is left of a batch, as a file."""
 
 own = guard(
     Blueprint("closings", __name__, url_prefix="/me", description="Closing the account (销户)"),
@@ -265,11 +266,7 @@ def told(session: Session, closings: Sequence[Closing]) -> list[dict[str, Any]]:
         "withdrawn_fen", "settled_at", "closed_at",
     )  # fmt: skip
     return [
-        {name: getattr(closing, name) for name in same}
-        | {
-            "holder_number": holders[closing.holder_id].holder_number,
-            "name_masked": masked_name(holders[closing.holder_id].name),
-        }
+        {name: getattr(closing, name) for name in same} | viewing.masked(holders[closing.holder_id])
         for closing in closings
     ]
 

@@ -14,7 +14,7 @@ from backend.cases.lending import MAY_LOOK as LENDING_MAY_LOOK
 from backend.cash_desk import shifts
 from backend.charges import surcharge_flags
 from backend.charges.rerating import MAY_LOOK as RERATINGS_MAY_LOOK
-from backend.closings.leaving_routes import MAY_LOOK_AT_DEPARTURES
+from backend.closings.departure_routes import MAY_LOOK_AT_DEPARTURES
 from backend.closings.routes import MAY_LOOK as CLOSINGS_MAY_LOOK
 from backend.db import transaction
 from backend.gates.access import MAY_LOOK

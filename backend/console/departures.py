@@ -15,8 +15,8 @@ from backend.cards.models import Card
 from backend.clock import business_date
 from backend.closings import departures, retirements
 from backend.closings.departures import DepartureState
-from backend.closings.leaving_routes import MAY_SWITCH
 from backend.closings.models import DepartureKind
+from backend.closings.retirement_routes import MAY_SWITCH
 from backend.closings.rules import KINDS, MAY_FILE
 from backend.closings.schemas import (
     MOST_DOCUMENT,

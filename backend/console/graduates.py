@@ -16,9 +16,8 @@ from backend import clock
 from backend.clock import business_date
 from backend.closings import deadlines, graduate_list, graduates
 from backend.closings.graduate_list import LEFT, GraduateState
-from backend.closings.leaving_routes import MAY_EXPORT
 from backend.closings.models import Exemption
-from backend.closings.routes import MAY_CLOSE
+from backend.closings.routes import MAY_CLOSE, MAY_EXPORT
 from backend.closings.schemas import (
     MOST_DOCUMENT,
     MOST_PEOPLE,

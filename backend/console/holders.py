@@ -19,7 +19,7 @@ from backend.cards import service as cards
 from backend.clock import business_date
 from backend.closings import departures, graduate_list, retirements, screenings
 from backend.closings import service as closings
-from backend.closings.leaving_routes import MAY_SWITCH
+from backend.closings.retirement_routes import MAY_SWITCH
 from backend.closings.rules import MAY_FILE
 from backend.console import access
 from backend.db import transaction

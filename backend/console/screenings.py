@@ -9,9 +9,8 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from backend import clock
 from backend.closings import screenings
-from backend.closings.leaving_routes import MAY_EXPORT
 from backend.closings.models import Finding, ScreeningOutcome
-from backend.closings.routes import MAY_CLOSE
+from backend.closings.routes import MAY_CLOSE, MAY_EXPORT
 from backend.closings.schemas import MOST_REASON, OutcomeRequest, ScreeningRequest
 from backend.console import access, forms, language
 from backend.db import transaction

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from backend.errors import NotFound
 from backend.holders.models import Binding, BindingState, Holder, HolderNumber
+from backend.holders.rules import masked_name
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.operators import limits
@@ -51,6 +52,11 @@ def id_by_present_number(session: Session, *, holder_number: str) -> UUID:
     if holder_id is None:
         raise NotFound
     return holder_id
+
+
+def masked(holder: Holder) -> dict[str, str]:
+    """Return how a holder is named where the full name is not for the reader to see."""
+    return {"holder_number": holder.holder_number, "name_masked": masked_name(holder.name)}
 
 
 def view(session: Session, *, holder_id: UUID, actor: Actor, now: datetime) -> Holder:

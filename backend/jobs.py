@@ -20,7 +20,7 @@ from backend.applications import ending, opening
 from backend.cards.service import expire_cards
 from backend.cases import lending
 from backend.charges import rerating
-from backend.closings import deadlines, departures
+from backend.closings import deadlines, departures, emptying
 from backend.closings import service as closings
 from backend.db import transaction
 from backend.gates import retention as passages
@@ -177,7 +177,7 @@ def close_expired(_: Parts, now: datetime) -> int:
 
 def advance_closings(parts: Parts, now: datetime) -> int:
     """Take closings a step further: what has waited, is clear, or has reached its holder."""
-    return closings.advance_due(channels=parts.channels, now=now)
+    return emptying.advance_due(channels=parts.channels, now=now)
 
 
 def find_lending(_: Parts, now: datetime) -> int:

@@ -32,7 +32,7 @@ from backend.cards.models import Card, CardKind, CardState
 from backend.cards.rules import CardEvent, TransitionNotPossible
 from backend.cards.service import GONE, change_state, find_card, list_cards
 from backend.charges.models import Charge
-from backend.closings import service
+from backend.closings import emptying, service
 from backend.closings.models import Closing, ClosingKind, ClosingState
 from backend.db import transaction
 from backend.errors import DomainError
@@ -96,7 +96,7 @@ def closing_of(holder_id: UUID) -> Closing:
 def work(holder_id: UUID) -> Closing:
     """Take somebody's closing as far as it goes, days later."""
     closing_id = closing_of(holder_id).id
-    while service.advance(closing_id=closing_id, channels=["wechat"], now=clock.now() + LATER):
+    while emptying.advance(closing_id=closing_id, channels=["wechat"], now=clock.now() + LATER):
         pass
     return closing_of(holder_id)
 
@@ -288,7 +288,7 @@ class TestTwoClosings:
 
         def advance(closing_id: UUID) -> None:
             for _ in range(3):
-                service.advance(closing_id=closing_id, channels=[], now=clock.now() + LATER)
+                emptying.advance(closing_id=closing_id, channels=[], now=clock.now() + LATER)
 
         for number in range(ROUNDS):
             holder = make_holder(parts, balance_fen=500)

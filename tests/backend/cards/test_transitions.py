@@ -21,6 +21,7 @@ from backend import clock, jobs
 from backend.cards.models import Card, CardKind, CardState
 from backend.cards.rules import ALREADY, TRANSITIONS, CardEvent
 from backend.clock import business_date
+from backend.closings import emptying
 from backend.closings import service as closings
 from backend.db import transaction
 from backend.http.parts import Parts
@@ -147,7 +148,7 @@ class Life:
         with transaction() as session:
             found = closings.live_closing(session, holder_id=self.holder.id)
         channels = self.school.parts.channels
-        return found is not None and closings.advance(
+        return found is not None and emptying.advance(
             closing_id=found.id, channels=channels, now=now
         )
 

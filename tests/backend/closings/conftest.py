@@ -13,7 +13,7 @@ from sandboxes import Platform
 from sqlalchemy import update
 
 from backend import clock
-from backend.closings import service
+from backend.closings import emptying, service
 from backend.closings.models import Closing
 from backend.db import transaction
 from backend.http.parts import Parts
@@ -63,7 +63,7 @@ class Counter:
         """Let the job take one closing as far as it goes, so many days later."""
         at = now or clock.now() + timedelta(days=days)
         closing = self.closing(holder)
-        while service.advance(closing_id=closing.id, channels=self.parts.channels, now=at):
+        while emptying.advance(closing_id=closing.id, channels=self.parts.channels, now=at):
             pass
         return self.closing(holder)
 

@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from backend import clock
 from backend.cards.models import CardState
 from backend.cards.service import is_account_closed, list_cards
-from backend.closings import service
+from backend.closings import emptying
 from backend.closings.models import Closing, ClosingState
 from backend.closings.screenings import Finding, _look
 from backend.db import transaction
@@ -91,7 +91,7 @@ class TestReopening:
         reopen(counter, gone)
         with transaction() as session:
             give(session, gone.id, main_fen=700, subsidy_fen=0, now=clock.now())
-        service.advance_due(channels=counter.parts.channels, now=clock.now() + timedelta(days=1))
+        emptying.advance_due(channels=counter.parts.channels, now=clock.now() + timedelta(days=1))
         with transaction() as session:
             closing = session.scalars(select(Closing).where(Closing.holder_id == gone.id)).one()
             assert closing.state is ClosingState.CLOSED
@@ -111,7 +111,7 @@ class TestReopening:
                 CardState.CLOSED
             }
             give(session, gone.id, main_fen=900, subsidy_fen=0, now=clock.now())
-        service.advance_due(channels=counter.parts.channels, now=clock.now() + timedelta(days=9))
+        emptying.advance_due(channels=counter.parts.channels, now=clock.now() + timedelta(days=9))
         with transaction() as session:
             states = session.execute(
                 select(Closing.state, func.sum(Closing.paid_fen))

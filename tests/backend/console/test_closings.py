@@ -9,7 +9,7 @@ from factories import make_holder
 from backend import clock
 from backend.cards.models import CardState
 from backend.cards.service import list_cards
-from backend.closings import service
+from backend.closings import emptying, service
 from backend.closings.models import ClosingState
 from backend.db import transaction
 from backend.http.parts import Parts
@@ -52,7 +52,7 @@ def test_a_closed_account_is_opened_again_once(parts: Parts, staff: Callable[...
     desk.post(page, {"holder_number": holder.number, "kind": "leaving", "document": "人事1号"})
     assert "reopenings" not in desk.get(page).text
     later = clock.now() + timedelta(days=4)
-    while service.advance(closing_id=closing_id, channels=parts.channels, now=later):
+    while emptying.advance(closing_id=closing_id, channels=parts.channels, now=later):
         pass
     found = re.search(rf'action="({page}/reopenings/[0-9a-f-]{{36}})"', desk.get(page).text)
     assert found is not None

@@ -11,6 +11,7 @@ from flask import Flask
 from sqlalchemy import select
 
 from backend import clock
+from backend.closings import emptying
 from backend.closings import service as closings
 from backend.closings.models import ClosingKind
 from backend.console import language
@@ -46,7 +47,7 @@ def owe(parts: Parts, balance_fen: int = 1200, *, days: int = 400) -> tuple[Boun
             now=clock.now(),
         )
     later = clock.now() + timedelta(days=4)
-    while closings.advance(closing_id=closing_id, channels=parts.channels, now=later):
+    while emptying.advance(closing_id=closing_id, channels=parts.channels, now=later):
         pass
     with transaction() as session:
         line = session.scalars(select(PayoutLine).where(PayoutLine.holder_id == holder.id)).one()

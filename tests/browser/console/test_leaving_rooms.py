@@ -15,7 +15,7 @@ from factories import Bound, make_holder, make_operator, make_person
 from playwright.sync_api import Page, expect
 
 from backend import clock
-from backend.closings import screenings
+from backend.closings import emptying, screenings
 from backend.closings import service as closings
 from backend.closings.models import ClosingBatch, ClosingKind, ScreeningOutcome
 from backend.db import transaction
@@ -63,7 +63,7 @@ def owe(parts: Parts, holder: Bound) -> None:
             now=clock.now(),
         )
     later = clock.now() + timedelta(days=4)
-    while closings.advance(closing_id=closing_id, channels=parts.channels, now=later):
+    while emptying.advance(closing_id=closing_id, channels=parts.channels, now=later):
         pass
 
 

@@ -35,7 +35,7 @@ from backend.notices import service as notices
 from backend.operation_log import service as operation_log
 from backend.operators.service import OperatorCaller
 from backend.policies.service import Policies, policies_at
-from backend.refunds import batches
+from backend.refunds import payout_lines
 
 PAID = "application.paid_categories"
 
@@ -209,7 +209,7 @@ def _may_come_back(session: Session, holder: Holder) -> bool:
     return (
         CardState.CLOSING not in states
         and is_account_closed(session, holder_id=holder.id)
-        and not batches.is_owed(session, holder_id=holder.id)
+        and not payout_lines.is_owed(session, holder_id=holder.id)
         and not category_changes.is_waiting(session, holder_id=holder.id)
     )
 

@@ -37,7 +37,7 @@ from backend.ledger.models import Account, AccountKind, TransferKind
 from backend.ledger.service import Movement
 from backend.money import Fen
 from backend.operation_log import service as operation_log
-from backend.refunds import batches
+from backend.refunds import payout_lines
 from backend.refunds import service as refunds
 from backend.refunds.models import PayoutLine
 from backend.topups import refunding
@@ -69,7 +69,7 @@ def _due(now: datetime) -> Select[Any]:
     left = select(Account.id).where(Account.holder_id == Closing.holder_id, Account.balance_fen > 0)
     bounced = select(PayoutLine.id).where(
         PayoutLine.subject_id == Closing.id,
-        PayoutLine.state.in_(batches.OPEN),
+        PayoutLine.state.in_(payout_lines.OPEN),
     )
     waits = Closing.waived.contains([{"check": CheckName.WAITING.value}])
     return (
@@ -158,7 +158,7 @@ def _sweep(session: Session, closing: Closing, *, channels: Collection[str], now
         now=now,
     )
     if left_fen:
-        batches.add_line(
+        payout_lines.add_line(
             session,
             line_id=line_id,
             subject_id=closing.id,
@@ -208,10 +208,10 @@ def _finish(
     session: Session, closing: Closing, *, channels: Collection[str], now: datetime
 ) -> None:
     """Follow the money; close when nothing is left and nothing is due."""
-    batches.follow_channel(session, subject_id=closing.id, now=now)
+    payout_lines.follow_channel(session, subject_id=closing.id, now=now)
     lock_account(session, holder_id=closing.holder_id)
     if closing.reopened_at is not None:  # purses and cards are no longer this closing's
-        if not batches.due_fen(session, subject_id=closing.id):
+        if not payout_lines.due_fen(session, subject_id=closing.id):
             closing.state = next_state(closing.state, ClosingEvent.DONE)
             closing.closed_at = now
         return
@@ -238,7 +238,7 @@ def _set_off(session: Session, closing: Closing, *, now: datetime) -> None:
     """
     purse = ledger.purses_of(session, holder_id=closing.holder_id)[AccountKind.MAIN_PURSE]
     due = ledger.school_account(session, AccountKind.REFUNDS_DUE)
-    for line in batches.take_off(session, subject_id=closing.id, now=now):
+    for line in payout_lines.take_off(session, subject_id=closing.id, now=now):
         # The same kind as when it left, the other way round.
         movement = Movement(TransferKind.CLOSING, line.id, due, purse.id, line.amount_fen)
         ledger.post(session, [movement], now=now)
@@ -246,6 +246,6 @@ def _set_off(session: Session, closing: Closing, *, now: datetime) -> None:
 
 
 def _is_done(session: Session, closing: Closing) -> bool:
-    return not ledger.balance_of(session, holder_id=closing.holder_id) and not batches.due_fen(
+    return not ledger.balance_of(session, holder_id=closing.holder_id) and not payout_lines.due_fen(
         session, subject_id=closing.id
     )

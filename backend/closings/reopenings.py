@@ -13,7 +13,7 @@ from backend.closings.models import ClosingState, Reopening
 from backend.errors import DomainError, Kind
 from backend.holders.models import Holder
 from backend.operators.service import OperatorCaller
-from backend.refunds import batches
+from backend.refunds import payout_lines
 from backend.rows import first_answer, lock_id
 
 
@@ -56,7 +56,7 @@ def make(
     )
     if earlier is not None:
         return earlier, False
-    if batches.is_owed(session, holder_id=holder_id):
+    if payout_lines.is_owed(session, holder_id=holder_id):
         raise PayoutOpen
     live = service.live_closing(session, holder_id=holder_id)
     if live is not None and live.state is not ClosingState.CLOSED:

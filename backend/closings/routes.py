@@ -38,7 +38,7 @@ from backend.operation_log.refusals import about, logged
 from backend.operators import service as operators
 from backend.operators.models import Role
 from backend.operators.service import RoleNotAllowed, caller_in
-from backend.refunds import batches, claims
+from backend.refunds import claims, payout_lines
 from backend.refunds import service as refunds
 from backend.refunds.claims import NothingToClaim
 from backend.refunds.models import ClaimWay
@@ -301,8 +301,8 @@ def parts_of(session: Session, closing: Closing) -> list[dict[str, Any]]:
     A line stands for the refund that its channel could not send.
     """
     sent = refunds.of_subjects(session, [closing.id])[closing.id]
-    lines = batches.lines_of_subjects(session, [closing.id])[closing.id]
-    listed = {line.refund_id for line in lines if line.state is not batches.WITHDRAWN}
+    lines = payout_lines.lines_of_subjects(session, [closing.id])[closing.id]
+    listed = {line.refund_id for line in lines if line.state is not payout_lines.WITHDRAWN}
     return [
         {
             "channel": refund.channel,
@@ -324,7 +324,7 @@ def parts_of(session: Session, closing: Closing) -> list[dict[str, Any]]:
             "claim_way": line.claim_way,
         }
         for line in lines
-        if line.state is not batches.WITHDRAWN
+        if line.state is not payout_lines.WITHDRAWN
     ]
 
 

@@ -21,7 +21,7 @@ from backend.http.paging import page, place_of
 from backend.http.words import Words
 from backend.ids import new_id
 from backend.operation_log.refusals import logged
-from backend.refunds import batches
+from backend.refunds import payout_list
 from backend.refunds.batch_routes import lines_told
 
 MOST = 50
@@ -52,7 +52,7 @@ def show() -> str:
             states=list(ClosingState),
             closings=told(session, found["items"]),
             next_cursor=found["next_cursor"],
-            lines=lines_told(session, batches.list_open(session, limit=MOST_LINES)),
+            lines=lines_told(session, payout_list.list_open(session, limit=MOST_LINES)),
             kinds=list(ClosingKind),
             may_close=access.operator().role in MAY_CLOSE,
             new_closing_id=new_id(),

@@ -24,7 +24,7 @@ from backend.operation_log.refusals import logged
 from backend.operation_log.service import LogFilter
 from backend.operators import service as operators
 from backend.operators.service import OperatorCaller
-from backend.refunds import batches, payout_list
+from backend.refunds import bank, bank_form, batches, payout_lines, payout_list
 from backend.refunds.batch_routes import batches_told, lines_told
 from backend.refunds.batch_schemas import MOST_REASON, LineBouncedRequest, LinePaidRequest
 from backend.refunds.handling import MAY_ACT
@@ -36,7 +36,7 @@ from backend.refunds.schemas import MOST_BANK_REFERENCE
 
 MOST = 50
 OPEN = "open"
-LISTS = {OPEN: batches.OPEN} | {state.value: (state,) for state in PayoutLineState}
+LISTS = {OPEN: payout_lines.OPEN} | {state.value: (state,) for state in PayoutLineState}
 """What the list of lines shows, by the word that asks for it."""
 
 blueprint = Blueprint("payouts", __name__, url_prefix="/payouts")
@@ -187,7 +187,7 @@ def export(batch_id: UUID) -> Response:
     """Hand an approved batch out for the bank's form; that it was taken is on record first."""
     who = access.operator_in(*MAY_ACT)
     with transaction() as session:
-        rows = batches.export(
+        rows = bank_form.export(
             session, batch_id=batch_id, operator=who, reference=new_reference(), now=clock.now()
         )
     return Response(
@@ -208,7 +208,7 @@ def pay_lines(batch_id: UUID) -> AnyResponse:
             raise ma.ValidationError({"lines": ["Nothing is ticked."]})
         with transaction() as session:
             for line_id in sorted(line_ids):
-                batches.note_paid(
+                bank.note_paid(
                     session,
                     line_id=line_id,
                     bank_reference=reference,
@@ -264,7 +264,7 @@ def pay(line_id: UUID) -> AnyResponse:
     try:
         reference = _reference()
         with transaction() as session:
-            batches.note_paid(
+            bank.note_paid(
                 session,
                 line_id=line_id,
                 bank_reference=reference,
@@ -284,7 +284,7 @@ def bounce(line_id: UUID) -> AnyResponse:
     try:
         said = LineBouncedRequest().load({"reason": request.form.get("reason", "")})
         with transaction() as session:
-            batches.note_bounced(session, line_id=line_id, operator=who, now=clock.now(), **said)
+            bank.note_bounced(session, line_id=line_id, operator=who, now=clock.now(), **said)
     except (ma.ValidationError, DomainError) as error:
         return forms.again(error, lambda problem: _line(line_id, problem), _labels())
     return redirect(url_for("console.payouts.look_at_line", line_id=line_id), 303)

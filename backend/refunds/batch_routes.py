@@ -22,12 +22,9 @@ from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.limits import OperatorLimit
 from backend.operators.second_person import SecondPersonNeeded
-from backend.operators.service import (
-    ConfirmationNeeded,
-    RoleNotAllowed,
-    caller_in,
-)
-from backend.refunds import batches, payout_list
+from backend.operators.service import ConfirmationNeeded, RoleNotAllowed, caller_in
+from backend.refunds import bank, bank_form, batches, payout_list
+from backend.refunds.bank import PayoutLineEnded
 from backend.refunds.batch_schemas import (
     BatchDecisionRequest,
     LineBouncedRequest,
@@ -37,7 +34,7 @@ from backend.refunds.batch_schemas import (
     PayoutLineList,
     PayoutLineReply,
 )
-from backend.refunds.batches import BatchNotApproved, NothingToPay, PayoutLineEnded
+from backend.refunds.batches import BatchNotApproved, NothingToPay
 from backend.refunds.handling import MAY_ACT, MAY_LOOK
 from backend.refunds.models import PayoutBatch, PayoutLine
 from backend.refunds.payouts import PayoutDecided, PayoutNotPossible
@@ -63,7 +60,7 @@ def list_payout_lines() -> dict[str, Any]:
     """List what nobody has got yet (打款清单), the longest owed first, at most 500."""
     caller_in(*MAY_LOOK)
     with transaction() as session:
-        return {"items": lines_told(session, batches.list_open(session, limit=MOST_OPEN))}
+        return {"items": lines_told(session, payout_list.list_open(session, limit=MOST_OPEN))}
 
 
 @staff.route("/payout-lines/<uuid:line_id>/payment", methods=["PUT"])
@@ -84,7 +81,7 @@ def note_line_paid(body: dict[str, Any], line_id: UUID) -> dict[str, Any]:
     """Note that the bank has sent a line of an approved batch."""
     who = caller_in(*MAY_ACT)
     with transaction() as session:
-        line = batches.note_paid(
+        line = bank.note_paid(
             session,
             line_id=line_id,
             bank_reference=body["bank_reference"],
@@ -111,7 +108,7 @@ def note_line_bounced(body: dict[str, Any], line_id: UUID) -> dict[str, Any]:
     """Note that a line did not reach its holder; its amount is on the list again."""
     who = caller_in(*MAY_ACT)
     with transaction() as session:
-        line = batches.note_bounced(
+        line = bank.note_bounced(
             session, line_id=line_id, reason=body["reason"], operator=who, now=clock.now()
         )
         return lines_told(session, [line])[0]
@@ -195,7 +192,7 @@ def export_payout_batch(batch_id: UUID) -> Response:
     """Take an approved batch as CSV for the bank's form; that it was taken is logged before."""
     who = caller_in(*MAY_ACT)
     with transaction() as session:
-        rows = batches.export(
+        rows = bank_form.export(
             session, batch_id=batch_id, operator=who, reference=new_reference(), now=clock.now()
         )
     return Response(

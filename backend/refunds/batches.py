@@ -1,10 +1,9 @@
-"""The payout list (打款清单): what banks send, in batches for which two people answer.
+"""Batches of the payout list (打款批次): made by one person, approved by another.
 
-Money on the list lies in `refunds_due` until the bank has sent it.  Lock order: the batch, then the
-line, then its refund.
+Lock order: the batch, then its lines.
 """
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from uuid import UUID
@@ -12,40 +11,21 @@ from uuid import UUID
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from backend.clock import business_date
-from backend.errors import DomainError, IdReused, Kind
-from backend.holders.models import Holder
-from backend.holders.rules import masked_name
-from backend.ids import new_id
-from backend.ledger import service as ledger
-from backend.ledger.models import AccountKind, TransferKind
-from backend.ledger.service import Movement
-from backend.money import Fen, yuan_text
-from backend.notices import service as notices
+from backend.errors import DomainError, Kind
+from backend.money import Fen
 from backend.operation_log import service as operation_log
 from backend.operators import limits
 from backend.operators.limits import OperatorLimit
 from backend.operators.second_person import is_decided
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
-from backend.refunds import payouts, service
-from backend.refunds.models import (
-    ChannelRefund,
-    Payout,
-    PayoutBatch,
-    PayoutLine,
-    PayoutLineState,
-    RefundState,
-)
+from backend.refunds import payouts
+from backend.refunds.models import Payout, PayoutBatch, PayoutLine, PayoutLineState
 from backend.refunds.payouts import DAY_LIMIT, DAY_POLICY, PayoutDecided
-from backend.refunds.rules import UNSETTLED, fitting
+from backend.refunds.rules import fitting
 from backend.rows import find_row, first_answer, lock_id, lock_row
 
 MOST_LINES = 500
-WITHDRAWN = PayoutLineState.WITHDRAWN
-OPEN = (PayoutLineState.LISTED, PayoutLineState.BATCHED)
-"""What is still to be paid."""
-HEADINGS = ("打款编号", "学工号", "姓名", "金额（元）", "应付日期", "上次退票原因")
 
 
 class NothingToPay(DomainError, code="nothing-to-pay", kind=Kind.CONFLICT):
@@ -54,121 +34,6 @@ class NothingToPay(DomainError, code="nothing-to-pay", kind=Kind.CONFLICT):
 
 class BatchNotApproved(DomainError, code="batch-not-approved", kind=Kind.CONFLICT):
     """The batch waits for the second person, or was refused."""
-
-
-class PayoutLineEnded(DomainError, code="payout-line-ended", kind=Kind.CONFLICT):
-    """The line does not take this any more.  Fact: `state`."""
-
-
-def add_line(
-    session: Session,
-    *,
-    line_id: UUID,
-    subject_id: UUID,
-    holder_id: UUID,
-    amount_fen: Fen,
-    now: datetime,
-    refund_id: UUID | None = None,
-    follows: PayoutLine | None = None,
-) -> PayoutLine:
-    """Put an amount onto the list.  The caller has moved it to `refunds_due` under `line_id`."""
-    line = PayoutLine(
-        id=line_id,
-        subject_id=subject_id,
-        holder_id=holder_id,
-        refund_id=refund_id,
-        follows_id=follows and follows.id,
-        amount_fen=amount_fen,
-        state=PayoutLineState.LISTED,
-        batch_id=None,
-        bank_reference=None,
-        bounce_reason=None,
-        owed_since=follows.owed_since if follows else now,
-        listed_at=now,
-        settled_at=None,
-    )
-    session.add(line)
-    session.flush()
-    return line
-
-
-def follow_channel(session: Session, *, subject_id: UUID, now: datetime) -> None:
-    """List what a channel could not send for a subject; take off what has ended otherwise.
-
-    Locks each refund that it lists.  What waits to be approved as paid by hand is left to that.
-    """
-    stands_for = select(PayoutLine.id).where(
-        PayoutLine.refund_id == ChannelRefund.id,
-        PayoutLine.state.in_((*OPEN, PayoutLineState.PAID)),
-    )
-    by_hand = select(Payout.id).where(
-        Payout.refund_id == ChannelRefund.id, Payout.approved.is_not(False)
-    )
-    for refund in session.scalars(
-        select(ChannelRefund)
-        .where(
-            ChannelRefund.subject_id == subject_id,
-            ChannelRefund.state == RefundState.ABNORMAL,
-            ~stands_for.exists(),
-            ~by_hand.exists(),
-        )
-        .with_for_update()
-    ).all():
-        add_line(
-            session,
-            line_id=new_id(),
-            subject_id=subject_id,
-            holder_id=refund.holder_id,
-            amount_fen=refund.amount_fen,
-            refund_id=refund.id,
-            now=now,
-        )
-    session.execute(
-        update(PayoutLine)
-        .where(
-            PayoutLine.subject_id == subject_id,
-            PayoutLine.state.in_(OPEN),
-            PayoutLine.refund_id.in_(
-                select(ChannelRefund.id).where(ChannelRefund.state != RefundState.ABNORMAL)
-            ),
-        )
-        .values(state=PayoutLineState.WITHDRAWN, settled_at=now)
-    )
-
-
-def take_off(session: Session, *, subject_id: UUID, now: datetime) -> Sequence[PayoutLine]:
-    """Take the lines of a subject off the list that are in no batch; return them.
-
-    Lines that stand for a channel's refund stay.  The caller moves the money out of `refunds_due`.
-    Locks the lines; one that goes into a batch this moment is left there.
-    """
-    lines = session.scalars(
-        select(PayoutLine)
-        .where(
-            PayoutLine.subject_id == subject_id,
-            PayoutLine.refund_id.is_(None),
-            PayoutLine.state == PayoutLineState.LISTED,
-        )
-        .order_by(PayoutLine.id)
-        .with_for_update(skip_locked=True)
-    ).all()
-    for line in lines:
-        line.state, line.settled_at = WITHDRAWN, now
-    session.flush()
-    return lines
-
-
-def due_fen(session: Session, *, subject_id: UUID) -> Fen:
-    """Return what of a subject has not reached anybody yet."""
-    at_channels = select(func.coalesce(func.sum(ChannelRefund.amount_fen), 0)).where(
-        ChannelRefund.subject_id == subject_id, ChannelRefund.state.in_(UNSETTLED)
-    )
-    at_banks = select(func.coalesce(func.sum(PayoutLine.amount_fen), 0)).where(
-        PayoutLine.subject_id == subject_id,
-        PayoutLine.refund_id.is_(None),
-        PayoutLine.state.in_(OPEN),
-    )
-    return Fen(sum(int(session.scalar(query) or 0) for query in (at_channels, at_banks)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,14 +75,6 @@ def draft(session: Session, *, maker: OperatorCaller, now: datetime, lock: bool 
         most_fen=most_fen,
         policy_ids=policies.used(DAY_POLICY),
     )
-
-
-def is_owed(session: Session, *, holder_id: UUID) -> bool:
-    """Say whether something of an earlier closing has not reached its holder yet."""
-    line = select(PayoutLine.id).where(
-        PayoutLine.holder_id == holder_id, PayoutLine.state.in_(OPEN)
-    )
-    return session.scalars(line.limit(1)).first() is not None
 
 
 def make(
@@ -289,116 +146,6 @@ def decide(
     return batch, True
 
 
-def note_paid(
-    session: Session,
-    *,
-    line_id: UUID,
-    bank_reference: str,
-    operator: OperatorCaller,
-    now: datetime,
-) -> PayoutLine:
-    """Note that the bank has sent a line: the money leaves `refunds_due`.
-
-    The same again changes nothing.
-
-    Raises:
-        NotFound: there is no such line.
-        IdReused: it was paid under another reference.
-        PayoutLineEnded: it bounced, or was taken off.
-        BatchNotApproved: nobody has approved that it is paid.
-        PayoutNotPossible: its channel has sent it after all.
-    """
-    line = lock_row(session, PayoutLine, line_id)
-    if line.state is PayoutLineState.PAID:
-        if line.bank_reference != bank_reference:
-            raise IdReused
-        return line
-    _must_be_approved(session, line)
-    if line.refund_id is not None:
-        payouts.pay(session, service.lock(session, refund_id=line.refund_id), now=now)
-    else:
-        _post(session, line, AccountKind.REFUNDS_DUE, AccountKind.BANK, now=now)
-        _tell(session, line, "payout-paid", now=now)
-    line.state, line.bank_reference = PayoutLineState.PAID, bank_reference
-    line.settled_at = now
-    _log_line(session, line, "payout_line.pay", operator, now=now)
-    return line
-
-
-def note_bounced(
-    session: Session, *, line_id: UUID, reason: str, operator: OperatorCaller, now: datetime
-) -> PayoutLine:
-    """Note that a line did not reach its holder (退票), before or after it was noted as paid.
-
-    What had left comes back into `refunds_due`, and a new line is listed.  The same again changes
-    nothing.
-
-    Raises:
-        NotFound: there is no such line.
-        IdReused: it bounced for another reason.
-        PayoutLineEnded: it was taken off.
-        BatchNotApproved: nobody has approved that it is paid.
-    """
-    line = lock_row(session, PayoutLine, line_id)
-    if line.state is PayoutLineState.BOUNCED:
-        if line.bounce_reason != reason:
-            raise IdReused
-        return line
-    was_paid = line.state is PayoutLineState.PAID
-    if was_paid:
-        _post(session, line, AccountKind.BANK, AccountKind.REFUNDS_DUE, now=now)
-    else:
-        _must_be_approved(session, line)
-    line.state, line.bounce_reason, line.settled_at = PayoutLineState.BOUNCED, reason, now
-    session.flush()
-    add_line(
-        session,
-        line_id=new_id(),
-        subject_id=line.subject_id,
-        holder_id=line.holder_id,
-        amount_fen=line.amount_fen,
-        refund_id=None if was_paid else line.refund_id,  # a refund that was paid out has ended
-        follows=line,
-        now=now,
-    )
-    _tell(session, line, "payout-bounced", now=now)
-    _log_line(session, line, "payout_line.bounce", operator, now=now)
-    return line
-
-
-def _must_be_approved(session: Session, line: PayoutLine) -> None:
-    if line.state not in OPEN:
-        raise PayoutLineEnded(state=line.state.value)
-    batch = session.get(PayoutBatch, line.batch_id) if line.batch_id else None
-    if batch is None or batch.approved is not True:
-        raise BatchNotApproved
-
-
-def _post(
-    session: Session, line: PayoutLine, debit: AccountKind, credit: AccountKind, *, now: datetime
-) -> None:
-    """Move a line's amount; what comes back is the same kind, the other way round."""
-    movement = Movement(
-        TransferKind.REFUND_PAYOUT,
-        line.id,
-        ledger.school_account(session, debit),
-        ledger.school_account(session, credit),
-        line.amount_fen,
-    )
-    ledger.post(session, [movement], now=now)
-
-
-def _tell(session: Session, line: PayoutLine, kind: str, *, now: datetime) -> None:
-    notices.tell(
-        session,
-        holder_id=line.holder_id,
-        kind=kind,
-        now=now,
-        closing_id=str(line.subject_id),
-        amount_fen=line.amount_fen,
-    )
-
-
 def _log(
     session: Session,
     batch: PayoutBatch,
@@ -420,24 +167,6 @@ def _log(
     )
 
 
-def _log_line(
-    session: Session, line: PayoutLine, action: str, operator: OperatorCaller, *, now: datetime
-) -> None:
-    operation_log.record(
-        session,
-        actor=operator.actor,
-        action=action,
-        holder_id=line.holder_id,
-        subject_id=line.id,
-        now=now,
-        after=line.state.value,
-        batch_id=str(line.batch_id),
-        amount_fen=line.amount_fen,
-        bank_reference=line.bank_reference,
-        reason=line.bounce_reason,
-    )
-
-
 def find(session: Session, *, batch_id: UUID) -> PayoutBatch:
     """Return a batch.
 
@@ -454,91 +183,3 @@ def lines_of(session: Session, *, batch_id: UUID) -> Sequence[PayoutLine]:
         .where(PayoutLine.batch_id == batch_id)
         .order_by(PayoutLine.owed_since, PayoutLine.id)
     ).all()
-
-
-def list_open(session: Session, *, limit: int) -> Sequence[PayoutLine]:
-    """Return what nobody has got yet (未领), the longest owed first."""
-    return session.scalars(
-        select(PayoutLine)
-        .where(PayoutLine.state.in_(OPEN))
-        .order_by(PayoutLine.owed_since, PayoutLine.id)
-        .limit(limit)
-    ).all()
-
-
-def lines_of_subjects(
-    session: Session, subject_ids: Collection[UUID]
-) -> dict[UUID, list[PayoutLine]]:
-    """Return the lines of each subject, oldest first."""
-    found: dict[UUID, list[PayoutLine]] = {id_: [] for id_ in subject_ids}
-    for line in session.scalars(
-        select(PayoutLine)
-        .where(PayoutLine.subject_id.in_(subject_ids))
-        .order_by(PayoutLine.listed_at, PayoutLine.id)
-    ):
-        found[line.subject_id].append(line)
-    return found
-
-
-def export(
-    session: Session, *, batch_id: UUID, operator: OperatorCaller, reference: str, now: datetime
-) -> list[tuple[object, ...]]:
-    """Return an approved batch as rows for the bank's form, headings first; note that it was taken.
-
-    Names are masked: the bank account is found by the holder's number, in finance's own records.
-    The caller commits before the first row is handed out.
-
-    Raises:
-        NotFound: there is no such batch.
-        BatchNotApproved: nobody has approved it.
-    """
-    batch = find(session, batch_id=batch_id)
-    if batch.approved is not True:
-        raise BatchNotApproved
-    lines = lines_of(session, batch_id=batch_id)
-    _log_export(session, batch, operator, reference=reference, now=now)
-    holders = {
-        holder.id: holder
-        for holder in session.scalars(
-            select(Holder).where(Holder.id.in_({line.holder_id for line in lines}))
-        )
-    }
-    earlier = {
-        line.id: line.bounce_reason
-        for line in session.scalars(
-            select(PayoutLine).where(PayoutLine.id.in_({line.follows_id for line in lines}))
-        )
-    }
-    return [HEADINGS, *_rows(lines, holders, earlier)]
-
-
-def _log_export(
-    session: Session, batch: PayoutBatch, operator: OperatorCaller, *, reference: str, now: datetime
-) -> None:
-    operation_log.record(
-        session,
-        actor=operator.actor,
-        action="payout_batch.export",
-        subject_id=batch.id,
-        now=now,
-        reference=reference,
-        lines=batch.lines,
-        amount_fen=batch.total_fen,
-    )
-
-
-def _rows(
-    lines: Sequence[PayoutLine],
-    holders: Mapping[UUID, Holder],
-    bounced: Mapping[UUID, str | None],
-) -> Iterator[tuple[object, ...]]:
-    for line in lines:
-        holder = holders[line.holder_id]
-        yield (
-            line.id,
-            holder.holder_number,
-            masked_name(holder.name),
-            yuan_text(line.amount_fen),
-            business_date(line.owed_since),
-            bounced.get(line.follows_id) if line.follows_id else None,
-        )

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 from backend.errors import DomainError, IdReused, Kind, NotFound
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
-from backend.refunds import batches
+from backend.refunds import payout_lines
 from backend.refunds.models import ClaimWay, PayoutLine
 from backend.rows import lock_id, lock_row
 
@@ -72,4 +72,4 @@ def claim(
 
 def may_claim(line: PayoutLine) -> bool:
     """Say whether a line waits for its holder to say how to get it."""
-    return line.follows_id is not None and line.state in batches.OPEN
+    return line.follows_id is not None and line.state in payout_lines.OPEN

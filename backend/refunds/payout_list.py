@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.orm import Session
 
 from backend.money import Fen
-from backend.refunds import batches
 from backend.refunds.models import PayoutBatch, PayoutLine, PayoutLineState
+from backend.refunds.payout_lines import OPEN, lines_of_subjects
 from backend.refunds.rules import AGES_DAYS, owed_before
 from backend.rows import find_row
 
@@ -48,6 +48,16 @@ def list_lines(
     return session.scalars(query.order_by(at, id_).limit(limit)).all()
 
 
+def list_open(session: Session, *, limit: int) -> Sequence[PayoutLine]:
+    """Return what nobody has got yet (未领), the longest owed first."""
+    return session.scalars(
+        select(PayoutLine)
+        .where(PayoutLine.state.in_(OPEN))
+        .order_by(PayoutLine.owed_since, PayoutLine.id)
+        .limit(limit)
+    ).all()
+
+
 def find_line(session: Session, *, line_id: UUID) -> PayoutLine:
     """Return a line.
 
@@ -59,7 +69,7 @@ def find_line(session: Session, *, line_id: UUID) -> PayoutLine:
 
 def tries_of(session: Session, *, line: PayoutLine) -> Sequence[PayoutLine]:
     """Return all tries to pay what a line is for, the first one first: see `follows_id`."""
-    of_subject = batches.lines_of_subjects(session, [line.subject_id])[line.subject_id]
+    of_subject = lines_of_subjects(session, [line.subject_id])[line.subject_id]
     earlier = {one.id: one for one in of_subject}
     later = {one.follows_id: one for one in of_subject if one.follows_id}
     first = line
@@ -92,7 +102,7 @@ def unclaimed_by_age(session: Session, *, now: datetime) -> list[AgeGroup]:
                 func.coalesce(func.sum(PayoutLine.amount_fen).filter(condition), 0)
                 for condition in older
             ),
-        ).where(PayoutLine.state.in_(batches.OPEN))
+        ).where(PayoutLine.state.in_(OPEN))
     ).one()
     counts, amounts = [*sums[: len(ages)], 0], [*sums[len(ages) :], 0]
     return [
@@ -162,6 +172,6 @@ def open_lines_of(session: Session, *, holder_id: UUID) -> Sequence[PayoutLine]:
     """Return what one holder has not got yet, the longest owed first."""
     return session.scalars(
         select(PayoutLine)
-        .where(PayoutLine.holder_id == holder_id, PayoutLine.state.in_(batches.OPEN))
+        .where(PayoutLine.holder_id == holder_id, PayoutLine.state.in_(OPEN))
         .order_by(PayoutLine.owed_since, PayoutLine.id)
     ).all()

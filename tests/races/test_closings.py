@@ -43,7 +43,7 @@ from backend.ledger.models import Transfer
 from backend.money import Fen
 from backend.operation_log.service import SYSTEM
 from backend.operators.models import Role
-from backend.refunds import batches
+from backend.refunds import payout_lines
 from backend.refunds.models import ChannelRefund
 from backend.topups import service as topups
 from backend.topups import settling
@@ -104,7 +104,7 @@ def work(holder_id: UUID) -> Closing:
 def owed_back(holder_id: UUID) -> int:
     """Return what of a closing is on its way to its holder, at channels and banks."""
     with transaction() as session:
-        return batches.due_fen(session, subject_id=closing_of(holder_id).id)
+        return payout_lines.due_fen(session, subject_id=closing_of(holder_id).id)
 
 
 def live_cards(holder_id: UUID) -> list[CardState]:

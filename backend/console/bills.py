@@ -18,11 +18,12 @@ from backend.http.paging import page, place_of
 from backend.http.parts import parts
 from backend.http.problems import STATUS, tell
 from backend.operation_log.refusals import logged
-from backend.reconciliation import fetching, routes, service
+from backend.reconciliation import fetch_plan, fetching, routes, service
 from backend.reconciliation.absent import count_absent, list_absent
 from backend.reconciliation.fetching import BillDamaged, BillNotThere, DayTooOld
+from backend.reconciliation.importing import BillEmpty, DayNotOver, Imported
 from backend.reconciliation.models import BillState, LineMatch
-from backend.reconciliation.service import MAY_IMPORT, BillEmpty, DayNotOver, Imported
+from backend.reconciliation.service import MAY_IMPORT
 from backend.refunds.handling import ChannelSilent
 from backend.topups.service import ChannelOff
 from payments import BillRowKind
@@ -171,7 +172,7 @@ def _page(session: Session, **facts: object) -> str:
         next_cursor=found["next_cursor"],
         counted=service.count_matches(session, bill_ids=[bill.id for bill in bills]),
         not_in_bill=count_absent(session, bills=bills),
-        missing=service.overdue_fetches(session),
+        missing=fetch_plan.overdue_fetches(session),
         channel=channel,
         channels=PLATFORMS,
         may_import=access.operator().role in MAY_IMPORT,

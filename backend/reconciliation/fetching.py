@@ -9,10 +9,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from backend.db import transaction
 from backend.errors import DomainError, Kind
 from backend.operation_log.service import SYSTEM, Actor
-from backend.reconciliation import service
+from backend.reconciliation import fetch_plan, importing, matching
+from backend.reconciliation.importing import BillEmpty, DayNotOver, Imported
 from backend.reconciliation.models import BillSource, BillState
 from backend.reconciliation.rules import is_kept, is_over
-from backend.reconciliation.service import BillEmpty, DayNotOver, Imported
 from backend.refunds.handling import ChannelSilent
 from backend.sealing import Sealer
 from backend.topups import asking
@@ -49,10 +49,10 @@ def fetch_due(*, channels: Mapping[str, Channel], sealer: Sealer, now: datetime)
     tried = 0
     for channel in channels.values():
         with transaction() as session:
-            service.plan_fetches(session, channel=channel.name, now=now)
+            fetch_plan.plan_fetches(session, channel=channel.name, now=now)
         for _ in range(MOST_AT_ONCE):
             with transaction() as session:
-                day = service.claim_fetch(session, channel=channel.name, now=now)
+                day = fetch_plan.claim_fetch(session, channel=channel.name, now=now)
             if day is None:
                 break
             tried += 1
@@ -79,12 +79,12 @@ def _try(channel: Channel, day: date, *, sealer: Sealer, now: datetime) -> None:
                 channel.name, day, imported.bill.fault, imported.bill.fault_line,
             )  # fmt: skip
             with transaction() as session:
-                service.note_refused(session, channel=channel.name, day=day, now=now)
+                fetch_plan.note_refused(session, channel=channel.name, day=day, now=now)
 
 
 def _note(channel: Channel, day: date, answer: str, *, now: datetime) -> None:
     with transaction() as session:
-        alarm = service.note_not_fetched(
+        alarm = fetch_plan.note_not_fetched(
             session, channel=channel.name, day=day, answer=answer, now=now
         )
     level = logging.ERROR if alarm else logging.INFO
@@ -138,7 +138,7 @@ def take_in(
         BillEmpty: it tells of no trade, and we know of one, or a person brought no bytes.
     """
     with transaction() as session:
-        imported = service.import_bill(
+        imported = importing.import_bill(
             session,
             channel=channel,
             day=day,
@@ -156,14 +156,14 @@ def take_in(
             break
     if imported.unpaid:
         with transaction() as session:
-            service.match_again(session, bill_id=imported.bill.id)
+            matching.match_again(session, bill_id=imported.bill.id)
     return imported
 
 
 def _look_again(*, now: datetime) -> None:
     """Match anew what was settled since, by whomever."""
     with transaction() as session:
-        waiting = service.waiting_bills(session, now=now)
+        waiting = matching.waiting_bills(session, now=now)
     for bill_id in waiting:
         with transaction() as session:
-            service.match_again(session, bill_id=bill_id)
+            matching.match_again(session, bill_id=bill_id)

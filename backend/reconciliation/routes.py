@@ -19,9 +19,10 @@ from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.service import OperatorCaller, RoleNotAllowed
-from backend.reconciliation import fetching, service
+from backend.reconciliation import fetch_plan, fetching, service
 from backend.reconciliation.absent import count_absent, list_absent
 from backend.reconciliation.fetching import BillDamaged, BillNotThere, DayTooOld
+from backend.reconciliation.importing import BillEmpty, DayNotOver, Imported
 from backend.reconciliation.models import BillSource, BillState, ChannelBill
 from backend.reconciliation.schemas import (
     AbsentList,
@@ -33,7 +34,7 @@ from backend.reconciliation.schemas import (
     BillsQuery,
     MissingBillList,
 )
-from backend.reconciliation.service import MAY_IMPORT, MAY_LOOK, BillEmpty, DayNotOver, Imported
+from backend.reconciliation.service import MAY_IMPORT, MAY_LOOK
 from backend.refunds.handling import ChannelSilent
 from backend.topups.service import ChannelOff
 from payments import Channel
@@ -92,7 +93,7 @@ def list_missing_bills() -> dict[str, Any]:
     """List the bills that should be there and are not: somebody should look."""
     caller().must_be(*MAY_LOOK)
     with transaction() as session:
-        return {"items": service.overdue_fetches(session)}
+        return {"items": fetch_plan.overdue_fetches(session)}
 
 
 @blueprint.route("/<uuid:bill_id>", methods=["GET"])

@@ -17,10 +17,10 @@ from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.money import Fen
 from backend.operation_log.service import SYSTEM
-from backend.reconciliation import fetching
+from backend.reconciliation import fetching, importing
 from backend.reconciliation import service as bills
+from backend.reconciliation.importing import Imported
 from backend.reconciliation.models import BillSource, ChannelBill, LineMatch
-from backend.reconciliation.service import Imported
 from backend.topups import asking, following, service
 from backend.topups.models import TopUp
 from payments import Channel
@@ -95,7 +95,7 @@ class Past:
         """Import a file, by default the day's bill, and ask nobody."""
         content = self.channel.fetch_bill(self.day) if content is None else content
         with transaction() as session:
-            return bills.import_bill(
+            return importing.import_bill(
                 session,
                 channel=self.channel,
                 day=day or self.day,

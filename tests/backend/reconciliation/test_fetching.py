@@ -9,11 +9,11 @@ from backend import clock
 from backend.clock import business_date
 from backend.db import transaction
 from backend.operation_log.service import SYSTEM
-from backend.reconciliation import fetching, service
+from backend.reconciliation import fetch_plan, fetching
 from backend.reconciliation.fetching import BillNotThere
+from backend.reconciliation.importing import BillEmpty
 from backend.reconciliation.models import BillFetch, BillState, LineMatch
 from backend.reconciliation.rules import first_try_at
-from backend.reconciliation.service import BillEmpty
 from backend.refunds.handling import ChannelSilent
 from backend.topups.models import TopUp, TopUpState
 
@@ -73,8 +73,8 @@ class TestJob:
     def test_plans_yesterday_and_the_days_since_the_first_order(self, past: Past) -> None:
         now = clock.now()
         with transaction() as session:
-            service.plan_fetches(session, channel=past.channel.name, now=now)
-            service.plan_fetches(session, channel=past.channel.name, now=now)
+            fetch_plan.plan_fetches(session, channel=past.channel.name, now=now)
+            fetch_plan.plan_fetches(session, channel=past.channel.name, now=now)
             yesterday = business_date(now) - timedelta(days=1)
             planned = session.get_one(BillFetch, (past.channel.name, yesterday))
             assert (
@@ -101,10 +101,10 @@ class TestJob:
         assert self.alarms(caplog) == 1
         with transaction() as session:
             args = {"channel": past.channel.name, "day": past.day, "answer": "not-ready"}
-            assert not service.note_not_fetched(session, now=clock.now(), **args)
-            assert service.note_not_fetched(session, now=clock.now() + LATER, **args)
+            assert not fetch_plan.note_not_fetched(session, now=clock.now(), **args)
+            assert fetch_plan.note_not_fetched(session, now=clock.now() + LATER, **args)
         with transaction() as session:
-            assert past.day in {fetch.day for fetch in service.overdue_fetches(session)}
+            assert past.day in {fetch.day for fetch in fetch_plan.overdue_fetches(session)}
         past.differ()
         past.take()
         assert fetch_of(past).alarmed_at is None
@@ -117,7 +117,7 @@ class TestJob:
         yesterday = business_date(clock.now()) - timedelta(days=1)
         for hours, alarm in ((0, False), (9, False), (10, True), (11, False), (24, True)):
             with transaction() as session:
-                raised = service.note_not_fetched(
+                raised = fetch_plan.note_not_fetched(
                     session,
                     channel=f"{past.channel.name}-{past.day}",  # a row of this test's own
                     day=yesterday,
@@ -167,15 +167,15 @@ class TestJob:
         while day := self.claim(past, now):
             claimed.append(day)
         assert past.day in claimed
-        assert self.claim(past, now + service.LEASE - SOON) is None
+        assert self.claim(past, now + fetch_plan.LEASE - SOON) is None
         again = []
-        while day := self.claim(past, now + service.LEASE):
+        while day := self.claim(past, now + fetch_plan.LEASE):
             again.append(day)
         assert sorted(again) == sorted(claimed)
 
     def claim(self, past: Past, now):  # type: ignore[no-untyped-def]
         with transaction() as session:
-            return service.claim_fetch(session, channel=past.channel.name, now=now)
+            return fetch_plan.claim_fetch(session, channel=past.channel.name, now=now)
 
 
 class TestNow:

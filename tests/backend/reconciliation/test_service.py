@@ -19,10 +19,10 @@ from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
 from backend.money import Fen
 from backend.operation_log.models import LogEntry
-from backend.reconciliation import fetching, service
+from backend.reconciliation import fetching, matching, service
 from backend.reconciliation.absent import count_absent, list_absent
+from backend.reconciliation.importing import BillEmpty, DayNotOver, Imported
 from backend.reconciliation.models import BillFile, BillLine, BillState, ChannelBill, LineMatch
-from backend.reconciliation.service import BillEmpty, DayNotOver, Imported
 from backend.refunds import service as refunds
 from backend.refunds.models import ChannelRefund, RefundState
 from backend.sealing import Sealer
@@ -269,7 +269,7 @@ class TestMatch:
         with transaction() as session:
             refunds.begin_send(session, refund_id=refund.id, now=clock.now())
         with transaction() as session:
-            assert service.match_again(session, bill_id=bill.id) == 1
+            assert matching.match_again(session, bill_id=bill.id) == 1
         assert lines_of(bill.id) == {order.out_trade_no: [LineMatch.MATCHED]}
 
 
@@ -345,7 +345,7 @@ class TestPaidThereAndNotHere:
 
     def waiting(self) -> set[object]:
         with transaction() as session:
-            return set(service.waiting_bills(session, now=clock.now()))
+            return set(matching.waiting_bills(session, now=clock.now()))
 
     def test_is_not_believed_without_the_channel(self, past: Past) -> None:
         order = past.order()

@@ -12,8 +12,12 @@ from redis.retry import Retry
 from backend import db, stage
 from backend.applications import routes as applications
 from backend.bundles import routes as bundles
+from backend.cards import code_routes as codes
 from backend.cards import counter_routes as counter
 from backend.cards import delegation_routes as delegations
+from backend.cards import kiosk_routes as kiosk
+from backend.cards import loss_routes as loss
+from backend.cards import roster_routes as roster
 from backend.cards import routes as cards
 from backend.cases import lending_routes as lending
 from backend.cases import routes as cases
@@ -75,6 +79,8 @@ BLUEPRINTS = (
     (holders.public, API),
     (holders.own_session, API),
     (cards.blueprint, API),
+    (codes.blueprint, API),
+    (loss.blueprint, API),
     (delegations.blueprint, API),
     (counter.own, API),
     (holders.blueprint, API),
@@ -88,12 +94,12 @@ BLUEPRINTS = (
     (bundles.blueprint, API),
     (charges.blueprint, API),
     (gates.blueprint, API),
-    (cards.kiosk, API),
+    (kiosk.blueprint, API),
     (operators.public, API),
     (operators.blueprint, API),
     (operator_changes.public, API),
     (operator_changes.blueprint, API),
-    (cards.staff, API),
+    (roster.staff, API),
     (counter.cards, API),
     (counter.found_cards, API),
     (people.blueprint, API),

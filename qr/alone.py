@@ -27,7 +27,6 @@ from qr.bundle import (
 )
 from qr.codes import Scope
 from qr.device import make_device_code
-from qr.issuer import Issuer
 from qr.jose import b64url, from_b64url
 from qr.jwks import read_jwks
 from qr.keys import KeyRing
@@ -65,8 +64,7 @@ def _phone_key(options: argparse.Namespace) -> int:
 
 def _delegate(options: argparse.Namespace) -> int:
     now = options.at or datetime.now(UTC)
-    signing = KeyRing.load(options.ring).current(now)
-    issuer = Issuer(signing.private_key, key_id=signing.key_id, issuer=options.issuer)
+    issuer = KeyRing.load(options.ring).issuer(options.issuer, now=now)
     delegation = issuer.delegate(
         options.public_key,
         serial=options.serial,

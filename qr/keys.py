@@ -19,6 +19,7 @@ from typing import Any, Self, TextIO
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from qr.codes import KEY_IDS
+from qr.issuer import Issuer
 from qr.jose import b64url, from_b64url
 from qr.jwks import read_key_id, write_jwks
 
@@ -140,6 +141,16 @@ class KeyRing:
         if not in_use:
             raise KeyRingError("no key is in use yet: is the clock right?")
         return in_use[-1]
+
+    def issuer(self, name: str, *, now: datetime) -> Issuer:
+        """Return what issues a school's codes with the key that signs at `now`.
+
+        Raises:
+            KeyRingError: as `current`.
+            ValueError: the name is no `iss`.
+        """
+        key = self.current(now)
+        return Issuer(key.private_key, key_id=key.key_id, issuer=name)
 
     def public_keys(self, now: datetime) -> dict[int, Ed25519PublicKey]:
         """Return every key that a `Verifier` needs at `now`: previous, current and next.

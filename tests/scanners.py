@@ -22,7 +22,7 @@ from backend.clock import rfc3339
 from backend.db import transaction
 from backend.http.parts import Parts
 from backend.ids import new_id
-from qr import Issuer, Scope
+from qr import Scope
 from qr.scanner import Scanner
 from qr.store import ScannerStore
 
@@ -52,8 +52,7 @@ def scanner_on(device: Device, parts: Parts, store: Path, *, now: datetime) -> S
 
 def sign(parts: Parts, alias: bytes, *, scope: Scope, issued_at: datetime) -> str:
     """Return the signed code that a phone with this alias showed at a moment."""
-    signing = parts.code_keys.current(clock.now())
-    issuer = Issuer(signing.private_key, key_id=signing.key_id, issuer=parts.settings.issuer)
+    issuer = parts.code_keys.issuer(parts.settings.issuer, now=clock.now())
     return issuer.issue(alias, scope=scope, issued_at=issued_at, lifetime=timedelta(seconds=60))
 
 

@@ -25,7 +25,6 @@ from qr import (
     CodeNotYetValid,
     CodeWrongScope,
     DeviceCode,
-    Issuer,
     KeyRing,
     Scope,
     SignedCode,
@@ -164,8 +163,7 @@ def issue_signed(
         first = _apart(redis, card=card, scope=scope, first=first)
     except RedisError:
         log.warning("redis is away: issue times are not kept apart")
-    signing = key_ring.current(now)
-    sign = Issuer(signing.private_key, key_id=signing.key_id, issuer=issuer)
+    sign = key_ring.issuer(issuer, now=now)
     lifetime = timedelta(seconds=lifetime_seconds)
     codes = []
     for step in range(CODES_AT_ONCE):

@@ -25,7 +25,7 @@ from backend.http.rates import TooManyRequests
 from backend.ids import content_hash
 from backend.operation_log import service as operation_log
 from backend.policies.service import Policies, policies_at
-from qr import EARLY, Issuer, KeyRing, Scope, is_weak_key
+from qr import EARLY, KeyRing, Scope, is_weak_key
 from qr.codes import FEN_A_YUAN
 
 CHALLENGE_BYTES = 32
@@ -147,8 +147,7 @@ def grant(
         renew_at=max(now, expires_at - timedelta(hours=policies["offline.renew_hours"])),
         codes_from=now - EARLY,
     )
-    signing = key_ring.current(now)
-    made.certificate = Issuer(signing.private_key, key_id=signing.key_id, issuer=issuer).delegate(
+    made.certificate = key_ring.issuer(issuer, now=now).delegate(
         public_key,
         serial=made.serial,
         scope=SCOPE,

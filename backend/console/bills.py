@@ -78,8 +78,7 @@ def look(bill_id: UUID) -> str:
 @logged("bill.import")
 def fetch() -> AnyResponse:
     """Fetch a bill from its channel now."""
-    who = access.operator()
-    who.must_be(*MAY_IMPORT)
+    who = access.operator_in(*MAY_IMPORT)
     channel, day = _wanted()
     try:
         imported = fetching.fetch(
@@ -106,8 +105,7 @@ def fetch() -> AnyResponse:
 @logged("bill.import")
 def upload() -> AnyResponse:
     """Import a file that was fetched at the platform's desk."""
-    who = access.operator()
-    who.must_be(*MAY_IMPORT)
+    who = access.operator_in(*MAY_IMPORT)
     channel, day = _wanted()
     sent = request.files.get("file")
     if sent is None:

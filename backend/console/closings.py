@@ -116,9 +116,9 @@ def start(closing_id: UUID) -> Response:
 @logged("closing.waive", subject="closing_id")
 def waive(closing_id: UUID) -> Response:
     """Let a check pass, with a reason."""
-    who, reason = access.operator_in(*MAY_CLOSE), request.form.get("reason", "").strip()
+    who, reason = access.operator_in(*MAY_CLOSE), forms.line("reason", most=MOST_REASON)
     check = next((name for name in CheckName if name == request.form.get("check")), None)
-    if check is None or not reason.isprintable() or not 0 < len(reason) <= MOST_REASON:
+    if check is None or reason is None:
         abort(422)
     with transaction() as session:
         service.waive(

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from uuid import UUID
 
 import marshmallow as ma
-from flask import Response, request
+from flask import Response, abort, request
 
 from backend.console import access, language
 from backend.errors import DomainError, NotFound
+from backend.http.fields import is_visible
 from backend.http.parts import parts
 from backend.http.problems import STATUS, tell
 from backend.http.words import Words
@@ -48,6 +49,23 @@ def typed(*names: str) -> dict[str, str]:
     """Return what was typed into these fields, without the spaces around it; blanks say nothing."""
     said = {name: request.form.get(name, "").strip() for name in names}
     return {name: text for name, text in said.items() if text}
+
+
+def line(name: str, *, most: int) -> str | None:
+    """Return a line that had to be typed, as a reason, without the spaces around it.
+
+    None where nothing in it can be seen, where it is more than a line, or longer than `most`.
+    """
+    text = request.form.get(name, "").strip()
+    return text if is_visible(text) and text.isprintable() and len(text) <= most else None
+
+
+def decision(yes: str = "approve", no: str = "refuse") -> bool:
+    """Say which of two buttons was pressed; a form that has neither is none of ours."""
+    said = request.form.get("decision", "")
+    if said not in (yes, no):
+        abort(422)
+    return said == yes
 
 
 def sent_file() -> bytes:

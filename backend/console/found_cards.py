@@ -56,8 +56,7 @@ def show() -> str:
 @logged("card.found", subject="found_id")
 def record(found_id: UUID) -> Response:
     """Record a found card.  The page made the id, so a form sent twice is one record."""
-    who = access.operator()
-    who.must_be(*found.MAY_RECORD)
+    who = access.operator_in(*found.MAY_RECORD)
     said = {name: request.form.get(name, "").strip() for name in ("number", "place")}
     try:
         wanted = FoundCardRequest().load(said)
@@ -71,7 +70,7 @@ def record(found_id: UUID) -> Response:
 @blueprint.get("/<uuid:found_id>/hand-back")
 def ask(found_id: UUID) -> str:
     """Ask for the document, and once more."""
-    access.operator().must_be(*counter.MAY_ACT)
+    access.operator_in(*counter.MAY_ACT)
     with transaction() as session:
         one = found.find(session, found_id=found_id)
         card = counter.find_card(session, card_id=one.card_id) if one.card_id else None
@@ -95,8 +94,7 @@ def ask(found_id: UUID) -> str:
 @logged("card.hand_back", subject="found_id")
 def hand_back(found_id: UUID) -> Response:
     """Hand a found card to its holder; a lost one is in use again."""
-    who = access.operator()
-    who.must_be(*counter.MAY_ACT)
+    who = access.operator_in(*counter.MAY_ACT)
     documents = [kind for kind in request.form.getlist("documents") if kind in DOCUMENTS]
     try:
         hand_back_id = UUID(request.form.get("hand_back_id", ""))

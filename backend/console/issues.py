@@ -80,8 +80,7 @@ def _batches(problem: words.Words | None = None) -> str:
 @logged("issue_batch.make")
 def make() -> AnyResponse:
     """Make a batch, and lead to its class list."""
-    who = access.operator()
-    who.must_be(*service.ISSUERS)
+    who = access.operator_in(*service.ISSUERS)
     batch_id, form = form_id("batch_id"), request.form
     try:
         said = IssueBatchRequest().load(
@@ -128,8 +127,7 @@ def _list(batch_id: UUID, problem: words.Words | None = None) -> str:
 @logged("issue_batch.print", subject="batch_id")
 def sheet(batch_id: UUID) -> str:
     """Show the list with names for printing; that it was printed is on record first."""
-    who = access.operator()
-    who.must_be(*service.ISSUERS)
+    who = access.operator_in(*service.ISSUERS)
     with transaction() as session:
         service.find_batch(session, batch_id=batch_id)
         operation_log.record(
@@ -150,8 +148,7 @@ def sheet(batch_id: UUID) -> str:
 @logged("issue_batch.hand_out", subject="batch_id", holder="holder_id")
 def hand_out(batch_id: UUID, holder_id: UUID) -> AnyResponse:
     """Hand a card out against a signature."""
-    who = access.operator()
-    who.must_be(*service.ISSUERS)
+    who = access.operator_in(*service.ISSUERS)
     receipt_id, form = form_id("receipt_id"), request.form
     try:
         said = ItemReceiptRequest().load(
@@ -180,8 +177,7 @@ def hand_out(batch_id: UUID, holder_id: UUID) -> AnyResponse:
 @logged("issue_batch.decide", subject="batch_id", holder="holder_id")
 def decide(batch_id: UUID, holder_id: UUID) -> AnyResponse:
     """Note that somebody never came, or gets the card later."""
-    who = access.operator()
-    who.must_be(*service.ISSUERS)
+    who = access.operator_in(*service.ISSUERS)
     decision_id, form = form_id("decision_id"), request.form
     try:
         said = ItemDecisionRequest().load(

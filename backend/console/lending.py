@@ -9,10 +9,9 @@ from werkzeug.wrappers import Response
 from backend import clock
 from backend.cases import lending
 from backend.cases.models import SignalOutcome
-from backend.console import access
+from backend.console import access, forms
 from backend.db import transaction
 from backend.holders import viewing
-from backend.http.fields import is_visible
 from backend.http.paging import page, place_of
 from backend.operation_log.refusals import logged
 
@@ -57,11 +56,9 @@ def show() -> str:
 @logged("lending_signal.decide", subject="signal_id")
 def decide(signal_id: UUID) -> Response:
     """Note what came of looking at a signal, for a reason in words."""
-    who = access.operator()
-    who.must_be(*lending.MAY_DECIDE)
-    said, reason = request.form.get("outcome", ""), request.form.get("reason", "").strip()
-    readable = is_visible(reason) and reason.isprintable() and len(reason) <= MOST_REASON
-    if not readable or said not in list(SignalOutcome):
+    who = access.operator_in(*lending.MAY_DECIDE)
+    said, reason = request.form.get("outcome", ""), forms.line("reason", most=MOST_REASON)
+    if reason is None or said not in list(SignalOutcome):
         abort(422)
     with transaction() as session:
         lending.decide(

@@ -8,14 +8,13 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from backend import clock
-from backend.console import access
+from backend.console import access, forms
 from backend.db import transaction
 from backend.ids import new_id
 from backend.operation_log.refusals import logged
 from backend.operators import changes, enrolment, rules, service
 from backend.operators.models import ChangeKind, Role
 from backend.operators.schemas import AppointmentRequest, OperatorChangeRequest
-from backend.operators.service import OperatorCaller
 
 MOST_CHANGES = 50
 APPOINTMENT = AppointmentRequest(unknown=ma.EXCLUDE)
@@ -58,7 +57,7 @@ def show() -> str:
 @logged("operator.change_make", subject="operator_id")
 def appoint(operator_id: UUID) -> Response:
     """Propose somebody new.  The page made the id, so a form sent twice is one proposal."""
-    who = _may(*rules.MAY_MAKE[ChangeKind.APPOINT])
+    who = access.operator_in(*rules.MAY_MAKE[ChangeKind.APPOINT])
     said = _read(APPOINTMENT)
     who.must_have_confirmed(clock.now())
     with transaction() as session:
@@ -70,7 +69,7 @@ def appoint(operator_id: UUID) -> Response:
 @logged("operator.change_make", subject="operator_id")
 def change(operator_id: UUID, change_id: UUID) -> Response:
     """Propose a change of somebody who is there, or suspend them at once."""
-    who = _may(*rules.MAY_MAKE[ChangeKind.RECOVER])
+    who = access.operator_in(*rules.MAY_MAKE[ChangeKind.RECOVER])
     said = _read(CHANGE)
     kind = ChangeKind(said["kind"])
     who.must_be(*rules.MAY_MAKE[kind])
@@ -92,16 +91,14 @@ def change(operator_id: UUID, change_id: UUID) -> Response:
 @logged("operator.change_decide", subject="operator_id")
 def decide(operator_id: UUID, change_id: UUID) -> Response:
     """Approve or refuse what somebody else proposed."""
-    who, said = _may(*rules.MAY_APPROVE), request.form.get("decision", "")
-    if said not in ("approve", "refuse"):
-        abort(422)
+    who, approve = access.operator_in(*rules.MAY_APPROVE), forms.decision()
     who.must_have_confirmed(clock.now())
     with transaction() as session:
         changes.decide(
             session,
             change_id=change_id,
             operator_id=operator_id,
-            approve=said == "approve",
+            approve=approve,
             checker=who,
             now=clock.now(),
         )
@@ -112,7 +109,7 @@ def decide(operator_id: UUID, change_id: UUID) -> Response:
 @logged("operator.invite", subject="operator_id")
 def invite(operator_id: UUID) -> str:
     """Show a token once: with it the person sets password and second factor."""
-    who = _may(*rules.MAY_APPROVE)
+    who = access.operator_in(*rules.MAY_APPROVE)
     who.must_have_confirmed(clock.now())
     with transaction() as session:
         token, issued = enrolment.issue(
@@ -124,12 +121,6 @@ def invite(operator_id: UUID) -> str:
             username=service.usernames(session, [operator_id])[operator_id],
             expires_at=issued.expires_at,
         )
-
-
-def _may(*roles: Role) -> OperatorCaller:
-    who = access.operator()
-    who.must_be(*roles)
-    return who
 
 
 def _read(schema: ma.Schema) -> dict[str, Any]:

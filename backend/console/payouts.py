@@ -21,7 +21,6 @@ from backend.http.paging import page, place_of
 from backend.ids import new_id, new_reference
 from backend.operation_log import service as operation_log
 from backend.operation_log.refusals import logged
-from backend.operation_log.service import LogFilter
 from backend.operators import service as operators
 from backend.operators.service import OperatorCaller
 from backend.refunds import bank, bank_form, batches, payout_lines, payout_list
@@ -30,7 +29,6 @@ from backend.refunds.batch_schemas import MOST_REASON, LineBouncedRequest, LineP
 from backend.refunds.handling import MAY_ACT
 from backend.refunds.models import PayoutLineState
 from backend.refunds.payout_list import BatchState
-from backend.refunds.routes import MOST_HISTORY
 from backend.refunds.rules import AGES_DAYS
 from backend.refunds.schemas import MOST_BANK_REFERENCE
 
@@ -232,12 +230,7 @@ def _line(line_id: UUID, problem: words.Words | None = None) -> str:
         line = payout_list.find_line(session, line_id=line_id)
         tries = payout_list.tries_of(session, line=line)
         batch = batches.find(session, batch_id=line.batch_id) if line.batch_id else None
-        entries = operation_log.list_entries(
-            session,
-            wanted=LogFilter(holder_id=line.holder_id, subject_id=line_id),
-            before=None,
-            limit=MOST_HISTORY,
-        )
+        entries = operation_log.history_of(session, holder_id=line.holder_id, subject_id=line_id)
         approved = batch is not None and batch.approved is True and who.role in MAY_ACT
         return render_template(
             "console/payout_line.html",

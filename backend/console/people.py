@@ -11,7 +11,7 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from backend import clock
-from backend.console import access
+from backend.console import access, forms
 from backend.db import transaction
 from backend.holders import category_changes, data_changes, permissions, viewing
 from backend.holders.models import (
@@ -180,7 +180,7 @@ def propose_data(holder_id: UUID, change_id: UUID) -> Response:
 @logged("holder.approve_data", subject="change_id")
 def decide_data(change_id: UUID) -> Response:
     """Approve or refuse what somebody else proposed."""
-    who, approve = access.operator_in(Role.CARD_CENTRE), _chosen("approve", "refuse")
+    who, approve = access.operator_in(Role.CARD_CENTRE), forms.decision()
     with transaction() as session:
         data_changes.decide(
             session, change_id=change_id, approve=approve, actor=who.actor, now=clock.now()
@@ -192,7 +192,7 @@ def decide_data(change_id: UUID) -> Response:
 @logged("holder.settle_conflict", subject="conflict_id")
 def settle(conflict_id: UUID) -> Response:
     """Take the roster's value over, or keep ours."""
-    who, accept = access.operator_in(Role.CARD_CENTRE), _chosen("accept", "keep")
+    who, accept = access.operator_in(Role.CARD_CENTRE), forms.decision("accept", "keep")
     with transaction() as session:
         data_changes.settle(
             session, conflict_id=conflict_id, accept=accept, actor=who.actor, now=clock.now()
@@ -214,13 +214,6 @@ def _said(schema: ma.Schema) -> dict[str, Any]:
         return dict(schema.load(said))
     except ma.ValidationError:
         abort(422)
-
-
-def _chosen(yes: str, no: str) -> bool:
-    said = request.form.get("decision", "")
-    if said not in (yes, no):
-        abort(422)
-    return said == yes
 
 
 def _back(holder_id: UUID) -> Response:

@@ -11,12 +11,11 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
 from backend import clock
-from backend.console import access, language
+from backend.console import access, forms, language
 from backend.console.policy_form import Form, fingerprint
 from backend.db import transaction
 from backend.errors import DomainError
 from backend.http import words
-from backend.http.fields import is_visible
 from backend.http.paging import page, place_of
 from backend.http.problems import STATUS, tell
 from backend.ids import new_id
@@ -148,8 +147,9 @@ def approve(proposal_id: UUID) -> AnyResponse:
 @logged("policy.withdraw", subject="proposal_id")
 def withdraw(proposal_id: UUID) -> AnyResponse:
     """Take a proposal back or, for somebody else's, refuse it."""
-    who, reason = access.operator_in(*proposals.MAY_PROPOSE), request.form.get("reason", "").strip()
-    if not (reason.isprintable() and is_visible(reason) and len(reason) <= MOST_REASON):
+    who = access.operator_in(*proposals.MAY_PROPOSE)
+    reason = forms.line("reason", most=MOST_REASON)
+    if reason is None:
         return Response(look_at_proposal(proposal_id), 422)
     with transaction() as session:
         proposals.withdraw(

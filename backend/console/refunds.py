@@ -6,21 +6,19 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from backend import clock
-from backend.console import access
+from backend.console import access, forms
 from backend.db import transaction
 from backend.holders import viewing
-from backend.http.fields import is_visible
 from backend.http.paging import page, place_of
 from backend.http.parts import parts
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operation_log.refusals import logged
-from backend.operation_log.service import LogFilter
 from backend.operators import service as operators
 from backend.refunds import handling, payouts
 from backend.refunds.handling import Wanted
 from backend.refunds.models import RefundState
-from backend.refunds.routes import MOST_HISTORY, MOST_STRANGE
+from backend.refunds.routes import MOST_STRANGE
 from backend.refunds.rules import UNSETTLED
 from backend.refunds.schemas import MOST_BANK_REFERENCE
 from backend.topups.models import StrayPayment
@@ -65,11 +63,8 @@ def look(refund_id: UUID) -> str:
     with transaction() as session:
         refund = handling.find(session, refund_id=refund_id)
         made = payouts.payouts_of(session, refund_id=refund_id)
-        entries = operation_log.list_entries(
-            session,
-            wanted=LogFilter(holder_id=refund.holder_id, subject_id=refund_id),
-            before=None,
-            limit=MOST_HISTORY,
+        entries = operation_log.history_of(
+            session, holder_id=refund.holder_id, subject_id=refund_id
         )
         people = {payout.maker_id for payout in made} | {p.checker_id for p in made if p.checker_id}
         waits = next((payout for payout in made if payout.approved is None), None)
@@ -124,10 +119,8 @@ def give_up(refund_id: UUID) -> Response:
 def make_payout(refund_id: UUID, payout_id: UUID) -> Response:
     """Note a payment by hand.  The page made the id, so a form sent twice is one payout."""
     who = access.operator_in(*handling.MAY_ACT)
-    reference = request.form.get("bank_reference", "").strip()
-    if not is_visible(reference) or not reference.isprintable():
-        abort(422)
-    if len(reference) > MOST_BANK_REFERENCE:
+    reference = forms.line("bank_reference", most=MOST_BANK_REFERENCE)
+    if reference is None:
         abort(422)
     with transaction() as session:
         payouts.make(
@@ -145,16 +138,14 @@ def make_payout(refund_id: UUID, payout_id: UUID) -> Response:
 @logged("refund.payout_decide", subject="payout_id")
 def decide_payout(refund_id: UUID, payout_id: UUID) -> Response:
     """Approve or refuse what somebody else paid by hand."""
-    who, said = access.operator_in(*handling.MAY_ACT), request.form.get("decision", "")
-    if said not in ("approve", "refuse"):
-        abort(422)
+    who, approve = access.operator_in(*handling.MAY_ACT), forms.decision()
     who.must_have_confirmed(clock.now())
     with transaction() as session:
         payouts.decide(
             session,
             payout_id=payout_id,
             refund_id=refund_id,
-            approve=said == "approve",
+            approve=approve,
             checker=who,
             now=clock.now(),
         )

@@ -12,10 +12,9 @@ from backend import clock
 from backend.cases import service
 from backend.cases.models import Ruling
 from backend.cases.service import Review
-from backend.console import access
+from backend.console import access, forms
 from backend.db import transaction
 from backend.holders import viewing
-from backend.http.fields import is_visible
 from backend.http.paging import page, place_of
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
@@ -64,15 +63,9 @@ def look(review_id: UUID) -> str:
 @logged("review.resolve", subject="review_id")
 def resolve(review_id: UUID) -> Response:
     """Decide a review, for a reason in words."""
-    who = access.operator()
-    who.must_be(*service.MAY_RESOLVE)
-    said, reason = request.form.get("decision", ""), request.form.get("reason", "").strip()
-    if (
-        not is_visible(reason)
-        or said not in list(Ruling)
-        or not reason.isprintable()
-        or len(reason) > MOST_REASON
-    ):
+    who = access.operator_in(*service.MAY_RESOLVE)
+    said, reason = request.form.get("decision", ""), forms.line("reason", most=MOST_REASON)
+    if reason is None or said not in list(Ruling):
         abort(422)
     with transaction() as session:
         service.resolve(

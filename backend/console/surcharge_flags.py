@@ -9,10 +9,9 @@ from backend import clock
 from backend.charges import surcharge_flags
 from backend.charges.surcharge_flag_schemas import MOST_DOCUMENT_NUMBER
 from backend.charges.surcharge_flags import MAY_DECIDE
-from backend.console import access
+from backend.console import access, forms
 from backend.db import transaction
 from backend.holders.rules import SURCHARGED
-from backend.http.fields import is_visible
 from backend.operation_log.refusals import logged
 
 ANSWERS = {"yes": True, "no": False}
@@ -47,12 +46,9 @@ def look(holder_id: UUID) -> str:
 @logged("surcharge.flag", subject="holder_id")
 def decide(holder_id: UUID) -> AnyResponse:
     """Say whether the holder's meals cost the surcharge."""
-    who, document = access.operator(), request.form.get("document_number", "").strip()
-    who.must_be(*MAY_DECIDE)
-    pays = ANSWERS.get(request.form.get("pays", ""))
-    if pays is None or not (document.isprintable() and is_visible(document)):
-        return Response(look(holder_id), 422)
-    if len(document) > MOST_DOCUMENT_NUMBER:
+    who, pays = access.operator_in(*MAY_DECIDE), ANSWERS.get(request.form.get("pays", ""))
+    document = forms.line("document_number", most=MOST_DOCUMENT_NUMBER)
+    if pays is None or document is None:
         return Response(look(holder_id), 422)
     with transaction() as session:
         surcharge_flags.decide(

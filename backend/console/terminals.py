@@ -38,8 +38,7 @@ def show() -> str:
 @logged("terminal.invite", subject="terminal_id")
 def invite(terminal_id: UUID) -> str:
     """Make a one-time token and show it, this once."""
-    who = access.operator()
-    who.must_be(Role.CARD_CENTRE)
+    who = access.operator_in(Role.CARD_CENTRE)
     now = clock.now()
     with transaction() as session:
         token = service.invite(session, terminal_id=terminal_id, actor=who.actor, now=now)
@@ -55,7 +54,7 @@ def invite(terminal_id: UUID) -> str:
 @blueprint.get("/<uuid:terminal_id>/revoke")
 def ask_to_revoke(terminal_id: UUID) -> str:
     """Ask once more: a revoked terminal never comes back."""
-    access.operator().must_be(Role.CARD_CENTRE)
+    access.operator_in(Role.CARD_CENTRE)
     with transaction() as session:
         terminal = service.find(session, terminal_id=terminal_id)
     return render_template("console/revoke.html", terminal=terminal)
@@ -65,8 +64,7 @@ def ask_to_revoke(terminal_id: UUID) -> str:
 @logged("terminal.revoke", subject="terminal_id")
 def revoke(terminal_id: UUID) -> Response:
     """Shut a terminal out for ever."""
-    who = access.operator()
-    who.must_be(Role.CARD_CENTRE)
+    who = access.operator_in(Role.CARD_CENTRE)
     with transaction() as session:
         service.revoke(session, terminal_id=terminal_id, actor=who.actor, now=clock.now())
     return redirect(url_for("console.terminals.show", revoked=1), 303)

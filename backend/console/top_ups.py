@@ -6,23 +6,20 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from backend import clock
-from backend.console import access
+from backend.console import access, forms
 from backend.db import transaction
 from backend.holders import viewing
-from backend.http.fields import is_visible
 from backend.http.paging import page, place_of
 from backend.http.parts import parts
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operation_log.refusals import logged
-from backend.operation_log.service import LogFilter
 from backend.operators import service as operators
 from backend.topups import figures, resolving
 from backend.topups.models import TopUpState
 from backend.topups.staff_schemas import MOST_REASON
 
 MOST = 50
-MOST_HISTORY = 200
 
 blueprint = Blueprint("top-ups", __name__, url_prefix="/top-ups")
 
@@ -57,11 +54,8 @@ def look(top_up_id: UUID) -> str:
     with transaction() as session:
         top_up = resolving.find(session, top_up_id=top_up_id)
         made = resolving.resolutions_of(session, top_up_id=top_up_id)
-        entries = operation_log.list_entries(
-            session,
-            wanted=LogFilter(holder_id=top_up.holder_id, subject_id=top_up_id),
-            before=None,
-            limit=MOST_HISTORY,
+        entries = operation_log.history_of(
+            session, holder_id=top_up.holder_id, subject_id=top_up_id
         )
         people = {row.made_by for row in made} | {
             row.approved_by for row in made if row.approved_by
@@ -87,8 +81,8 @@ def look(top_up_id: UUID) -> str:
 @logged("top_up.resolution_make", subject="top_up_id")
 def propose(top_up_id: UUID, resolution_id: UUID) -> Response:
     """Ask the channel and propose what follows.  The page made the id: sent twice, it is one."""
-    who, reason = access.operator_in(*resolving.MAY_ACT), request.form.get("reason", "").strip()
-    if not is_visible(reason) or not reason.isprintable() or len(reason) > MOST_REASON:
+    who, reason = access.operator_in(*resolving.MAY_ACT), forms.line("reason", most=MOST_REASON)
+    if reason is None:
         abort(422)
     resolving.propose(
         resolution_id=resolution_id,
@@ -105,14 +99,12 @@ def propose(top_up_id: UUID, resolution_id: UUID) -> Response:
 @logged("top_up.resolution_decide", subject="top_up_id")
 def decide(top_up_id: UUID, resolution_id: UUID) -> Response:
     """Do what somebody else proposed, or refuse it."""
-    who, said = access.operator_in(*resolving.MAY_ACT), request.form.get("decision", "")
-    if said not in ("approve", "refuse"):
-        abort(422)
+    who, approve = access.operator_in(*resolving.MAY_ACT), forms.decision()
     who.must_have_confirmed(clock.now())
     resolving.decide(
         resolution_id=resolution_id,
         top_up_id=top_up_id,
-        approve=said == "approve",
+        approve=approve,
         channels=parts().channels,
         checker=who,
         now=clock.now(),

@@ -17,6 +17,7 @@ UNBOUND = "unbound"
 """Every phone that is nobody's yet."""
 OPERATOR = "operator:"
 DONE = "done"
+MOST_HISTORY = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +116,12 @@ def record(
             reference=reference,
         )
     )
+
+
+def history_of(session: Session, *, holder_id: UUID, subject_id: UUID) -> Sequence[LogEntry]:
+    """Return what happened to one thing of a holder, newest first."""
+    wanted = LogFilter(holder_id=holder_id, subject_id=subject_id)
+    return list_entries(session, wanted=wanted, before=None, limit=MOST_HISTORY)
 
 
 def list_entries(

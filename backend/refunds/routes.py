@@ -18,7 +18,6 @@ from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.operation_log import service as operation_log
 from backend.operation_log.refusals import logged
-from backend.operation_log.service import LogFilter
 from backend.operators import service as operators
 from backend.operators.limits import OperatorLimit
 from backend.operators.second_person import SecondPersonNeeded
@@ -50,7 +49,6 @@ from backend.refunds.schemas import (
 )
 
 MOST_STRANGE = 200
-MOST_HISTORY = 200
 
 staff = guard(
     Blueprint(
@@ -218,11 +216,8 @@ def decide_payout(body: dict[str, Any], refund_id: UUID, payout_id: UUID) -> Any
 def _full(refund_id: UUID) -> dict[str, Any]:
     with transaction() as session:
         refund = handling.find(session, refund_id=refund_id)
-        entries = operation_log.list_entries(
-            session,
-            wanted=LogFilter(holder_id=refund.holder_id, subject_id=refund_id),
-            before=None,
-            limit=MOST_HISTORY,
+        entries = operation_log.history_of(
+            session, holder_id=refund.holder_id, subject_id=refund_id
         )
         names = operators.names_in_log(session, entries)
         return _replies(session, [refund])[0] | {

@@ -1,18 +1,20 @@
-"""Rows by their ids: found, locked, or made before by the same request (幂等重试).
+"""Rows: found by id, locked, listed, or made before by the same request (幂等重试).
 
 The caller makes the id of what it asks for, so it can ask again when no answer came.
 """
 
 from collections.abc import Mapping
-from typing import TypeVar
+from datetime import datetime
+from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import text
-from sqlalchemy.orm import Session
+from sqlalchemy import Select, text
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from backend.errors import IdReused, NotFound
 
 Row = TypeVar("Row")
+Query = TypeVar("Query", bound=Select[*tuple[Any, ...]])
 NOBODY: Mapping[str, object] = {}
 LOCK_ID = text("SELECT lock_id(:id)")
 
@@ -48,6 +50,23 @@ def lock_row(
     if row is None or not _says(row, belongs):
         raise NotFound
     return row
+
+
+def newest_first(
+    query: Query,
+    at: InstrumentedAttribute[Any],
+    *,
+    before: tuple[datetime, UUID] | None,
+    limit: int,
+) -> Query:
+    """Return a page of a query: the newest rows by a moment of theirs, then by their id.
+
+    `before` is the place that the last page ended with: see `http/paging.py`.
+    """
+    id_ = at.class_.id
+    if before is not None:
+        query = query.where((at < before[0]) | ((at == before[0]) & (id_ < before[1])))
+    return query.order_by(at.desc(), id_.desc()).limit(limit)
 
 
 def lock_id(session: Session, id_: UUID) -> None:

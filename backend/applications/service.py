@@ -33,7 +33,7 @@ from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
-from backend.rows import find_row, first_answer, lock_row
+from backend.rows import find_row, first_answer, lock_row, newest_first
 from backend.sealing import Sealer, normal_document
 
 MAKERS = (Role.CARD_CENTRE,)
@@ -456,13 +456,8 @@ def list_applications(
         query = query.where(Application.state == state)
     if oa_number is not None:
         query = query.where(Application.oa_number == oa_number)
-    if before is not None:
-        query = query.where(
-            (Application.made_at < before[0])
-            | ((Application.made_at == before[0]) & (Application.id < before[1]))
-        )
     return session.scalars(
-        query.order_by(Application.made_at.desc(), Application.id.desc()).limit(limit)
+        newest_first(query, Application.made_at, before=before, limit=limit)
     ).all()
 
 

@@ -20,7 +20,7 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
-from backend.rows import find_row, first_answer, lock_id, lock_row
+from backend.rows import find_row, first_answer, lock_id, lock_row, newest_first
 
 MAY_RECORD = (Role.CARD_CENTRE, Role.LOGISTICS)
 
@@ -175,12 +175,5 @@ def list_found(
 ) -> list[tuple[FoundCard, Card | None]]:
     """Return found cards with the card that each is, newest first."""
     query = select(FoundCard, Card).outerjoin(Card, Card.id == FoundCard.card_id)
-    if before is not None:
-        query = query.where(
-            (FoundCard.found_at < before[0])
-            | ((FoundCard.found_at == before[0]) & (FoundCard.id < before[1]))
-        )
-    rows = session.execute(
-        query.order_by(FoundCard.found_at.desc(), FoundCard.id.desc()).limit(limit)
-    )
+    rows = session.execute(newest_first(query, FoundCard.found_at, before=before, limit=limit))
     return [(found, card) for found, card in rows]

@@ -20,7 +20,7 @@ from backend.ids import content_hash, new_id
 from backend.operation_log import service as operation_log
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
-from backend.rows import lock_row
+from backend.rows import lock_row, newest_first
 
 MAY_LOOK = (Role.CARD_CENTRE, Role.AUDITOR)
 MAY_DECIDE = (Role.CARD_CENTRE,)
@@ -171,14 +171,13 @@ def list_signals(
     limit: int,
 ) -> Sequence[LendingSignal]:
     """Return signals in one state, or all, newest first."""
-    at, id_ = LendingSignal.found_at, LendingSignal.id
     query = select(LendingSignal)
     if state is not None:
         waits = LendingSignal.outcome.is_(None)
         query = query.where(waits if state == OPEN else ~waits)
-    if before is not None:
-        query = query.where((at < before[0]) | ((at == before[0]) & (id_ < before[1])))
-    return session.scalars(query.order_by(at.desc(), id_.desc()).limit(limit)).all()
+    return session.scalars(
+        newest_first(query, LendingSignal.found_at, before=before, limit=limit)
+    ).all()
 
 
 def people_of(signals: Sequence[LendingSignal]) -> list[UUID]:

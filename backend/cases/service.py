@@ -16,6 +16,7 @@ from backend.operation_log import service as operation_log
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
+from backend.rows import newest_first
 from backend.terminals.models import Terminal
 from backend.terminals.service import caller_of
 from backend.uploads import service as uploads
@@ -99,14 +100,7 @@ def list_reviews(
 ) -> Sequence[Review]:
     """Return reviews in one state, or all, newest first."""
     query = _reviews(role).where(_in_state(state))
-    if before is not None:
-        query = query.where(
-            (LateUpload.received_at < before[0])
-            | ((LateUpload.received_at == before[0]) & (LateUpload.id < before[1]))
-        )
-    rows = session.execute(
-        query.order_by(LateUpload.received_at.desc(), LateUpload.id.desc()).limit(limit)
-    )
+    rows = session.execute(newest_first(query, LateUpload.received_at, before=before, limit=limit))
     return [Review(row.LateUpload, row.Resolution) for row in rows]
 
 

@@ -26,7 +26,7 @@ from backend.operation_log import service as operation_log
 from backend.operators import limits
 from backend.operators.service import OperatorCaller
 from backend.policies.service import Policies, policies_at
-from backend.rows import find_row, first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, newest_first
 
 POLICIES = (
     "cash.least_fen",
@@ -349,13 +349,8 @@ def list_top_ups(
     query = select(CashTopUp).where(shifts.seen_by(operator, CashTopUp.cashier_id))
     if shift_id is not None:
         query = query.where(CashTopUp.shift_id == shift_id)
-    if before is not None:
-        query = query.where(
-            (CashTopUp.taken_at < before[0])
-            | ((CashTopUp.taken_at == before[0]) & (CashTopUp.id < before[1]))
-        )
     return session.scalars(
-        query.order_by(CashTopUp.taken_at.desc(), CashTopUp.id.desc()).limit(limit)
+        newest_first(query, CashTopUp.taken_at, before=before, limit=limit)
     ).all()
 
 
@@ -368,13 +363,8 @@ def list_reversals(
 ) -> Sequence[CashReversal]:
     """Return the reversals that an operator may see, newest first."""
     query = select(CashReversal).where(shifts.seen_by(operator, CashReversal.cashier_id))
-    if before is not None:
-        query = query.where(
-            (CashReversal.reversed_at < before[0])
-            | ((CashReversal.reversed_at == before[0]) & (CashReversal.id < before[1]))
-        )
     return session.scalars(
-        query.order_by(CashReversal.reversed_at.desc(), CashReversal.id.desc()).limit(limit)
+        newest_first(query, CashReversal.reversed_at, before=before, limit=limit)
     ).all()
 
 

@@ -26,7 +26,7 @@ from backend.operation_log import service as operation_log
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
-from backend.rows import first_answer, lock_id, lock_row
+from backend.rows import first_answer, lock_id, lock_row, newest_first
 
 CASHIERS = (Role.LOGISTICS, Role.FINANCE)
 SUPERVISORS = (Role.FINANCE, Role.CARD_CENTRE)
@@ -360,13 +360,8 @@ def list_shifts(
     query = select(CashShift).where(
         seen_by(operator, CashShift.cashier_id), CashShift.state == state if state else true()
     )
-    if before is not None:
-        query = query.where(
-            (CashShift.opened_at < before[0])
-            | ((CashShift.opened_at == before[0]) & (CashShift.id < before[1]))
-        )
     return session.scalars(
-        query.order_by(CashShift.opened_at.desc(), CashShift.id.desc()).limit(limit)
+        newest_first(query, CashShift.opened_at, before=before, limit=limit)
     ).all()
 
 

@@ -18,7 +18,7 @@ from backend.holders.models import Category, Holder
 from backend.ids import content_hash, new_id
 from backend.operation_log import service as operation_log
 from backend.operators.service import OperatorCaller
-from backend.rows import find_row, first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, newest_first
 
 AT_ONCE = 200
 """How many leavers one run of the job applies."""
@@ -344,7 +344,6 @@ def list_departures(
     limit: int,
 ) -> Sequence[Departure]:
     """Return departures, newest first; with `categories` those that concern one of them."""
-    at, id_ = Departure.filed_at, Departure.id
     query = select(Departure)
     if state is not None:
         query = query.where(_in_state(state))
@@ -355,9 +354,9 @@ def list_departures(
             .where(Leaver.departure_id == Departure.id, Holder.category.in_(categories))
             .exists()
         )
-    if before is not None:
-        query = query.where((at < before[0]) | ((at == before[0]) & (id_ < before[1])))
-    return session.scalars(query.order_by(at.desc(), id_.desc()).limit(limit)).all()
+    return session.scalars(
+        newest_first(query, Departure.filed_at, before=before, limit=limit)
+    ).all()
 
 
 def _in_state(state: DepartureState) -> ColumnElement[bool]:

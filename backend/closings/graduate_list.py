@@ -20,6 +20,7 @@ from backend.ledger.models import Account
 from backend.money import Fen, yuan_text
 from backend.operation_log import service as operation_log
 from backend.operators.service import OperatorCaller
+from backend.rows import newest_first
 
 HEADINGS = ("学工号", "姓名", "班级", "情况", "余额（元）", "销户前检查", "截止日")
 
@@ -99,14 +100,13 @@ def list_batches(
     now: datetime,
 ) -> Sequence[ClosingBatch]:
     """Return batches, newest first, all or those of which somebody is left."""
-    at, id_ = ClosingBatch.made_at, ClosingBatch.id
     query = select(ClosingBatch)
     if only_left:
         of_it = Graduate.batch_id == ClosingBatch.id
         query = query.where(select(Graduate.id).where(of_it, _state(now).in_(LEFT)).exists())
-    if before is not None:
-        query = query.where((at < before[0]) | ((at == before[0]) & (id_ < before[1])))
-    return session.scalars(query.order_by(at.desc(), id_.desc()).limit(limit)).all()
+    return session.scalars(
+        newest_first(query, ClosingBatch.made_at, before=before, limit=limit)
+    ).all()
 
 
 def _state(now: datetime) -> ColumnElement[str]:

@@ -32,7 +32,7 @@ from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
-from backend.rows import find_row, first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, newest_first
 
 
 class NotStaff(DomainError, code="not-staff", kind=Kind.CONFLICT):
@@ -214,8 +214,7 @@ def list_retirements(
     session: Session, *, before: tuple[datetime, UUID] | None, limit: int
 ) -> Sequence[Retirement]:
     """Return switches, newest first."""
-    at, id_ = Retirement.made_at, Retirement.id
     query = select(Retirement)
-    if before is not None:
-        query = query.where((at < before[0]) | ((at == before[0]) & (id_ < before[1])))
-    return session.scalars(query.order_by(at.desc(), id_.desc()).limit(limit)).all()
+    return session.scalars(
+        newest_first(query, Retirement.made_at, before=before, limit=limit)
+    ).all()

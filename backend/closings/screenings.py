@@ -34,7 +34,7 @@ from backend.ledger.models import Account, Transfer
 from backend.operation_log import service as operation_log
 from backend.operators.service import OperatorCaller
 from backend.policies.service import Policies, policies_at
-from backend.rows import find_row, first_answer, lock_id, lock_row
+from backend.rows import find_row, first_answer, lock_id, lock_row, newest_first
 
 POLICIES = ("screening.unused_months", "term.autumn_ends_day", "term.spring_ends_day")
 TERM = re.compile(r"([0-9]{4})-([0-9]{4})-([12])")
@@ -360,11 +360,8 @@ def list_screenings(
     session: Session, *, before: tuple[datetime, UUID] | None, limit: int
 ) -> Sequence[Screening]:
     """Return screenings, newest first."""
-    at, id_ = Screening.made_at, Screening.id
     query = select(Screening)
-    if before is not None:
-        query = query.where((at < before[0]) | ((at == before[0]) & (id_ < before[1])))
-    return session.scalars(query.order_by(at.desc(), id_.desc()).limit(limit)).all()
+    return session.scalars(newest_first(query, Screening.made_at, before=before, limit=limit)).all()
 
 
 def export(

@@ -40,7 +40,7 @@ from backend.operation_log.service import Actor
 from backend.policies.service import policies_at
 from backend.refunds.models import ChannelRefund
 from backend.refunds.rules import UNSETTLED
-from backend.rows import find_row, first_answer, lock_id, lock_row
+from backend.rows import find_row, first_answer, lock_id, lock_row, newest_first
 from backend.topups.models import TopUp
 from backend.topups.rules import UNRESOLVED
 from backend.uploads.models import LateUpload
@@ -360,8 +360,7 @@ def list_closings(
     limit: int,
 ) -> Sequence[Closing]:
     """Return closings in some states, newest first."""
-    at, id_ = Closing.started_at, Closing.id
     query = select(Closing).where(Closing.state.in_(states))
-    if before is not None:
-        query = query.where((at < before[0]) | ((at == before[0]) & (id_ < before[1])))
-    return session.scalars(query.order_by(at.desc(), id_.desc()).limit(limit)).all()
+    return session.scalars(
+        newest_first(query, Closing.started_at, before=before, limit=limit)
+    ).all()

@@ -17,7 +17,7 @@ from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.operators import service as operators
-from backend.rows import lock_row
+from backend.rows import lock_row, newest_first
 
 OPERATOR = "operator:"
 """Before the id of one, where somebody who acted is named."""
@@ -99,13 +99,8 @@ def list_all(
 ) -> Sequence[Emergency]:
     """Return emergencies, newest first."""
     query = select(Emergency)
-    if before is not None:
-        query = query.where(
-            (Emergency.starts_at < before[0])
-            | ((Emergency.starts_at == before[0]) & (Emergency.id < before[1]))
-        )
     return session.scalars(
-        query.order_by(Emergency.starts_at.desc(), Emergency.id.desc()).limit(limit)
+        newest_first(query, Emergency.starts_at, before=before, limit=limit)
     ).all()
 
 

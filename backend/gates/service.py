@@ -19,7 +19,7 @@ from backend.holders.rules import masked_name
 from backend.ids import content_hash, new_reference
 from backend.ledger.models import Account
 from backend.notices import service as notices
-from backend.rows import find_row, first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, newest_first
 from backend.terminals.models import TerminalKind
 from backend.terminals.service import TerminalCaller
 from qr import CodeError, Scope
@@ -206,11 +206,6 @@ def list_passages(
 ) -> list[Passage]:
     """Return a holder's passages, newest first."""
     query = select(Passage).where(Passage.holder_id == holder_id)
-    if before is not None:
-        query = query.where(
-            (Passage.decided_at < before[0])
-            | ((Passage.decided_at == before[0]) & (Passage.id < before[1]))
-        )
     return list(
-        session.scalars(query.order_by(Passage.decided_at.desc(), Passage.id.desc()).limit(limit))
+        session.scalars(newest_first(query, Passage.decided_at, before=before, limit=limit))
     )

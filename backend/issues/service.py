@@ -40,7 +40,7 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.models import LogEntry
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
-from backend.rows import find_row, first_answer, lock_id, lock_row
+from backend.rows import find_row, first_answer, lock_id, lock_row, newest_first
 
 ISSUERS = (Role.CARD_CENTRE,)
 MAY_LOOK = (Role.CARD_CENTRE, Role.ACADEMIC, Role.PERSONNEL, Role.AUDITOR)
@@ -179,13 +179,8 @@ def list_batches(
     if closed is not None:
         at = IssueBatch.closed_at
         query = query.where(at.is_not(None) if closed else at.is_(None))
-    if before is not None:
-        query = query.where(
-            (IssueBatch.made_at < before[0])
-            | ((IssueBatch.made_at == before[0]) & (IssueBatch.id < before[1]))
-        )
     return session.scalars(
-        query.order_by(IssueBatch.made_at.desc(), IssueBatch.id.desc()).limit(limit)
+        newest_first(query, IssueBatch.made_at, before=before, limit=limit)
     ).all()
 
 

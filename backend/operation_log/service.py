@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from backend.ids import new_id
 from backend.operation_log.models import LogChannel, LogEntry
+from backend.rows import newest_first
 
 HOLDER = "holder:"
 UNBOUND = "unbound"
@@ -133,10 +134,4 @@ def list_entries(
 ) -> Sequence[LogEntry]:
     """Return operations, newest first."""
     query = wanted.apply(select(LogEntry))
-    if before is not None:
-        query = query.where(
-            (LogEntry.at < before[0]) | ((LogEntry.at == before[0]) & (LogEntry.id < before[1]))
-        )
-    return session.scalars(
-        query.order_by(LogEntry.at.desc(), LogEntry.id.desc()).limit(limit)
-    ).all()
+    return session.scalars(newest_first(query, LogEntry.at, before=before, limit=limit)).all()

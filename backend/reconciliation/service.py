@@ -3,17 +3,16 @@
 import zlib
 from collections.abc import Collection, Sequence
 from datetime import date, datetime, timedelta
-from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.clock import start_of_day
 from backend.errors import NotFound
 from backend.operators.models import Role
 from backend.reconciliation.models import BillFile, BillLine, ChannelBill, LineMatch
-from backend.rows import find_row
+from backend.rows import find_row, newest_first
 from backend.sealing import Sealer
 from backend.topups.models import StrayPayment, TopUp
 from payments import BillRowKind
@@ -71,10 +70,8 @@ def list_bills(
         query = query.where(ChannelBill.channel == channel)
     if day is not None:
         query = query.where(ChannelBill.day == day)
-    if before is not None:
-        query = query.where(_before(ChannelBill.imported_at, ChannelBill.id, before))
     return session.scalars(
-        query.order_by(ChannelBill.imported_at.desc(), ChannelBill.id.desc()).limit(limit)
+        newest_first(query, ChannelBill.imported_at, before=before, limit=limit)
     ).all()
 
 
@@ -93,16 +90,7 @@ def list_lines(
         query = query.where(BillLine.match == match)
     if kind is not None:
         query = query.where(BillLine.kind == kind)
-    if before is not None:
-        query = query.where(_before(BillLine.at, BillLine.id, before))
-    return session.scalars(
-        query.order_by(BillLine.at.desc(), BillLine.id.desc()).limit(limit)
-    ).all()
-
-
-def _before(at: Any, id_: Any, place: tuple[datetime, UUID]) -> ColumnElement[bool]:
-    condition: ColumnElement[bool] = (at < place[0]) | ((at == place[0]) & (id_ < place[1]))
-    return condition
+    return session.scalars(newest_first(query, BillLine.at, before=before, limit=limit)).all()
 
 
 def count_matches(

@@ -17,7 +17,7 @@ from backend.refunds import asking, service
 from backend.refunds.models import ChannelRefund, RefundState, StrangeRefund
 from backend.refunds.rules import ON_ITS_WAY, OPEN, STUCK_AFTER, UNSETTLED
 from backend.refunds.service import NEEDS_A_PERSON
-from backend.rows import find_row
+from backend.rows import find_row, newest_first
 from payments import Channel, ChannelError, Refund
 from payments import RefundState as ToldState
 
@@ -65,11 +65,10 @@ def list_refunds(
     now: datetime,
 ) -> Sequence[ChannelRefund]:
     """Return refunds of one of `LISTS`, newest first."""
-    at, id_ = ChannelRefund.created_at, ChannelRefund.id
     query = select(ChannelRefund).where(_condition(wanted, now=now))
-    if before is not None:
-        query = query.where((at < before[0]) | ((at == before[0]) & (id_ < before[1])))
-    return session.scalars(query.order_by(at.desc(), id_.desc()).limit(limit)).all()
+    return session.scalars(
+        newest_first(query, ChannelRefund.created_at, before=before, limit=limit)
+    ).all()
 
 
 def _condition(wanted: str, *, now: datetime) -> ColumnElement[bool]:

@@ -13,7 +13,7 @@ from backend.money import Fen
 from backend.refunds.models import PayoutBatch, PayoutLine, PayoutLineState
 from backend.refunds.payout_lines import OPEN, lines_of_subjects
 from backend.refunds.rules import AGES_DAYS, owed_before
-from backend.rows import find_row
+from backend.rows import find_row, newest_first
 
 
 class BatchState(StrEnum):
@@ -121,13 +121,12 @@ def list_batches(
     state: BatchState | None = None,
 ) -> Sequence[PayoutBatch]:
     """Return batches, newest first, all or those of one state."""
-    at, id_ = PayoutBatch.made_at, PayoutBatch.id
     query = select(PayoutBatch)
     if state is not None:
         query = query.where(_in_state(state))
-    if before is not None:
-        query = query.where((at < before[0]) | ((at == before[0]) & (id_ < before[1])))
-    return session.scalars(query.order_by(at.desc(), id_.desc()).limit(limit)).all()
+    return session.scalars(
+        newest_first(query, PayoutBatch.made_at, before=before, limit=limit)
+    ).all()
 
 
 def _in_state(state: BatchState) -> ColumnElement[bool]:

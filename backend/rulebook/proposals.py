@@ -22,7 +22,7 @@ from backend.policies import rules, service
 from backend.policies.models import Policy, PolicyProposal, ProposalState
 from backend.policies.rules import CATALOGUE, PRESETS
 from backend.policies.service import policies_at
-from backend.rows import find_row, first_answer, lock_id, lock_row
+from backend.rows import find_row, first_answer, lock_id, lock_row, newest_first
 
 LIFE = timedelta(hours=24)
 """A proposal that nobody has approved by then has lapsed."""
@@ -298,14 +298,8 @@ def list_proposals(
 ) -> Sequence[PolicyProposal]:
     """Return proposals, newest first."""
     query = select(PolicyProposal)
-    if before is not None:
-        at, id_ = before
-        query = query.where(
-            (PolicyProposal.made_at < at)
-            | ((PolicyProposal.made_at == at) & (PolicyProposal.id < id_))
-        )
     return session.scalars(
-        query.order_by(PolicyProposal.made_at.desc(), PolicyProposal.id.desc()).limit(limit)
+        newest_first(query, PolicyProposal.made_at, before=before, limit=limit)
     ).all()
 
 

@@ -26,7 +26,7 @@ from backend.operators.models import Role
 from backend.operators.second_person import must_be_another
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
-from backend.rows import find_row, first_answer, lock_id, lock_row
+from backend.rows import find_row, first_answer, lock_id, lock_row, newest_first
 from backend.subsidies.models import (
     BatchState,
     ItemState,
@@ -254,13 +254,8 @@ def list_batches(
     query = select(SubsidyBatch)
     if state is not None:
         query = query.where(SubsidyBatch.state == state)
-    if before is not None:
-        at, id_ = before
-        query = query.where(
-            (SubsidyBatch.made_at < at) | ((SubsidyBatch.made_at == at) & (SubsidyBatch.id < id_))
-        )
     return session.scalars(
-        query.order_by(SubsidyBatch.made_at.desc(), SubsidyBatch.id.desc()).limit(limit)
+        newest_first(query, SubsidyBatch.made_at, before=before, limit=limit)
     ).all()
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, func, select, true
 from sqlalchemy.orm import Session
 
 from backend.money import Fen
+from backend.rows import newest_first
 from backend.topups.models import TopUp, TopUpState
 from backend.topups.rules import (
     OVERDUE,
@@ -83,11 +84,4 @@ def _newest(
     limit: int,
 ) -> Sequence[TopUp]:
     query = select(TopUp).where(condition)
-    if before is not None:
-        query = query.where(
-            (TopUp.created_at < before[0])
-            | ((TopUp.created_at == before[0]) & (TopUp.id < before[1]))
-        )
-    return session.scalars(
-        query.order_by(TopUp.created_at.desc(), TopUp.id.desc()).limit(limit)
-    ).all()
+    return session.scalars(newest_first(query, TopUp.created_at, before=before, limit=limit)).all()

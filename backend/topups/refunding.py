@@ -26,7 +26,7 @@ from backend.operation_log.service import Actor
 from backend.policies.service import Policies, policies_at
 from backend.refunds import service as refunds
 from backend.refunds.models import ChannelRefund
-from backend.rows import find_row, first_answer, lock_id
+from backend.rows import find_row, first_answer, lock_id, newest_first
 from backend.topups.models import HolderRefund, TopUp, TopUpState
 from backend.topups.refund_rules import Part, Rest, Source, explain, split, stands_against
 
@@ -305,11 +305,10 @@ def list_refunds(
     session: Session, *, holder_id: UUID, before: tuple[datetime, UUID] | None, limit: int
 ) -> Sequence[HolderRefund]:
     """Return what a holder asked to have back, newest first."""
-    at, id_ = HolderRefund.requested_at, HolderRefund.id
     query = select(HolderRefund).where(HolderRefund.holder_id == holder_id)
-    if before is not None:
-        query = query.where((at < before[0]) | ((at == before[0]) & (id_ < before[1])))
-    return session.scalars(query.order_by(at.desc(), id_.desc()).limit(limit)).all()
+    return session.scalars(
+        newest_first(query, HolderRefund.requested_at, before=before, limit=limit)
+    ).all()
 
 
 def refunded_fen(session: Session, top_ups: Collection[TopUp]) -> dict[UUID, Fen]:

@@ -49,13 +49,13 @@ from backend.applications.service import (
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders.rules import masked_name
-from backend.http.auth import Unauthenticated, caller, guard
+from backend.http.auth import Unauthenticated, guard
 from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
-from backend.operators.service import OperatorCaller, RoleNotAllowed
+from backend.operators.service import RoleNotAllowed, caller_in
 
 blueprint = guard(
     Blueprint(
@@ -75,8 +75,7 @@ blueprint = guard(
 @blueprint.response(200, ApplicationList)
 def list_applications(query: dict[str, Any]) -> dict[str, Any]:
     """List applications, newest first."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         found = page(
             service.list_applications(
@@ -112,8 +111,7 @@ def make_application(wanted: Wanted, application_id: UUID) -> Any:
 
     A retry gets the first answer; `GET` tells how it stands by now.
     """
-    who: OperatorCaller = caller()
-    who.must_be(*MAKERS)
+    who = caller_in(*MAKERS)
     with transaction() as session:
         application, first = service.make(
             session,
@@ -145,8 +143,7 @@ def _as_made(told: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
 @blueprint.response(200, ApplicationReply)
 def read_application(application_id: UUID) -> dict[str, Any]:
     """Show an application, its people and its approvals."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         return _whole(session, service.find(session, application_id=application_id))
 
@@ -168,8 +165,7 @@ def read_application(application_id: UUID) -> dict[str, Any]:
 @logged("application.approve", subject="application_id")
 def record_approval(paper: Paper, application_id: UUID, approval_id: UUID) -> Any:
     """Record an approval that was given in the OA, with its paper; both make it approved."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAKERS)
+    who = caller_in(*MAKERS)
     with transaction() as session:
         approval, first = service.approve(
             session,
@@ -189,8 +185,7 @@ def record_approval(paper: Paper, application_id: UUID, approval_id: UUID) -> An
 @logged("application.withdraw", subject="application_id")
 def withdraw_application(application_id: UUID) -> Any:
     """Take an application back (撤回), before any card is opened."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAKERS)
+    who = caller_in(*MAKERS)
     with transaction() as session:
         application, first = service.withdraw(
             session, application_id=application_id, operator=who, now=clock.now()
@@ -221,8 +216,7 @@ def open_cards(request: dict[str, Any], application_id: UUID, opening_id: UUID) 
 
     A retry goes on where the first was cut off, and opens nothing twice.
     """
-    who: OperatorCaller = caller()
-    who.must_be(*MAKERS)
+    who = caller_in(*MAKERS)
     first = opening.open_cards(
         application_id=application_id,
         opening_id=opening_id,
@@ -262,8 +256,7 @@ def open_cards(request: dict[str, Any], application_id: UUID, opening_id: UUID) 
 @logged("application.extend", subject="application_id")
 def extend_application(request: dict[str, Any], application_id: UUID, extension_id: UUID) -> Any:
     """Put the end off by a new approval of the OA (延期): the same cards go on."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAKERS)
+    who = caller_in(*MAKERS)
     with transaction() as session:
         extension, first = ending.extend(
             session,
@@ -295,8 +288,7 @@ def extend_application(request: dict[str, Any], application_id: UUID, extension_
 @logged("application.leave_early", subject="leaving_id")
 def note_early_leaving(request: dict[str, Any], application_id: UUID, leaving_id: UUID) -> Any:
     """Note that somebody leaves before their day, as the sponsor tells: the card ends then."""
-    who: OperatorCaller = caller()
-    who.must_be(*TELL_OF_LEAVING)
+    who = caller_in(*TELL_OF_LEAVING)
     with transaction() as session:
         leaving, first = ending.leave_early(
             session,

@@ -66,7 +66,7 @@ from backend.operation_log.models import LogChannel
 from backend.operation_log.refusals import about, logged
 from backend.operators import service as operators
 from backend.operators.models import Role
-from backend.operators.service import OperatorCaller, RoleNotAllowed
+from backend.operators.service import OperatorCaller, RoleNotAllowed, caller_in
 
 own = guard(
     Blueprint(
@@ -202,8 +202,7 @@ def cancel_replacement_request(request_id: UUID) -> Any:
 @logged("holder.view")
 def look_up_cards(request: dict[str, str]) -> dict[str, Any]:
     """Find a holder's cards by holder number or by the number on a card.  The look is on record."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_LOOK)
+    who = caller_in(*MAY_LOOK)
     with transaction() as session:
         if number := request.get("card_number"):
             holder_id = counter.find_by_card_number(session, number=number)
@@ -228,8 +227,7 @@ def look_up_cards(request: dict[str, str]) -> dict[str, Any]:
 @cards.response(200, CounterCard)
 def read_card(card_id: UUID) -> dict[str, Any]:
     """Show how a card stands, and what the counter can do about it."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         return _card(counter.find_card(session, card_id=card_id))
 
@@ -293,8 +291,7 @@ def operate_on_card(request: dict[str, Any], card_id: UUID, operation_id: UUID) 
 @cards.response(200, CardOperationReply)
 def read_card_operation(card_id: UUID, operation_id: UUID) -> Any:
     """Show what was done to a card under an id."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         return counter.find_operation(session, operation_id=operation_id, card_id=card_id)
 
@@ -304,8 +301,7 @@ def read_card_operation(card_id: UUID, operation_id: UUID) -> Any:
 @cards.response(200, QuoteReply)
 def quote_replacement(card_id: UUID) -> Any:
     """Say what a new card costs this card's holder now, and what the purse is short of."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         card = counter.find_card(session, card_id=card_id)
         holder = holder_of(session, holder_id=card.holder_id)
@@ -356,8 +352,7 @@ def replace_card(request: dict[str, Any], card_id: UUID, replacement_id: UUID) -
 @cards.response(200, ReplacementReply)
 def read_replacement(card_id: UUID, replacement_id: UUID) -> Any:
     """Show how a card was replaced."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         return replacement.find_replacement(session, replacement_id=replacement_id, card_id=card_id)
 
@@ -370,8 +365,7 @@ def read_replacement(card_id: UUID, replacement_id: UUID) -> Any:
 @logged("card.found", subject="found_id")
 def record_found_card(request: dict[str, Any], found_id: UUID) -> Any:
     """Record a card that was found (拾卡).  The answer tells nothing of whose it is."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_RECORD)
+    who = caller_in(*MAY_RECORD)
     with transaction() as session:
         recorded, first = found.record(
             session, found_id=found_id, actor=who.actor, now=clock.now(), **request
@@ -385,8 +379,7 @@ def record_found_card(request: dict[str, Any], found_id: UUID) -> Any:
 @found_cards.response(200, FoundCardList)
 def list_found_cards(query: dict[str, Any]) -> dict[str, Any]:
     """List found cards, newest first, with the card that each is."""
-    who: OperatorCaller = caller()
-    who.must_be(Role.CARD_CENTRE, Role.AUDITOR)
+    caller_in(Role.CARD_CENTRE, Role.AUDITOR)
     with transaction() as session:
         rows = found.list_found(
             session, before=place_of(query.get("cursor")), limit=query["limit"] + 1
@@ -429,8 +422,7 @@ def _items(rows: Sequence[tuple[Any, Card | None]]) -> list[dict[str, Any]]:
 @logged("card.hand_back", subject="found_id")
 def hand_card_back(request: dict[str, Any], found_id: UUID, hand_back_id: UUID) -> Any:
     """Hand a found card to its holder against the ID document; a lost one is in use again."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_ACT)
+    who = caller_in(*MAY_ACT)
     with transaction() as session:
         done, first = found.hand_back(
             session,

@@ -14,12 +14,12 @@ from backend.errors import IdReused
 from backend.holders import roster
 from backend.holders.models import RosterSource
 from backend.holders.roster import RosterReport, RosterUnreadable
-from backend.http.auth import Unauthenticated, caller, guard
+from backend.http.auth import Unauthenticated, guard
 from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
-from backend.operators.service import OperatorCaller, RoleNotAllowed
+from backend.operators.service import RoleNotAllowed, caller_in
 
 staff = guard(
     Blueprint(
@@ -58,8 +58,7 @@ def import_roster(query: dict[str, Any]) -> RosterReport:
     `whole`, people whom the list does not have are named; nothing is done to them.  A `batch_id`
     that was imported gets its report again.
     """
-    who: OperatorCaller = caller()
-    who.must_be(*roster.ROLE_SOURCES)
+    who = caller_in(*roster.ROLE_SOURCES)
     own = roster.ROLE_SOURCES[who.role]
     source = query.get("source", own[0])
     if source not in own:

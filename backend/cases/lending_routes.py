@@ -16,7 +16,6 @@ from backend.cases.schemas import SignalDecisionRequest, SignalList, SignalReply
 from backend.db import transaction
 from backend.errors import NotFound
 from backend.holders import viewing
-from backend.holders.rules import masked_name
 from backend.http.auth import Unauthenticated, guard
 from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.problems import raises
@@ -78,11 +77,7 @@ def _told(session: Session, signals: Sequence[LendingSignal]) -> list[dict[str, 
     same = ("id", "kind", "seen_at", "found_at", "outcome", "reason", "decided_at")
 
     def named(id_: UUID) -> dict[str, str]:
-        holder = holders[id_]
-        return {
-            "holder_number": holder.holder_number,
-            "name_masked": masked_name(holder.name),
-        }
+        return viewing.masked(holders[id_])
 
     return [
         {name: getattr(signal, name) for name in same}

@@ -15,12 +15,12 @@ from backend.db import transaction
 from backend.errors import NotFound
 from backend.holders import viewing
 from backend.holders.rules import masked_name
-from backend.http.auth import Unauthenticated, caller, guard
+from backend.http.auth import Unauthenticated, guard
 from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
-from backend.operators.service import OperatorCaller, RoleNotAllowed
+from backend.operators.service import RoleNotAllowed, caller_in
 
 blueprint = guard(
     Blueprint(
@@ -40,8 +40,7 @@ blueprint = guard(
 @blueprint.response(200, ReviewList)
 def list_reviews(query: dict[str, Any]) -> dict[str, Any]:
     """List what needs a person, newest first; finance sees charges only."""
-    who: OperatorCaller = caller()
-    who.must_be(*service.MAY_LOOK)
+    who = caller_in(*service.MAY_LOOK)
     state = None if query["state"] == "all" else query["state"]
     with transaction() as session:
         found = page(
@@ -63,8 +62,7 @@ def list_reviews(query: dict[str, Any]) -> dict[str, Any]:
 @blueprint.response(200, ReviewReply)
 def read_review(review_id: UUID) -> dict[str, Any]:
     """Show one review."""
-    who: OperatorCaller = caller()
-    who.must_be(*service.MAY_LOOK)
+    who = caller_in(*service.MAY_LOOK)
     with transaction() as session:
         review = service.find(session, review_id=review_id, role=who.role)
         return _replies(session, [review])[0]
@@ -78,8 +76,7 @@ def read_review(review_id: UUID) -> dict[str, Any]:
 @logged("review.resolve", subject="review_id")
 def resolve_review(request: dict[str, Any], review_id: UUID) -> Any:
     """Decide a review, for a reason that is kept; the same again gets the first answer."""
-    who: OperatorCaller = caller()
-    who.must_be(*service.MAY_RESOLVE)
+    who = caller_in(*service.MAY_RESOLVE)
     with transaction() as session:
         review, first = service.resolve(
             session,

@@ -187,14 +187,10 @@ def _send_back(
     )
     ledger.post(session, [movement], now=now)
     for part in able.parts:
-        top_up = able.sources[part.top_up_id]
-        refunds.owe(
+        refunding.owe(
             session,
-            channel=top_up.channel,
-            out_trade_no=top_up.out_trade_no,
-            trade_no=top_up.trade_no or "",
-            paid_fen=top_up.amount_fen,
-            amount_fen=part.amount_fen,
+            part,
+            able.sources[part.top_up_id],
             reason=REASON,
             holder_id=closing.holder_id,
             subject_id=closing.id,

@@ -160,11 +160,7 @@ def export_closing_batch(batch_id: UUID) -> Response:
             reference=new_reference(),
             now=clock.now(),
         )
-    return Response(
-        csv_files.whole(rows),
-        content_type="text/csv",
-        headers={"Content-Disposition": "attachment; filename=graduates.csv"},
-    )
+    return csv_files.attached(csv_files.whole(rows), "graduates.csv")
 
 
 @staff.route("/<uuid:batch_id>/runs", methods=["POST"])

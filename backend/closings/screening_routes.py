@@ -118,11 +118,7 @@ def export_screening(screening_id: UUID) -> Response:
             reference=new_reference(),
             now=clock.now(),
         )
-    return Response(
-        csv_files.whole(rows),
-        content_type="text/csv",
-        headers={"Content-Disposition": "attachment; filename=screening.csv"},
-    )
+    return csv_files.attached(csv_files.whole(rows), "screening.csv")
 
 
 def _screening(session: Session, screening: Screening) -> dict[str, Any]:

@@ -293,11 +293,7 @@ def export(batch_id: UUID) -> Response:
             reference=new_reference(),
             now=clock.now(),
         )
-    return Response(
-        csv_files.whole(rows),
-        content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": "attachment; filename=graduates.csv"},
-    )
+    return csv_files.attached(csv_files.whole(rows), "graduates.csv", type_=csv_files.IN_UTF8)
 
 
 def _to(batch_id: UUID, **query: Any) -> AnyResponse:

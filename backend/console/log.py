@@ -14,6 +14,7 @@ from backend.console import access
 from backend.console.language import LANGUAGES, dictionary, language
 from backend.console.search import is_reference, searchable
 from backend.db import transaction
+from backend.http import csv_files
 from backend.http.paging import page, place_of
 from backend.http.parts import parts
 from backend.ids import new_reference
@@ -70,10 +71,8 @@ def export_period() -> Response:
         action_words=dictionary(LANGUAGES[0])["actions"],
         now=now,
     )
-    return Response(
-        (line.encode() for line in file),
-        content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": "attachment; filename=operation-log.csv"},
+    return csv_files.attached(
+        (line.encode() for line in file), "operation-log.csv", type_=csv_files.IN_UTF8
     )
 
 

@@ -188,11 +188,7 @@ def export(batch_id: UUID) -> Response:
         rows = bank_form.export(
             session, batch_id=batch_id, operator=who, reference=new_reference(), now=clock.now()
         )
-    return Response(
-        csv_files.whole(rows),
-        content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": "attachment; filename=payout-batch.csv"},
-    )
+    return csv_files.attached(csv_files.whole(rows), "payout-batch.csv", type_=csv_files.IN_UTF8)
 
 
 @blueprint.post("/<uuid:batch_id>/payments")

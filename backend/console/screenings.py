@@ -226,11 +226,7 @@ def export(screening_id: UUID) -> Response:
             reference=new_reference(),
             now=clock.now(),
         )
-    return Response(
-        csv_files.whole(rows),
-        content_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": "attachment; filename=screening.csv"},
-    )
+    return csv_files.attached(csv_files.whole(rows), "screening.csv", type_=csv_files.IN_UTF8)
 
 
 def _to(screening_id: UUID) -> AnyResponse:

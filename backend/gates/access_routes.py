@@ -25,7 +25,7 @@ from backend.http.paging import CursorUnknown, PageQuery, page, place_of
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
-from backend.operators.service import OperatorCaller, RoleNotAllowed
+from backend.operators.service import RoleNotAllowed, caller_in
 
 gates = guard(
     Blueprint(
@@ -78,8 +78,7 @@ def _access(session: Session, terminal_id: UUID) -> dict[str, Any]:
 @logged("gate.change_access", subject="terminal_id")
 def change_gate_access(request: dict[str, Any], terminal_id: UUID) -> dict[str, Any]:
     """Put a gate's settings and rules in force, all of them; the same again changes nothing."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_CHANGE)
+    who = caller_in(*MAY_CHANGE)
     with transaction() as session:
         access.find_gate(session, terminal_id=terminal_id)
         access.change(
@@ -140,8 +139,7 @@ def list_emergencies(query: dict[str, Any]) -> dict[str, Any]:
 @logged("emergency.declare")
 def declare_emergency(request: dict[str, Any]) -> dict[str, Any]:
     """Declare an emergency at one gate or at all: while it lasts, everybody may leave."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_CHANGE)
+    who = caller_in(*MAY_CHANGE)
     now = clock.now()
     with transaction() as session:
         made = emergencies.declare(session, actor=who.actor, now=now, **request)
@@ -154,7 +152,6 @@ def declare_emergency(request: dict[str, Any]) -> dict[str, Any]:
 @logged("emergency.end", subject="emergency_id")
 def end_emergency(emergency_id: UUID) -> None:
     """End an emergency before its time; one that is over stays so."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_CHANGE)
+    who = caller_in(*MAY_CHANGE)
     with transaction() as session:
         emergencies.end(session, emergency_id=emergency_id, actor=who.actor, now=clock.now())

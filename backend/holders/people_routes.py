@@ -38,14 +38,14 @@ from backend.holders.people_schemas import (
     PersonReply,
     SettleRequest,
 )
-from backend.http.auth import Unauthenticated, caller, guard
+from backend.http.auth import Unauthenticated, guard
 from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.models import Role
 from backend.operators.second_person import SecondPersonNeeded
-from backend.operators.service import OperatorCaller, RoleNotAllowed
+from backend.operators.service import RoleNotAllowed, caller_in
 
 MOST = 200
 LOOKS = (Role.CARD_CENTRE, Role.AUDITOR)
@@ -64,8 +64,7 @@ blueprint = guard(
 @blueprint.response(200, PersonReply)
 def read_person(holder_id: UUID) -> dict[str, Any]:
     """Show who a holder is and what their card is for; the look is in the operation log."""
-    who: OperatorCaller = caller()
-    who.must_be(*LOOKS)
+    who = caller_in(*LOOKS)
     with transaction() as session:
         holder = viewing.view(session, holder_id=holder_id, actor=who.actor, now=clock.now())
         return {
@@ -95,8 +94,7 @@ def make_override(request: dict[str, Any], holder_id: UUID, override_id: UUID) -
 
     It takes the place of an earlier one of the same permission, and holds from now on.
     """
-    who: OperatorCaller = caller()
-    who.must_be(Role.CARD_CENTRE)
+    who = caller_in(Role.CARD_CENTRE)
     with transaction() as session:
         made, first = permissions.make_override(
             session,
@@ -118,8 +116,7 @@ def make_override(request: dict[str, Any], holder_id: UUID, override_id: UUID) -
 @logged("holder.end_exception", subject="override_id", holder="holder_id")
 def end_override(holder_id: UUID, override_id: UUID) -> PermissionOverride:
     """End an exception: the category decides again.  A retry changes nothing."""
-    who: OperatorCaller = caller()
-    who.must_be(Role.CARD_CENTRE)
+    who = caller_in(Role.CARD_CENTRE)
     with transaction() as session:
         return permissions.end_override(
             session,
@@ -150,8 +147,7 @@ def change_category(request: dict[str, Any], holder_id: UUID, change_id: UUID) -
     Account, history, cards and binding stay.  An old number still finds its holder, and nobody else
     is ever given it.
     """
-    who: OperatorCaller = caller()
-    who.must_be(Role.CARD_CENTRE)
+    who = caller_in(Role.CARD_CENTRE)
     employment = request.pop("employment")
     with transaction() as session:
         change, first = category_changes.schedule(
@@ -187,8 +183,7 @@ def propose_data_change(request: dict[str, Any], holder_id: UUID, change_id: UUI
 
     A document number is compared and forgotten.
     """
-    who: OperatorCaller = caller()
-    who.must_be(Role.CARD_CENTRE)
+    who = caller_in(Role.CARD_CENTRE)
     kind = request.pop("document_kind")
     with transaction() as session:
         change, first = data_changes.propose(
@@ -210,8 +205,7 @@ def propose_data_change(request: dict[str, Any], holder_id: UUID, change_id: UUI
 @blueprint.response(200, DataChangeList)
 def list_data_changes() -> dict[str, Any]:
     """List the changes that wait for a second person, the first 200, oldest first."""
-    who: OperatorCaller = caller()
-    who.must_be(*LOOKS)
+    caller_in(*LOOKS)
     with transaction() as session:
         return {"items": data_changes.list_waiting(session, limit=MOST)}
 
@@ -231,8 +225,7 @@ def list_data_changes() -> dict[str, Any]:
 @logged("holder.approve_data", subject="change_id")
 def decide_data_change(request: dict[str, Any], change_id: UUID) -> Any:
     """Approve or refuse a change that another person proposed.  Retries get the first answer."""
-    who: OperatorCaller = caller()
-    who.must_be(Role.CARD_CENTRE)
+    who = caller_in(Role.CARD_CENTRE)
     with transaction() as session:
         return data_changes.decide(
             session,
@@ -248,8 +241,7 @@ def decide_data_change(request: dict[str, Any], change_id: UUID) -> Any:
 @blueprint.response(200, ConflictList)
 def list_conflicts() -> dict[str, Any]:
     """List where the roster differs from what was proven (名册差异), 200 at most, oldest first."""
-    who: OperatorCaller = caller()
-    who.must_be(*LOOKS)
+    caller_in(*LOOKS)
     with transaction() as session:
         return {"items": data_changes.list_conflicts(session, limit=MOST)}
 
@@ -261,8 +253,7 @@ def list_conflicts() -> dict[str, Any]:
 @logged("holder.settle_conflict", subject="conflict_id")
 def settle_conflict(request: dict[str, Any], conflict_id: UUID) -> Any:
     """Take the roster's value over, or keep what was proven.  Retries get the first answer."""
-    who: OperatorCaller = caller()
-    who.must_be(Role.CARD_CENTRE)
+    who = caller_in(Role.CARD_CENTRE)
     with transaction() as session:
         return data_changes.settle(
             session,

@@ -4,8 +4,11 @@ import csv
 import io
 from collections.abc import Iterable
 
+from flask import Response
+
 BOM = "\ufeff"
 """Before the first line, so that Excel reads UTF-8."""
+IN_UTF8 = "text/csv; charset=utf-8"
 FORMULA = frozenset("=+-@\t\r＝＋－＠")
 """What makes a spreadsheet compute a cell instead of showing it."""
 
@@ -20,6 +23,12 @@ def line(*cells: object) -> str:
 def whole(rows: Iterable[Iterable[object]]) -> str:
     """Return a small file."""
     return BOM + "".join(line(*row) for row in rows)
+
+
+def attached(content: str | Iterable[bytes], name: str, *, type_: str = "text/csv") -> Response:
+    """Return an answer that a browser keeps as a file of this name."""
+    headers = {"Content-Disposition": f"attachment; filename={name}"}
+    return Response(content, content_type=type_, headers=headers)
 
 
 def harmless(text: str) -> str:

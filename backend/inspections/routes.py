@@ -7,6 +7,7 @@ from flask_smorest import Blueprint
 
 from backend import clock
 from backend.db import transaction
+from backend.http import csv_files
 from backend.http.auth import Unauthenticated, caller, guard
 from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.problems import raises
@@ -27,7 +28,7 @@ from backend.operation_log.refusals import logged
 from backend.operation_log.seals import Head
 from backend.operators import service as operators
 from backend.operators.limits import OperatorLimit
-from backend.operators.service import ConfirmationNeeded, OperatorCaller, RoleNotAllowed
+from backend.operators.service import ConfirmationNeeded, RoleNotAllowed, caller_in
 
 blueprint = guard(
     Blueprint(
@@ -131,8 +132,7 @@ def export_log(request: dict[str, Any]) -> Response:
 
     The export is in the log before the first row is handed out.
     """
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_LOOK)
+    who = caller_in(*MAY_LOOK)
     now, reference = clock.now(), new_reference()
     with transaction() as session:
         wanted = service.understand(session, request)
@@ -149,8 +149,4 @@ def export_log(request: dict[str, Any]) -> Response:
     file = export.lines(
         wanted=wanted, taken_by=who.username, reference=reference, action_words={}, now=now
     )
-    return Response(
-        (line.encode() for line in file),
-        content_type="text/csv",
-        headers={"Content-Disposition": "attachment; filename=operation-log.csv"},
-    )
+    return csv_files.attached((line.encode() for line in file), "operation-log.csv")

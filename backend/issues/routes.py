@@ -13,7 +13,7 @@ from backend.cards.service import CARD_REFUSALS
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders.rules import masked_name
-from backend.http.auth import Unauthenticated, caller, guard
+from backend.http.auth import Unauthenticated, guard
 from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.problems import raises
 from backend.issues import exchanges, service
@@ -39,7 +39,7 @@ from backend.issues.service import (
 )
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
-from backend.operators.service import OperatorCaller, RoleNotAllowed
+from backend.operators.service import RoleNotAllowed, caller_in
 
 blueprint = guard(
     Blueprint(
@@ -59,8 +59,7 @@ blueprint = guard(
 @blueprint.response(200, IssueBatchList)
 def list_issue_batches(query: dict[str, Any]) -> dict[str, Any]:
     """List batches, newest first; exchanges that are due are proposed by themselves."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         found = page(
             service.list_batches(
@@ -81,8 +80,7 @@ def list_issue_batches(query: dict[str, Any]) -> dict[str, Any]:
 @blueprint.response(200, OverdueExchangeList)
 def list_overdue_exchanges() -> dict[str, Any]:
     """List new-student cards not exchanged in time (逾期未换), oldest first; they stay usable."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         found = exchanges.overdue(session, now=clock.now())
     return {
@@ -112,8 +110,7 @@ def make_issue_batch(request: dict[str, Any], batch_id: UUID) -> Any:
 
     A retry gets the list as it was made; `GET` tells how it stands by now.
     """
-    who: OperatorCaller = caller()
-    who.must_be(*ISSUERS)
+    who = caller_in(*ISSUERS)
     with transaction() as session:
         batch, first = service.make_batch(
             session, batch_id=batch_id, operator=who, now=clock.now(), **request
@@ -135,8 +132,7 @@ def _as_made(told: dict[str, Any]) -> dict[str, Any]:
 @blueprint.response(200, IssueBatchReply)
 def read_issue_batch(batch_id: UUID) -> dict[str, Any]:
     """Show a batch with its class list: who has the card, who is still to come."""
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_LOOK)
+    caller_in(*MAY_LOOK)
     with transaction() as session:
         return _whole(session, service.find_batch(session, batch_id=batch_id))
 
@@ -165,8 +161,7 @@ def hand_out_card(
 
     In an exchange the new-student card is void from now on; account, phone and balance stay.
     """
-    who: OperatorCaller = caller()
-    who.must_be(*ISSUERS)
+    who = caller_in(*ISSUERS)
     with transaction() as session:
         decision, first = service.hand_out(
             session,
@@ -199,8 +194,7 @@ def hand_out_card(
 @logged("issue_batch.decide", subject="decision_id", holder="holder_id")
 def decide_item(request: dict[str, Any], batch_id: UUID, holder_id: UUID, decision_id: UUID) -> Any:
     """Note that somebody never came (the card is void), or gets the card later (缓领)."""
-    who: OperatorCaller = caller()
-    who.must_be(*ISSUERS)
+    who = caller_in(*ISSUERS)
     with transaction() as session:
         decision, first = service.decide(
             session,

@@ -41,6 +41,7 @@ from backend.operators.service import (
     OperatorCaller,
     RoleNotAllowed,
     TotpWrong,
+    caller_in,
 )
 
 MOST_CHANGES = 200
@@ -140,8 +141,7 @@ def decide_operator_change(
     request: dict[str, Any], operator_id: UUID, change_id: UUID
 ) -> dict[str, Any]:
     """Approve what somebody else proposed, or refuse it."""
-    who: OperatorCaller = caller()
-    who.must_be(*rules.MAY_APPROVE)
+    who = caller_in(*rules.MAY_APPROVE)
     who.must_have_confirmed(clock.now())
     with transaction() as session:
         made, _ = changes.decide(
@@ -165,8 +165,7 @@ def decide_operator_change(
 @logged("operator.invite", subject="operator_id")
 def invite_operator(operator_id: UUID) -> dict[str, Any]:
     """Give out the token with which an approved person sets password and second factor."""
-    who: OperatorCaller = caller()
-    who.must_be(*rules.MAY_APPROVE)
+    who = caller_in(*rules.MAY_APPROVE)
     who.must_have_confirmed(clock.now())
     with transaction() as session:
         token, issued = enrolment.issue(
@@ -215,8 +214,7 @@ def finish_enrolment(request: dict[str, Any]) -> None:
 
 
 def _may(kind: ChangeKind) -> OperatorCaller:
-    who: OperatorCaller = caller()
-    who.must_be(*rules.MAY_MAKE[kind])
+    who = caller_in(*rules.MAY_MAKE[kind])
     who.must_have_confirmed(clock.now())
     return who
 

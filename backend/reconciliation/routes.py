@@ -18,7 +18,7 @@ from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
-from backend.operators.service import OperatorCaller, RoleNotAllowed
+from backend.operators.service import OperatorCaller, RoleNotAllowed, caller_in
 from backend.reconciliation import fetch_plan, fetching, service
 from backend.reconciliation.absent import count_absent, list_absent
 from backend.reconciliation.fetching import BillDamaged, BillNotThere, DayTooOld
@@ -166,8 +166,7 @@ def fetch_bill(body: dict[str, Any]) -> Any:
 
     One that is here and counts stays as it is; one that another file superseded counts again.
     """
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_IMPORT)
+    who = caller_in(*MAY_IMPORT)
     imported = fetching.fetch(
         channel_of(body["channel"]),
         body["day"],
@@ -192,8 +191,7 @@ def upload_bill(query: dict[str, Any]) -> Any:
     the former no longer does, until it is brought again.  A file that tells of no trade is refused
     where our books or an earlier bill know of one.
     """
-    who: OperatorCaller = caller()
-    who.must_be(*MAY_IMPORT)
+    who = caller_in(*MAY_IMPORT)
     if request.mimetype not in MEDIA_TYPES:
         abort(415)
     imported = upload(query["channel"], query["day"], request.get_data(cache=False), operator=who)

@@ -12,7 +12,6 @@ from backend import clock
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders import viewing
-from backend.holders.rules import masked_name
 from backend.http import csv_files
 from backend.http.auth import Unauthenticated, guard
 from backend.http.paging import CursorUnknown, PageQuery, page, place_of
@@ -195,11 +194,7 @@ def export_payout_batch(batch_id: UUID) -> Response:
         rows = bank_form.export(
             session, batch_id=batch_id, operator=who, reference=new_reference(), now=clock.now()
         )
-    return Response(
-        csv_files.whole(rows),
-        content_type="text/csv",
-        headers={"Content-Disposition": "attachment; filename=payout-batch.csv"},
-    )
+    return csv_files.attached(csv_files.whole(rows), "payout-batch.csv")
 
 
 def lines_told(session: Session, lines: Sequence[PayoutLine]) -> list[dict[str, Any]]:
@@ -211,11 +206,8 @@ def lines_told(session: Session, lines: Sequence[PayoutLine]) -> list[dict[str, 
     )  # fmt: skip
     return [
         {name: getattr(line, name) for name in same}
-        | {
-            "closing_id": line.subject_id,
-            "holder_number": holders[line.holder_id].holder_number,
-            "name_masked": masked_name(holders[line.holder_id].name),
-        }
+        | {"closing_id": line.subject_id}
+        | viewing.masked(holders[line.holder_id])
         for line in lines
     ]
 

@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date, start_of_day
-from backend.errors import DomainError, Kind, NotFound
+from backend.errors import DomainError, Kind
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
@@ -21,7 +21,7 @@ from backend.policies.service import policies_at
 from backend.refunds import service
 from backend.refunds.models import ChannelRefund, Payout, PayoutBatch, PayoutLine, PayoutLineState
 from backend.refunds.rules import TRANSITIONS, RefundEvent
-from backend.rows import first_answer, lock_id
+from backend.rows import first_answer, lock_id, lock_row
 
 DAY_POLICY = "operator.payout_day_fen"
 DAY_LIMIT = "payout_day_fen"
@@ -118,14 +118,7 @@ def decide(
         PayoutNotPossible: the channel has sent or closed the refund meanwhile.
     """
     refund = service.lock(session, refund_id=refund_id)
-    payout = session.scalars(
-        select(Payout)
-        .where(Payout.id == payout_id, Payout.refund_id == refund_id)
-        .with_for_update()
-        .execution_options(populate_existing=True)
-    ).one_or_none()
-    if payout is None:
-        raise NotFound
+    payout = lock_row(session, Payout, payout_id, refund_id=refund_id)
     if is_decided(
         payout.approved,
         approve=approve,

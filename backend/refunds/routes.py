@@ -11,7 +11,6 @@ from backend import clock
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders import viewing
-from backend.holders.rules import masked_name
 from backend.http.auth import Unauthenticated, guard
 from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.parts import parts
@@ -245,11 +244,11 @@ def _reply(refund: ChannelRefund, holder: Any) -> dict[str, Any]:
         "amount_fen", "state", "answer", "tries", "created_at", "sent_at", "next_try_at",
         "settled_at",
     )  # fmt: skip
-    return {name: getattr(refund, name) for name in same} | {
-        "refund_id": refund.subject_id,
-        "holder_number": holder.holder_number,
-        "name_masked": masked_name(holder.name),
-    }
+    return (
+        {name: getattr(refund, name) for name in same}
+        | {"refund_id": refund.subject_id}
+        | viewing.masked(holder)
+    )
 
 
 def _payouts(session: Session, made: Sequence[Payout]) -> list[dict[str, Any]]:

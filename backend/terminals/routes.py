@@ -17,7 +17,7 @@ from backend.operation_log.models import LogChannel
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.models import Role
-from backend.operators.service import OperatorCaller, RoleNotAllowed
+from backend.operators.service import RoleNotAllowed, caller_in
 from backend.terminals import heartbeats, service
 from backend.terminals.models import Terminal
 from backend.terminals.schemas import (
@@ -171,8 +171,7 @@ def list_terminal_alarms() -> dict[str, Any]:
 @logged("terminal.invite", subject="terminal_id")
 def invite_terminal(terminal_id: UUID) -> dict[str, Any]:
     """Make a one-time token with which a device enrols as this terminal."""
-    who: OperatorCaller = caller()
-    who.must_be(Role.CARD_CENTRE)
+    who = caller_in(Role.CARD_CENTRE)
     now = clock.now()
     with transaction() as session:
         token = service.invite(session, terminal_id=terminal_id, actor=who.actor, now=now)
@@ -189,7 +188,6 @@ def invite_terminal(terminal_id: UUID) -> dict[str, Any]:
 @logged("terminal.revoke", subject="terminal_id")
 def revoke_terminal(terminal_id: UUID) -> None:
     """Shut a terminal out for ever."""
-    who: OperatorCaller = caller()
-    who.must_be(Role.CARD_CENTRE)
+    who = caller_in(Role.CARD_CENTRE)
     with transaction() as session:
         service.revoke(session, terminal_id=terminal_id, actor=who.actor, now=clock.now())

@@ -245,7 +245,18 @@ def ask(
         [Movement(TransferKind.REFUND, refund_id, purse.id, due, amount_fen, facts)],
         now=now,
     )
-    owed = [_owe(session, part, able.sources[part.top_up_id], refund, now=now) for part in parts]
+    owed = [
+        owe(
+            session,
+            part,
+            able.sources[part.top_up_id],
+            reason=REASON,
+            holder_id=holder_id,
+            subject_id=refund_id,
+            now=now,
+        )
+        for part in parts
+    ]
     notices.tell(
         session,
         holder_id=holder_id,
@@ -268,9 +279,18 @@ def ask(
     return Asked(refund, owed), True
 
 
-def _owe(
-    session: Session, part: Part, top_up: TopUp, refund: HolderRefund, *, now: datetime
+def owe(
+    session: Session,
+    part: Part,
+    top_up: TopUp,
+    *,
+    reason: str,
+    holder_id: UUID,
+    subject_id: UUID,
+    now: datetime,
+    to_purse: bool = True,
 ) -> ChannelRefund:
+    """Owe a part of what a top-up paid, to be sent back the way it came."""
     return refunds.owe(
         session,
         channel=top_up.channel,
@@ -278,10 +298,11 @@ def _owe(
         trade_no=top_up.trade_no or "",
         paid_fen=top_up.amount_fen,
         amount_fen=part.amount_fen,
-        reason=REASON,
-        holder_id=refund.holder_id,
-        subject_id=refund.id,
+        reason=reason,
+        holder_id=holder_id,
+        subject_id=subject_id,
         now=now,
+        to_purse=to_purse,
     )
 
 

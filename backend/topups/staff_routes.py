@@ -11,7 +11,6 @@ from backend import clock
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders import viewing
-from backend.holders.rules import masked_name
 from backend.http.auth import Unauthenticated, guard
 from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.parts import parts
@@ -158,10 +157,7 @@ def _replies(session: Session, top_ups: Sequence[TopUp]) -> list[dict[str, Any]]
     holders = viewing.holders_by_id(session, [top_up.holder_id for top_up in top_ups])
     return [
         {name: getattr(top_up, name, None) for name in StaffTopUpReply().fields}
-        | {
-            "holder_number": holders[top_up.holder_id].holder_number,
-            "name_masked": masked_name(holders[top_up.holder_id].name),
-        }
+        | viewing.masked(holders[top_up.holder_id])
         for top_up in top_ups
     ]
 

@@ -14,7 +14,7 @@ from backend.errors import DomainError
 from backend.http import words
 from backend.http.paging import page, place_of
 from backend.ids import new_id
-from backend.issues import exchanges, service
+from backend.issues import exchanges, handing_out, service
 from backend.issues.models import BatchKind, DeferralReason, Signature
 from backend.issues.rules import counts
 from backend.issues.schemas import (
@@ -159,7 +159,7 @@ def hand_out(batch_id: UUID, holder_id: UUID) -> AnyResponse:
             }
         )
         with transaction() as session:
-            service.hand_out(
+            handing_out.hand_out(
                 session,
                 receipt_id=receipt_id,
                 batch_id=batch_id,
@@ -184,7 +184,7 @@ def decide(batch_id: UUID, holder_id: UUID) -> AnyResponse:
             {"outcome": form.get("outcome", ""), "reason": form.get("reason") or None}
         )
         with transaction() as session:
-            service.decide(
+            handing_out.decide(
                 session,
                 decision_id=decision_id,
                 batch_id=batch_id,

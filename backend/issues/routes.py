@@ -16,7 +16,8 @@ from backend.holders.rules import masked_name
 from backend.http.auth import Unauthenticated, guard
 from backend.http.paging import CursorUnknown, page, place_of
 from backend.http.problems import raises
-from backend.issues import exchanges, service
+from backend.issues import exchanges, handing_out, service
+from backend.issues.handing_out import ItemDecided, OutcomeNotPossible
 from backend.issues.models import BatchKind, IssueBatch, IssueDecision, Outcome
 from backend.issues.rules import counts
 from backend.issues.schemas import (
@@ -29,14 +30,7 @@ from backend.issues.schemas import (
     ItemReceiptRequest,
     OverdueExchangeList,
 )
-from backend.issues.service import (
-    ISSUERS,
-    MAY_LOOK,
-    Item,
-    ItemDecided,
-    NothingToIssue,
-    OutcomeNotPossible,
-)
+from backend.issues.service import ISSUERS, MAY_LOOK, Item, NothingToIssue
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.service import RoleNotAllowed, caller_in
@@ -163,7 +157,7 @@ def hand_out_card(
     """
     who = caller_in(*ISSUERS)
     with transaction() as session:
-        decision, first = service.hand_out(
+        decision, first = handing_out.hand_out(
             session,
             receipt_id=receipt_id,
             batch_id=batch_id,
@@ -196,7 +190,7 @@ def decide_item(request: dict[str, Any], batch_id: UUID, holder_id: UUID, decisi
     """Note that somebody never came (the card is void), or gets the card later (缓领)."""
     who = caller_in(*ISSUERS)
     with transaction() as session:
-        decision, first = service.decide(
+        decision, first = handing_out.decide(
             session,
             decision_id=decision_id,
             batch_id=batch_id,

@@ -36,8 +36,7 @@ from backend.errors import DomainError
 from backend.holders.models import Category, Holder
 from backend.http.parts import Parts
 from backend.ids import new_id
-from backend.issues import exchanges
-from backend.issues import service as issues
+from backend.issues import exchanges, handing_out
 from backend.issues.models import Signature
 from backend.issues.rules import months_later
 from backend.ledger import service as ledger
@@ -209,7 +208,7 @@ class TestExchange:
             def hand_out(
                 session: Any, batch_id: UUID = batch_id, holder_id: UUID = holder.id
             ) -> None:
-                issues.hand_out(
+                handing_out.hand_out(
                     session, receipt_id=new_id(), batch_id=batch_id, holder_id=holder_id,
                     signed_by="王小明", signature=Signature.SELF, documents=[], operator=clerk,
                     now=clock.now(),

@@ -20,7 +20,7 @@ from backend.errors import DomainError
 from backend.holders.models import Category, Holder
 from backend.http.parts import Parts
 from backend.ids import new_id
-from backend.issues import exchanges, service
+from backend.issues import exchanges, handing_out, service
 from backend.issues.models import Signature
 from backend.issues.rules import months_later
 from backend.operators.models import Role
@@ -33,7 +33,7 @@ def receive(batch_id: UUID, holder_id: UUID, operator: OperatorCaller, receipt_i
     """Hand a card out; return `first`, `again` or the code of the refusal."""
     try:
         with transaction() as session:
-            _, first = service.hand_out(
+            _, first = handing_out.hand_out(
                 session, receipt_id=receipt_id, batch_id=batch_id, holder_id=holder_id,
                 signed_by="王小明", signature=Signature.SELF, documents=[], operator=operator,
                 now=clock.now(),

@@ -21,7 +21,8 @@ from backend.errors import IdReused, NotFound
 from backend.holders.models import Category, Holder
 from backend.http.parts import Parts
 from backend.ids import new_id
-from backend.issues import exchanges, service
+from backend.issues import exchanges, handing_out, service
+from backend.issues.handing_out import ItemDecided, OutcomeNotPossible
 from backend.issues.models import (
     BatchKind,
     DeferralReason,
@@ -32,7 +33,7 @@ from backend.issues.models import (
     Signature,
 )
 from backend.issues.rules import months_later
-from backend.issues.service import ItemDecided, NothingToIssue, OutcomeNotPossible
+from backend.issues.service import NothingToIssue
 from backend.notices.models import HolderNotice
 from backend.operation_log.models import LogEntry
 from backend.operation_log.service import SYSTEM
@@ -65,7 +66,7 @@ class Counter:
         self, holder_id: UUID, receipt_id: UUID | None = None, **said: Any
     ) -> tuple[IssueDecision, bool]:
         with transaction() as session:
-            return service.hand_out(
+            return handing_out.hand_out(
                 session, receipt_id=receipt_id or new_id(), batch_id=self.batch_id,
                 holder_id=holder_id, operator=self.operator, now=clock.now(),
                 **({"signed_by": "王小明", "signature": Signature.SELF,
@@ -80,7 +81,7 @@ class Counter:
         decision_id: UUID | None = None,
     ) -> tuple[IssueDecision, bool]:
         with transaction() as session:
-            return service.decide(
+            return handing_out.decide(
                 session, decision_id=decision_id or new_id(), batch_id=self.batch_id,
                 holder_id=holder_id, outcome=outcome, reason=reason, note=None,
                 operator=self.operator, now=clock.now(),

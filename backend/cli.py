@@ -502,21 +502,21 @@ def rerate_surcharge(
 ) -> None:
     """Show what re-rating a period's meal surcharge (搭伙费) comes to; proposing is for staff."""
     from backend import clock, db
-    from backend.charges import rerating
+    from backend.charges import meal_sums, paying_back
 
     engine = db.connect(_settings().database_url)
     if pay:
-        click.echo(f"{rerating.pay_due(now=clock.now())} charges paid back")
+        click.echo(f"{paying_back.pay_due(now=clock.now())} charges paid back")
     try:
         with db.transaction() as session:
-            found = rerating.sums(
+            found = meal_sums.sums(
                 session,
                 first_day=first.date(),
                 last_day=last.date(),
                 permille=permille,
                 flags=flags,
             )
-    except rerating.ReratingPeriodRefused as error:
+    except meal_sums.ReratingPeriodRefused as error:
         raise click.BadParameter("a period of 1 to 366 days", param_hint="--to") from error
     engine.dispose()
     click.echo(f"{found.charges} charges bear {found.taken_fen} fen")

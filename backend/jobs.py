@@ -19,7 +19,7 @@ from backend import clock
 from backend.applications import ending, opening
 from backend.cards.service import expire_cards
 from backend.cases import lending
-from backend.charges import rerating
+from backend.charges import paying_back
 from backend.closings import deadlines, departures, emptying
 from backend.closings import service as closings
 from backend.db import transaction
@@ -63,7 +63,7 @@ def send_refunds(parts: Parts, now: datetime) -> int:
 
 def return_surcharges(_: Parts, now: datetime) -> int:
     """Pay back the meal surcharge that approved re-ratings found too much."""
-    return rerating.pay_due(now=now)
+    return paying_back.pay_due(now=now)
 
 
 def pay_subsidies(_: Parts, now: datetime) -> int:

@@ -8,7 +8,8 @@ from flask_smorest import Blueprint
 from sqlalchemy.orm import Session
 
 from backend import clock
-from backend.charges import rerating
+from backend.charges import meal_sums, rerating
+from backend.charges.meal_sums import ReratingPeriodRefused
 from backend.charges.models import SurchargeRerating
 from backend.charges.rerating import (
     MAY_APPROVE,
@@ -18,7 +19,6 @@ from backend.charges.rerating import (
     ReratingChanged,
     ReratingDecided,
     ReratingLapsed,
-    ReratingPeriodRefused,
 )
 from backend.charges.rerating_schemas import (
     MealSumsReply,
@@ -35,11 +35,7 @@ from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.second_person import SecondPersonNeeded
-from backend.operators.service import (
-    ConfirmationNeeded,
-    RoleNotAllowed,
-    caller_in,
-)
+from backend.operators.service import ConfirmationNeeded, RoleNotAllowed, caller_in
 
 MOST_LISTED = 100
 
@@ -74,7 +70,7 @@ def preview_rerating(body: dict[str, Any]) -> Any:
     """Show what re-rating a period would pay back, and what was too little; writes nothing."""
     caller_in(*MAY_LOOK)
     with transaction() as session:
-        return rerating.sums(session, **body)
+        return meal_sums.sums(session, **body)
 
 
 @staff.route("/<uuid:rerating_id>", methods=["PUT"])

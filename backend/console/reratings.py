@@ -8,7 +8,7 @@ from flask import Blueprint, Response, redirect, render_template, request, url_f
 from werkzeug.wrappers import Response as AnyResponse
 
 from backend import clock
-from backend.charges import rerating
+from backend.charges import meal_sums, rerating
 from backend.charges.rerating import LIFE, MAY_APPROVE, MAY_PROPOSE, Standing, standing_of
 from backend.charges.rerating_routes import replies
 from backend.charges.rerating_schemas import (
@@ -72,7 +72,7 @@ def preview() -> str | Response:
 
 def _preview(period: dict[str, Any], rerating_id: UUID, problem: Words | None = None) -> str:
     with transaction() as session:
-        sums = rerating.sums(session, **period)
+        sums = meal_sums.sums(session, **period)
     return render_template(
         "console/rerating_preview.html",
         period=period,
@@ -123,7 +123,7 @@ def propose(rerating_id: UUID) -> AnyResponse:
         )
         with transaction() as session:
             rerating.propose(session, rerating_id=rerating_id, maker=who, now=clock.now(), **said)
-    except rerating.ReratingPeriodRefused as error:
+    except meal_sums.ReratingPeriodRefused as error:
         return again(error, _list, _labels())
     except (ma.ValidationError, DomainError) as error:
         if isinstance(error, NotFound):
@@ -143,7 +143,7 @@ def _one(rerating_id: UUID, problem: Words | None = None) -> str:
     with transaction() as session:
         found, returned_fen = rerating.find(session, rerating_id=rerating_id)
         standing = standing_of(found, now=now)
-        sums = rerating.sums(
+        sums = meal_sums.sums(
             session,
             first_day=found.first_day,
             last_day=found.last_day,

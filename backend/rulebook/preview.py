@@ -8,8 +8,8 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from backend.charges import rerating
-from backend.charges.rerating import MealSums
+from backend.charges import meal_sums
+from backend.charges.meal_sums import MealSums
 from backend.clock import business_date
 from backend.holders.models import Holder
 from backend.policies import service
@@ -83,7 +83,7 @@ def _difference(
         ends_at, then = until, present
     if key == SURCHARGE:
         day = business_date(now) - ONE_DAY
-        meals = rerating.sums_at_rate(session, day=day, permille=value)
+        meals = meal_sums.sums_at_rate(session, day=day, permille=value)
     return Difference(
         key=key,
         value=value,

@@ -23,14 +23,14 @@ from hypothesis import strategies as st
 from sqlalchemy import select, text, update
 
 from backend import clock
-from backend.charges import rerating, service
+from backend.charges import meal_sums, paying_back, rerating, service
+from backend.charges.meal_sums import ReratingPeriodRefused
 from backend.charges.models import Charge, SurchargeReturn
 from backend.charges.rerating import (
     NothingToReturn,
     ReratingChanged,
     ReratingDecided,
     ReratingLapsed,
-    ReratingPeriodRefused,
 )
 from backend.charges.rules import (
     meal_surcharge,
@@ -103,9 +103,9 @@ class Meals:
             )
             return reversal.surcharge_fen
 
-    def sums(self, permille: int | None = None, *, flags: bool = False) -> rerating.MealSums:
+    def sums(self, permille: int | None = None, *, flags: bool = False) -> meal_sums.MealSums:
         with transaction() as session:
-            return rerating.sums(
+            return meal_sums.sums(
                 session, first_day=self.day, last_day=self.day, permille=permille, flags=flags
             )
 
@@ -142,7 +142,7 @@ class Meals:
 
     def rerate(self, permille: int | None = None, *, flags: bool = False) -> int:
         self.approve(self.propose(permille, flags=flags))
-        return rerating.pay_due(now=self.now)
+        return paying_back.pay_due(now=self.now)
 
 
 @pytest.fixture(scope="module")
@@ -203,7 +203,7 @@ class TestSums:
     @pytest.mark.parametrize("days", [-1, 366])
     def test_of_a_period_that_is_none(self, meals: Meals, days: int) -> None:
         with transaction() as session, pytest.raises(ReratingPeriodRefused):
-            rerating.sums(
+            meal_sums.sums(
                 session,
                 first_day=meals.day,
                 last_day=meals.day + timedelta(days=days),
@@ -244,7 +244,7 @@ class TestProposing:
         assert (meals.approve(id_), meals.approve(id_)) == (True, False)
         with pytest.raises(ReratingDecided):
             meals.approve(id_, meals.maker)
-        rerating.pay_due(now=meals.now)
+        paying_back.pay_due(now=meals.now)
 
 
 class TestPaying:
@@ -253,7 +253,7 @@ class TestPaying:
         charge_id = meals.eat(guest)
         assert meals.rerate(40) == 1
         assert balances(guest.id) == (50_000 - 1000 - 40, 0)
-        assert rerating.pay_due(now=meals.now) == 0
+        assert paying_back.pay_due(now=meals.now) == 0
         assert meals.sums(0).charges == 0
         with transaction() as session:
             (moved,) = session.scalars(
@@ -281,7 +281,7 @@ class TestPaying:
         assert rows_used(by_policies, "surcharge.rerate_propose") == {"charge.surcharge_permille"}
         assert rows_used(by_hand, "surcharge.rerate_propose") == set()
         meals.approve(by_policies)
-        rerating.pay_due(now=meals.now)
+        paying_back.pay_due(now=meals.now)
         assert rows_used(by_policies, "surcharge.rerate_approve") == {"charge.surcharge_permille"}
         assert rows_used(charge_id, "surcharge.return") == {"charge.surcharge_permille"}
 
@@ -292,9 +292,9 @@ class TestPaying:
         meals.approve(id_)
         with transaction() as session:
             found, _ = rerating.find(session, rerating_id=id_)
-            basis = rerating.Basis.of(session, permille=40, flags=False)
+            basis = meal_sums.Basis.of(session, permille=40, flags=False)
             assert rerating._pay_one(session, found, charges[1], basis, now=meals.now)
-        assert rerating.pay_due(now=meals.now) == 2
+        assert paying_back.pay_due(now=meals.now) == 2
         assert [balances(guest.id)[0] for guest in guests] == [48_960] * 3
         with transaction() as session:
             found, returned_fen = rerating.find(session, rerating_id=id_)
@@ -382,7 +382,7 @@ class TestRoutes:
         assert client.post(f"{path}/approval", headers=maker).status_code == 403
         for status in (201, 200):
             assert client.post(f"{path}/approval", headers=checker).status_code == status
-        rerating.pay_due(now=clock.now())
+        paying_back.pay_due(now=clock.now())
         full = client.get(path, headers=checker).get_json()
         assert full["returned_fen"] == full["return_fen"]
         assert full["finished_at"]

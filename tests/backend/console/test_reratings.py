@@ -11,7 +11,7 @@ from factories import Bound, balances, make_holder, make_till, present
 from sqlalchemy import update
 
 from backend import clock
-from backend.charges import rerating, service
+from backend.charges import paying_back, rerating, service
 from backend.charges.models import Charge, SurchargeRerating
 from backend.charges.rerating import Standing
 from backend.console import language
@@ -143,7 +143,7 @@ class TestProposal:
         assert [checker.post(f"{page}/approval").status_code for _ in range(2)] == [303, 303]
         assert "退回中" in checker.get(page).text
         for _ in range(2):
-            rerating.pay_due(now=clock.now())
+            paying_back.pay_due(now=clock.now())
         assert balances(guest.id) == (50_000 - 1_040, 0)
         shown = maker.get(page).text
         assert "已退回 0.60 元，共 0.60 元" in shown

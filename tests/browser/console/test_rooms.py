@@ -20,7 +20,7 @@ from playwright.sync_api import Page, expect
 from sqlalchemy import update
 
 from backend import clock
-from backend.charges import rerating
+from backend.charges import paying_back
 from backend.charges import service as charges
 from backend.charges.models import Charge
 from backend.db import transaction
@@ -243,7 +243,7 @@ class TestReratings:
         assert_clean(page)
         follow(page, main.locator("form[action$=approval] button"))
         assert_clean(page)
-        rerating.pay_due(now=clock.now())
+        paying_back.pay_due(now=clock.now())
         assert balances(holder.id) == (5_000 - 1_040, 0)
         page.reload()
         assert_clean(page)

@@ -15,8 +15,10 @@ from backend.bundles import routes as bundles
 from backend.cards import code_routes as codes
 from backend.cards import counter_routes as counter
 from backend.cards import delegation_routes as delegations
+from backend.cards import found_routes as found_cards
 from backend.cards import kiosk_routes as kiosk
 from backend.cards import loss_routes as loss
+from backend.cards import replacement_routes as replacements
 from backend.cards import roster_routes as roster
 from backend.cards import routes as cards
 from backend.cases import lending_routes as lending
@@ -82,7 +84,7 @@ BLUEPRINTS = (
     (codes.blueprint, API),
     (loss.blueprint, API),
     (delegations.blueprint, API),
-    (counter.own, API),
+    (replacements.own, API),
     (holders.blueprint, API),
     (inbox.blueprint, API),
     (own_data.blueprint, API),
@@ -100,8 +102,9 @@ BLUEPRINTS = (
     (operator_changes.public, API),
     (operator_changes.blueprint, API),
     (roster.staff, API),
-    (counter.cards, API),
-    (counter.found_cards, API),
+    (counter.staff, API),
+    (replacements.staff, API),
+    (found_cards.staff, API),
     (people.blueprint, API),
     (terminals.staff, API),
     (gate_access.gates, API),

@@ -41,7 +41,7 @@ NOTHING_TO_RECORD = {
     "sessions.create_session": "a platform's login proves an account, and does nothing",
     "own-session.delete_session": "cannot be refused to whoever has the session",
     "operator-sessions.delete_operator_session": "cannot be refused to whoever has the session",
-    "card.issue_codes": "four times a minute from every phone; the use of a code is recorded",
+    "codes.issue_codes": "four times a minute from every phone; the use of a code is recorded",
     "delegations.make_challenge": "a question; what is granted is recorded",
     "top-ups.sync_top_up": "asks the channel; what comes of it is recorded",
     "terminals.heartbeat": "every 30 seconds from every terminal",

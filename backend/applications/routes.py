@@ -1,6 +1,7 @@
 """HTTP for applications: made, approved, opened, extended, ended early."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -50,7 +51,7 @@ from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders.rules import masked_name
 from backend.http.auth import Unauthenticated, guard
-from backend.http.paging import CursorUnknown, page, place_of
+from backend.http.paging import CursorUnknown, page_of
 from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
@@ -77,13 +78,13 @@ def list_applications(query: dict[str, Any]) -> dict[str, Any]:
     """List applications, newest first."""
     caller_in(*MAY_LOOK)
     with transaction() as session:
-        found = page(
-            service.list_applications(
+        found = page_of(
+            partial(
+                service.list_applications,
                 session,
                 state=None if query["state"] == "all" else ApplicationState(query["state"]),
-                before=place_of(query.get("cursor")),
-                limit=query["limit"] + 1,
             ),
+            cursor=query.get("cursor"),
             limit=query["limit"],
             at="made_at",
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from backend.db import transaction
 from backend.errors import NotFound
 from backend.holders import viewing
 from backend.http.auth import Unauthenticated, guard
-from backend.http.paging import CursorUnknown, page, place_of
+from backend.http.paging import CursorUnknown, page_of
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
@@ -43,13 +44,13 @@ def list_lending_signals(query: dict[str, Any]) -> dict[str, Any]:
     """List what looks as if a card were lent, newest first.  Nothing follows from it by itself."""
     caller_in(*lending.MAY_LOOK)
     with transaction() as session:
-        found = page(
-            lending.list_signals(
+        found = page_of(
+            partial(
+                lending.list_signals,
                 session,
                 state=None if query["state"] == "all" else query["state"],
-                before=place_of(query.get("cursor")),
-                limit=query["limit"] + 1,
             ),
+            cursor=query.get("cursor"),
             limit=query["limit"],
             at="found_at",
         )

@@ -1,6 +1,7 @@
 """HTTP for reviews: what waits for a person, and what the person decides."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from backend.errors import NotFound
 from backend.holders import viewing
 from backend.holders.rules import masked_name
 from backend.http.auth import Unauthenticated, guard
-from backend.http.paging import CursorUnknown, page, place_of
+from backend.http.paging import CursorUnknown, page_of
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
@@ -43,14 +44,9 @@ def list_reviews(query: dict[str, Any]) -> dict[str, Any]:
     who = caller_in(*service.MAY_LOOK)
     state = None if query["state"] == "all" else query["state"]
     with transaction() as session:
-        found = page(
-            service.list_reviews(
-                session,
-                role=who.role,
-                state=state,
-                before=place_of(query.get("cursor")),
-                limit=query["limit"] + 1,
-            ),
+        found = page_of(
+            partial(service.list_reviews, session, role=who.role, state=state),
+            cursor=query.get("cursor"),
             limit=query["limit"],
             at="received_at",
         )

@@ -1,6 +1,7 @@
 """HTTP for closings: at the counter, and at the phone where the school allows it."""
 
 from collections.abc import Collection, Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -30,7 +31,7 @@ from backend.errors import IdReused, NotFound
 from backend.holders import login, viewing
 from backend.holders.login import HolderCaller, NotBound, StepUpRequired
 from backend.http.auth import Unauthenticated, caller, guard
-from backend.http.paging import CursorUnknown, page, place_of
+from backend.http.paging import CursorUnknown, page_of
 from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.ledger import service as ledger
@@ -175,13 +176,9 @@ def list_closings(query: dict[str, Any]) -> dict[str, Any]:
     caller_in(*MAY_LOOK)
     states = [ClosingState(query["state"])] if "state" in query else service.GOING_ON
     with transaction() as session:
-        found = page(
-            service.list_closings(
-                session,
-                states=states,
-                before=place_of(query.get("cursor")),
-                limit=query["limit"] + 1,
-            ),
+        found = page_of(
+            partial(service.list_closings, session, states=states),
+            cursor=query.get("cursor"),
             limit=query["limit"],
             at="started_at",
         )

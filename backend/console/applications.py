@@ -6,6 +6,7 @@ recording the list travels sealed, and only the session that checked it can use 
 
 import base64
 import binascii
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -42,7 +43,7 @@ from backend.db import transaction
 from backend.errors import DomainError, NotFound
 from backend.holders import viewing
 from backend.holders.models import DocumentKind
-from backend.http.paging import page, place_of
+from backend.http.paging import page_of
 from backend.http.parts import parts
 from backend.http.words import Words
 from backend.ids import new_id
@@ -70,14 +71,9 @@ def show() -> str:
     state = next((known for known in ApplicationState if known == said), None)
     oa_number = searchable(request.args.get("oa_number", ""), longest=MOST_NUMBER)
     with transaction() as session:
-        found = page(
-            service.list_applications(
-                session,
-                state=state,
-                oa_number=oa_number or None,
-                before=place_of(request.args.get("cursor")),
-                limit=MOST + 1,
-            ),
+        found = page_of(
+            partial(service.list_applications, session, state=state, oa_number=oa_number or None),
+            cursor=request.args.get("cursor"),
             limit=MOST,
             at="made_at",
         )

@@ -1,6 +1,7 @@
 """Bills (账单): which are here, what they add up to, and how their rows stand beside our books."""
 
 from datetime import date
+from functools import partial
 from typing import TypeVar
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from backend.console import access, language
 from backend.db import transaction
 from backend.errors import DomainError
 from backend.holders.schemas import PLATFORMS
-from backend.http.paging import page, place_of
+from backend.http.paging import page_of
 from backend.http.parts import parts
 from backend.http.problems import STATUS, tell
 from backend.operation_log.refusals import logged
@@ -48,15 +49,9 @@ def look(bill_id: UUID) -> str:
     kind = _one_of(BillRowKind, request.args.get("kind", ""))
     with transaction() as session:
         bill = service.find(session, bill_id=bill_id)
-        found = page(
-            service.list_lines(
-                session,
-                bill_id=bill_id,
-                match=match,
-                kind=kind,
-                before=place_of(request.args.get("cursor")),
-                limit=MOST + 1,
-            ),
+        found = page_of(
+            partial(service.list_lines, session, bill_id=bill_id, match=match, kind=kind),
+            cursor=request.args.get("cursor"),
             limit=MOST,
         )
         return render_template(
@@ -153,13 +148,9 @@ def _refused(error: DomainError) -> Response:
 
 def _page(session: Session, **facts: object) -> str:
     channel = request.args.get("channel", "")
-    found = page(
-        service.list_bills(
-            session,
-            channel=channel if channel in PLATFORMS else None,
-            before=place_of(request.args.get("cursor")),
-            limit=MOST + 1,
-        ),
+    found = page_of(
+        partial(service.list_bills, session, channel=channel if channel in PLATFORMS else None),
+        cursor=request.args.get("cursor"),
         limit=MOST,
         at="imported_at",
     )

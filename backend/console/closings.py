@@ -1,5 +1,6 @@
 """Closings (销户): what goes on, one of them with its checks, and the payout list."""
 
+from functools import partial
 from uuid import UUID
 
 import marshmallow as ma
@@ -17,7 +18,7 @@ from backend.db import transaction
 from backend.errors import DomainError
 from backend.holders import viewing
 from backend.holders.models import Holder
-from backend.http.paging import page, place_of
+from backend.http.paging import page_of
 from backend.http.words import Words
 from backend.ids import new_id
 from backend.operation_log.refusals import logged
@@ -36,13 +37,11 @@ def show() -> str:
     said = request.args.get("state", "")
     wanted = next((state for state in ClosingState if state == said), None)
     with transaction() as session:
-        found = page(
-            service.list_closings(
-                session,
-                states=[wanted] if wanted else service.GOING_ON,
-                before=place_of(request.args.get("cursor")),
-                limit=MOST + 1,
+        found = page_of(
+            partial(
+                service.list_closings, session, states=[wanted] if wanted else service.GOING_ON
             ),
+            cursor=request.args.get("cursor"),
             limit=MOST,
             at="started_at",
         )

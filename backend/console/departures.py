@@ -3,6 +3,7 @@
 What is about to be filed is shown first, person by person; it takes effect on its day.
 """
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -32,7 +33,7 @@ from backend.errors import DomainError, NotFound
 from backend.holders import viewing
 from backend.holders.models import Holder
 from backend.http import words
-from backend.http.paging import page, place_of
+from backend.http.paging import page_of
 from backend.ids import new_id
 from backend.ledger import service as ledger
 from backend.operation_log.refusals import about, logged
@@ -50,14 +51,11 @@ def show() -> str:
     role, said = access.operator().role, request.args.get("state", "")
     wanted = next((state for state in DepartureState if state == said), None)
     with transaction() as session:
-        found = page(
-            departures.list_departures(
-                session,
-                state=wanted,
-                categories=MAY_FILE.get(role),
-                before=place_of(request.args.get("cursor")),
-                limit=MOST + 1,
+        found = page_of(
+            partial(
+                departures.list_departures, session, state=wanted, categories=MAY_FILE.get(role)
             ),
+            cursor=request.args.get("cursor"),
             limit=MOST,
             at="filed_at",
         )
@@ -228,10 +226,9 @@ def list_retirements() -> str:
     role = access.operator().role
     access.operator_in(*MAY_SWITCH, Role.AUDITOR)
     with transaction() as session:
-        found = page(
-            retirements.list_retirements(
-                session, before=place_of(request.args.get("cursor")), limit=MOST + 1
-            ),
+        found = page_of(
+            partial(retirements.list_retirements, session),
+            cursor=request.args.get("cursor"),
             limit=MOST,
             at="made_at",
         )

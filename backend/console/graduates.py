@@ -5,6 +5,7 @@ One of the card centre makes a batch, another approves it; at the deadline it te
 
 import time
 from datetime import date
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -31,7 +32,7 @@ from backend.db import transaction
 from backend.errors import DomainError
 from backend.http import csv_files, words
 from backend.http.fields import EARLIEST, LATEST
-from backend.http.paging import cursor_of, page, place_of
+from backend.http.paging import cursor_of, page_of, place_of
 from backend.ids import new_id, new_reference
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
@@ -54,14 +55,9 @@ def show() -> str:
     """List batches, those of which somebody is left unless all are asked for."""
     now, everything = clock.now(), request.args.get("state") == "all"
     with transaction() as session:
-        found = page(
-            graduate_list.list_batches(
-                session,
-                only_left=not everything,
-                before=place_of(request.args.get("cursor")),
-                limit=MOST + 1,
-                now=now,
-            ),
+        found = page_of(
+            partial(graduate_list.list_batches, session, only_left=not everything, now=now),
+            cursor=request.args.get("cursor"),
             limit=MOST,
             at="made_at",
         )

@@ -1,5 +1,6 @@
 """Issuing cards (发卡): batches, the class list used at the counter, the sheet that is signed."""
 
+from functools import partial
 from uuid import UUID
 
 import marshmallow as ma
@@ -12,7 +13,7 @@ from backend.console.forms import again, form_id
 from backend.db import transaction
 from backend.errors import DomainError
 from backend.http import words
-from backend.http.paging import page, place_of
+from backend.http.paging import page_of
 from backend.ids import new_id
 from backend.issues import exchanges, handing_out, service
 from backend.issues.models import BatchKind, DeferralReason, Signature
@@ -46,14 +47,14 @@ def _batches(problem: words.Words | None = None) -> str:
     wanted = request.args.get("state", STATES[0])
     state = wanted if wanted in STATES else None
     with transaction() as session:
-        found = page(
-            service.list_batches(
+        found = page_of(
+            partial(
+                service.list_batches,
                 session,
                 kind=None,
                 closed=None if state is None else state == "closed",
-                before=place_of(request.args.get("cursor")),
-                limit=MOST + 1,
             ),
+            cursor=request.args.get("cursor"),
             limit=MOST,
             at="made_at",
         )

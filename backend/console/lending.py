@@ -1,6 +1,7 @@
 """Signals of lending (出借迹象): what looks as if a card were lent, and what came of looking."""
 
 from datetime import datetime
+from functools import partial
 from uuid import UUID
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
@@ -12,7 +13,7 @@ from backend.cases.models import SignalOutcome
 from backend.console import access, forms
 from backend.db import transaction
 from backend.holders import viewing
-from backend.http.paging import page, place_of
+from backend.http.paging import page_of
 from backend.operation_log.refusals import logged
 
 MOST = 50
@@ -27,13 +28,9 @@ def show() -> str:
     wanted = request.args.get("state", lending.OPEN)
     state = wanted if wanted in lending.STATES else None
     with transaction() as session:
-        found = page(
-            lending.list_signals(
-                session,
-                state=state,
-                before=place_of(request.args.get("cursor")),
-                limit=MOST + 1,
-            ),
+        found = page_of(
+            partial(lending.list_signals, session, state=state),
+            cursor=request.args.get("cursor"),
             limit=MOST,
             at="found_at",
         )

@@ -4,6 +4,7 @@ What is searched for may be a holder's number, so filters travel in forms, never
 """
 
 from datetime import date, timedelta
+from functools import partial
 from typing import Any
 
 from flask import Blueprint, Response, render_template, request
@@ -15,7 +16,7 @@ from backend.console.language import LANGUAGES, dictionary, language
 from backend.console.search import is_reference, searchable
 from backend.db import transaction
 from backend.http import csv_files
-from backend.http.paging import page, place_of
+from backend.http.paging import page_of
 from backend.http.parts import parts
 from backend.ids import new_reference
 from backend.inspections import export, service
@@ -79,13 +80,9 @@ def export_period() -> Response:
 def _page(verification: Verification | None = None) -> str:
     now = clock.now()
     with transaction() as session:
-        found = page(
-            service.search(
-                session,
-                wanted=service.understand(session, _wanted()),
-                before=place_of(request.values.get("cursor")),
-                limit=MOST + 1,
-            ),
+        found = page_of(
+            partial(service.search, session, wanted=service.understand(session, _wanted())),
+            cursor=request.values.get("cursor"),
             limit=MOST,
         )
         names = service.names_in(session, found["items"])

@@ -4,6 +4,7 @@ One of finance makes a batch, another approves it; then it is taken to the bank,
 what became of it is noted.
 """
 
+from functools import partial
 from uuid import UUID
 
 import marshmallow as ma
@@ -17,7 +18,7 @@ from backend.db import transaction
 from backend.errors import DomainError
 from backend.holders import viewing
 from backend.http import csv_files, words
-from backend.http.paging import page, place_of
+from backend.http.paging import page, page_of, place_of
 from backend.ids import new_id, new_reference
 from backend.operation_log import service as operation_log
 from backend.operation_log.refusals import logged
@@ -46,13 +47,9 @@ def show() -> str:
     who, now, said = access.operator(), clock.now(), request.args.get("state", "")
     wanted = next((state for state in BatchState if state == said), None)
     with transaction() as session:
-        found = page(
-            payout_list.list_batches(
-                session,
-                state=wanted,
-                before=place_of(request.args.get("cursor")),
-                limit=MOST + 1,
-            ),
+        found = page_of(
+            partial(payout_list.list_batches, session, state=wanted),
+            cursor=request.args.get("cursor"),
             limit=MOST,
             at="made_at",
         )

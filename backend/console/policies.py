@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -16,7 +17,7 @@ from backend.console.policy_form import Form, fingerprint
 from backend.db import transaction
 from backend.errors import DomainError
 from backend.http import words
-from backend.http.paging import page, place_of
+from backend.http.paging import page_of
 from backend.http.problems import STATUS, tell
 from backend.ids import new_id
 from backend.operation_log.refusals import logged
@@ -104,10 +105,9 @@ def propose(proposal_id: UUID) -> AnyResponse:
 def list_all() -> str:
     """List proposals, newest first."""
     with transaction() as session:
-        found = page(
-            proposals.list_proposals(
-                session, before=place_of(request.args.get("cursor")), limit=MOST + 1
-            ),
+        found = page_of(
+            partial(proposals.list_proposals, session),
+            cursor=request.args.get("cursor"),
             limit=MOST,
             at="made_at",
         )

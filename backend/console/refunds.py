@@ -1,5 +1,6 @@
 """Refunds (退款): what needs a person, one refund's history, and what finance does about it."""
 
+from functools import partial
 from uuid import UUID
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
@@ -9,7 +10,7 @@ from backend import clock
 from backend.console import access, forms
 from backend.db import transaction
 from backend.holders import viewing
-from backend.http.paging import page, place_of
+from backend.http.paging import page_of
 from backend.http.parts import parts
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
@@ -34,14 +35,9 @@ def show() -> str:
     said = request.args.get("state", "")
     wanted = next((known for known in handling.LISTS if known == said), Wanted.NEEDS_A_PERSON)
     with transaction() as session:
-        found = page(
-            handling.list_refunds(
-                session,
-                wanted=wanted,
-                before=place_of(request.args.get("cursor")),
-                limit=MOST + 1,
-                now=clock.now(),
-            ),
+        found = page_of(
+            partial(handling.list_refunds, session, wanted=wanted, now=clock.now()),
+            cursor=request.args.get("cursor"),
             limit=MOST,
             at="created_at",
         )

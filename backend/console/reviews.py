@@ -1,6 +1,7 @@
 """Reviews (复核): what terminals told late and a person has to look at."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from backend.cases.service import Review
 from backend.console import access, forms
 from backend.db import transaction
 from backend.holders import viewing
-from backend.http.paging import page, place_of
+from backend.http.paging import page_of
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 
@@ -31,14 +32,9 @@ def show() -> str:
     wanted = request.args.get("state", service.OPEN)
     state = wanted if wanted in service.STATES else None
     with transaction() as session:
-        found = page(
-            service.list_reviews(
-                session,
-                role=access.operator().role,
-                state=state,
-                before=place_of(request.args.get("cursor")),
-                limit=MOST + 1,
-            ),
+        found = page_of(
+            partial(service.list_reviews, session, role=access.operator().role, state=state),
+            cursor=request.args.get("cursor"),
             limit=MOST,
             at="received_at",
         )

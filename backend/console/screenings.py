@@ -1,6 +1,7 @@
 """Screenings (清查): run one after a term, give each finding its outcome, file it."""
 
 from collections.abc import Mapping
+from functools import partial
 from uuid import UUID
 
 import marshmallow as ma
@@ -17,7 +18,7 @@ from backend.db import transaction
 from backend.errors import DomainError
 from backend.holders import viewing
 from backend.http import csv_files, words
-from backend.http.paging import cursor_of, page, place_of
+from backend.http.paging import cursor_of, page_of, place_of
 from backend.ids import new_id, new_reference
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
@@ -35,10 +36,9 @@ blueprint = Blueprint("screenings", __name__, url_prefix="/screenings")
 def show() -> str:
     """List screenings, newest first, and offer the terms that are over."""
     with transaction() as session:
-        found = page(
-            screenings.list_screenings(
-                session, before=place_of(request.args.get("cursor")), limit=MOST + 1
-            ),
+        found = page_of(
+            partial(screenings.list_screenings, session),
+            cursor=request.args.get("cursor"),
             limit=MOST,
             at="made_at",
         )

@@ -4,6 +4,7 @@ As with the roster, nothing keeps the file between the check and the making: it 
 a mark in the form says whether it is the same.
 """
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from backend.db import transaction
 from backend.errors import DomainError, NotFound
 from backend.holders import feeds, viewing
 from backend.holders.feeds import RosterUnreadable
-from backend.http.paging import page, place_of
+from backend.http.paging import page_of
 from backend.http.problems import tell
 from backend.http.words import Words
 from backend.ids import new_id
@@ -64,13 +65,9 @@ def show() -> str:
     who, said = access.operator(), request.args.get("state", "")
     state = next((known for known in BatchState if known == said), None)
     with transaction() as session:
-        found = page(
-            service.list_batches(
-                session,
-                state=state,
-                before=place_of(request.args.get("cursor")),
-                limit=MOST + 1,
-            ),
+        found = page_of(
+            partial(service.list_batches, session, state=state),
+            cursor=request.args.get("cursor"),
             limit=MOST,
             at="made_at",
         )

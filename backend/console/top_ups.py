@@ -1,5 +1,6 @@
 """Top-ups (充值): everybody's, newest first, by state; one of them, and settling a frozen one."""
 
+from functools import partial
 from uuid import UUID
 
 from flask import Blueprint, abort, redirect, render_template, request, url_for
@@ -9,7 +10,7 @@ from backend import clock
 from backend.console import access, forms
 from backend.db import transaction
 from backend.holders import viewing
-from backend.http.paging import page, place_of
+from backend.http.paging import page_of
 from backend.http.parts import parts
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
@@ -30,10 +31,9 @@ def show() -> str:
     wanted = request.args.get("state", "")
     state = TopUpState(wanted) if wanted in list(TopUpState) else None
     with transaction() as session:
-        found = page(
-            figures.list_by_state(
-                session, state=state, before=place_of(request.args.get("cursor")), limit=MOST + 1
-            ),
+        found = page_of(
+            partial(figures.list_by_state, session, state=state),
+            cursor=request.args.get("cursor"),
             limit=MOST,
             at="created_at",
         )

@@ -1,5 +1,6 @@
 """HTTP for staff: who may pass a gate and when, who would be refused, and emergencies."""
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from backend.gates.access_schemas import (
     TrialRequest,
 )
 from backend.http.auth import Unauthenticated, caller, guard
-from backend.http.paging import CursorUnknown, PageQuery, page, place_of
+from backend.http.paging import CursorUnknown, PageQuery, page_of
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
@@ -119,10 +120,9 @@ def list_emergencies(query: dict[str, Any]) -> dict[str, Any]:
     """List emergencies, newest first, also those that are over."""
     caller().must_be(*MAY_LOOK)
     with transaction() as session:
-        found = page(
-            emergencies.list_all(
-                session, before=place_of(query.get("cursor")), limit=query["limit"] + 1
-            ),
+        found = page_of(
+            partial(emergencies.list_all, session),
+            cursor=query.get("cursor"),
             limit=query["limit"],
             at="starts_at",
         )

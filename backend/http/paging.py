@@ -2,7 +2,7 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -51,6 +51,19 @@ def place_of(cursor: str | None) -> tuple[datetime, UUID] | None:
         return moment, UUID(id_)
     except (ValueError, binascii.Error, UnicodeError) as error:
         raise CursorUnknown from error
+
+
+def page_of(
+    find: Callable[..., Sequence[Any]], *, cursor: str | None, limit: int, at: str = "at"
+) -> dict[str, Any]:
+    """Return the page that a cursor names of what `find` lists, `before` a place, up to a `limit`.
+
+    `at` is as `page` has it.
+
+    Raises:
+        CursorUnknown: as `place_of`.
+    """
+    return page(find(before=place_of(cursor), limit=limit + 1), limit=limit, at=at)
 
 
 def page(rows: Sequence[Any], *, limit: int, at: str = "at") -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """HTTP for inspections: search the operation log, verify it, take a copy."""
 
+from functools import partial
 from typing import Any
 
 from flask import Response
@@ -9,7 +10,7 @@ from backend import clock
 from backend.db import transaction
 from backend.http import csv_files
 from backend.http.auth import Unauthenticated, caller, guard
-from backend.http.paging import CursorUnknown, page, place_of
+from backend.http.paging import CursorUnknown, page_of
 from backend.http.problems import raises
 from backend.ids import new_reference
 from backend.inspections import export, service
@@ -53,13 +54,9 @@ def search_log(request: dict[str, Any]) -> dict[str, Any]:
     """
     caller().must_be(*MAY_LOOK)
     with transaction() as session:
-        found = page(
-            service.search(
-                session,
-                wanted=service.understand(session, request),
-                before=place_of(request.get("cursor")),
-                limit=request["limit"] + 1,
-            ),
+        found = page_of(
+            partial(service.search, session, wanted=service.understand(session, request)),
+            cursor=request.get("cursor"),
             limit=request["limit"],
         )
         names = service.names_in(session, found["items"])

@@ -1,6 +1,7 @@
 """HTTP for issue batches: class lists, receipts, deferrals, what is overdue."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders.rules import masked_name
 from backend.http.auth import Unauthenticated, guard
-from backend.http.paging import CursorUnknown, page, place_of
+from backend.http.paging import CursorUnknown, page_of
 from backend.http.problems import raises
 from backend.issues import exchanges, handing_out, service
 from backend.issues.handing_out import ItemDecided, OutcomeNotPossible
@@ -55,14 +56,14 @@ def list_issue_batches(query: dict[str, Any]) -> dict[str, Any]:
     """List batches, newest first; exchanges that are due are proposed by themselves."""
     caller_in(*MAY_LOOK)
     with transaction() as session:
-        found = page(
-            service.list_batches(
+        found = page_of(
+            partial(
+                service.list_batches,
                 session,
                 kind=None if query["kind"] == "all" else BatchKind(query["kind"]),
                 closed=None if query["state"] == "all" else query["state"] == "closed",
-                before=place_of(query.get("cursor")),
-                limit=query["limit"] + 1,
             ),
+            cursor=query.get("cursor"),
             limit=query["limit"],
             at="made_at",
         )

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -13,7 +14,7 @@ from backend import clock
 from backend.db import transaction
 from backend.errors import DomainError, Kind, NotFound
 from backend.http.auth import Unauthenticated, caller, guard
-from backend.http.paging import CursorUnknown, PageQuery, page, place_of
+from backend.http.paging import CursorUnknown, PageQuery, page, page_of, place_of
 from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
@@ -72,14 +73,11 @@ def list_bills(query: dict[str, Any]) -> dict[str, Any]:
     """List bills, the newest import first: also those that were refused or no longer count."""
     caller().must_be(*MAY_LOOK)
     with transaction() as session:
-        found = page(
-            service.list_bills(
-                session,
-                channel=query.get("channel"),
-                day=query.get("day"),
-                before=place_of(query.get("cursor")),
-                limit=query["limit"] + 1,
+        found = page_of(
+            partial(
+                service.list_bills, session, channel=query.get("channel"), day=query.get("day")
             ),
+            cursor=query.get("cursor"),
             limit=query["limit"],
             at="imported_at",
         )

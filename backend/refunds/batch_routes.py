@@ -1,6 +1,7 @@
 """HTTP for staff: the payout list (打款清单), its batches, what bounced."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -14,7 +15,7 @@ from backend.errors import IdReused, NotFound
 from backend.holders import viewing
 from backend.http import csv_files
 from backend.http.auth import Unauthenticated, guard
-from backend.http.paging import CursorUnknown, PageQuery, page, place_of
+from backend.http.paging import CursorUnknown, PageQuery, page_of
 from backend.http.problems import raises
 from backend.ids import new_reference
 from backend.operation_log.refusals import logged
@@ -121,10 +122,9 @@ def list_payout_batches(query: dict[str, Any]) -> dict[str, Any]:
     """List batches, newest first."""
     caller_in(*MAY_LOOK)
     with transaction() as session:
-        found = page(
-            payout_list.list_batches(
-                session, before=place_of(query.get("cursor")), limit=query["limit"] + 1
-            ),
+        found = page_of(
+            partial(payout_list.list_batches, session),
+            cursor=query.get("cursor"),
             limit=query["limit"],
             at="made_at",
         )

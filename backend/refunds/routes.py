@@ -1,6 +1,7 @@
 """HTTP for staff: refunds, what needs a person, and payouts by hand."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders import viewing
 from backend.http.auth import Unauthenticated, guard
-from backend.http.paging import CursorUnknown, page, place_of
+from backend.http.paging import CursorUnknown, page_of
 from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.operation_log import service as operation_log
@@ -69,14 +70,9 @@ def list_staff_refunds(query: dict[str, Any]) -> dict[str, Any]:
     """List refunds, newest first; those that need a person unless others are asked for."""
     caller_in(*MAY_LOOK)
     with transaction() as session:
-        found = page(
-            handling.list_refunds(
-                session,
-                wanted=query["state"],
-                before=place_of(query.get("cursor")),
-                limit=query["limit"] + 1,
-                now=clock.now(),
-            ),
+        found = page_of(
+            partial(handling.list_refunds, session, wanted=query["state"], now=clock.now()),
+            cursor=query.get("cursor"),
             limit=query["limit"],
             at="created_at",
         )

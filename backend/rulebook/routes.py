@@ -1,6 +1,7 @@
 """HTTP for staff: policies and proposals; for all: the rules in force, as JSON and as a page."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +16,7 @@ from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.http import words
 from backend.http.auth import Unauthenticated, guard
-from backend.http.paging import CursorUnknown, page, place_of
+from backend.http.paging import CursorUnknown, page_of
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
@@ -163,10 +164,9 @@ def list_policy_proposals(query: dict[str, Any]) -> dict[str, Any]:
     """List proposals, newest first."""
     caller_in(*MAY_LOOK)
     with transaction() as session:
-        found = page(
-            proposals.list_proposals(
-                session, before=place_of(query.get("cursor")), limit=query["limit"] + 1
-            ),
+        found = page_of(
+            partial(proposals.list_proposals, session),
+            cursor=query.get("cursor"),
             limit=query["limit"],
             at="made_at",
         )

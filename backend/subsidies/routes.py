@@ -1,6 +1,7 @@
 """HTTP for staff: subsidies in batches, and taking mistaken ones back."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders.rules import masked_name
 from backend.http.auth import Unauthenticated, guard
-from backend.http.paging import CursorUnknown, page, place_of
+from backend.http.paging import CursorUnknown, page_of
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
@@ -67,10 +68,9 @@ def list_subsidy_batches(query: dict[str, Any]) -> dict[str, Any]:
     """List batches, newest first."""
     caller_in(*MAY_LOOK)
     with transaction() as session:
-        found = page(
-            service.list_batches(
-                session, before=place_of(query.get("cursor")), limit=query["limit"] + 1
-            ),
+        found = page_of(
+            partial(service.list_batches, session),
+            cursor=query.get("cursor"),
             limit=query["limit"],
             at="made_at",
         )

@@ -1,6 +1,7 @@
 """HTTP for top-ups, as staff see them: everybody's orders, and what is done about frozen ones."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -12,7 +13,7 @@ from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders import viewing
 from backend.http.auth import Unauthenticated, guard
-from backend.http.paging import CursorUnknown, page, place_of
+from backend.http.paging import CursorUnknown, page_of
 from backend.http.parts import parts
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
@@ -65,13 +66,9 @@ def list_staff_top_ups(query: dict[str, Any]) -> dict[str, Any]:
     """List everybody's top-ups, newest first; those in `exception` wait for people."""
     caller_in(*MAY_LOOK)
     with transaction() as session:
-        found = page(
-            figures.list_by_state(
-                session,
-                state=query.get("state"),
-                before=place_of(query.get("cursor")),
-                limit=query["limit"] + 1,
-            ),
+        found = page_of(
+            partial(figures.list_by_state, session, state=query.get("state")),
+            cursor=query.get("cursor"),
             limit=query["limit"],
             at="created_at",
         )

@@ -293,7 +293,7 @@ class TestPaying:
         with transaction() as session:
             found, _ = rerating.find(session, rerating_id=id_)
             basis = meal_sums.Basis.of(session, permille=40, flags=False)
-            assert rerating._pay_one(session, found, charges[1], basis, now=meals.now)
+            assert paying_back._pay_one(session, found, charges[1], basis, now=meals.now)
         assert paying_back.pay_due(now=meals.now) == 2
         assert [balances(guest.id)[0] for guest in guests] == [48_960] * 3
         with transaction() as session:

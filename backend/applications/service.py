@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import exists, func, or_, select, text
+from sqlalchemy import exists, func, or_, select
 from sqlalchemy.orm import Session
 
 from backend.applications.models import (
@@ -33,7 +33,7 @@ from backend.ids import new_id
 from backend.operation_log import service as operation_log
 from backend.operators.models import Role
 from backend.operators.service import OperatorCaller
-from backend.rows import find_row, first_answer, lock_row, newest_first
+from backend.rows import find_row, first_answer, lock_id, lock_row, newest_first
 from backend.sealing import Sealer, normal_document
 
 MAKERS = (Role.CARD_CENTRE,)
@@ -128,7 +128,7 @@ def make(
         SponsorNotStaff: no member of staff has the sponsor's number.
         OaNumberUsed: the flow of the OA brought another application.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": application_id})
+    lock_id(session, application_id)
     content = sealer.index("application", repr(asdict(wanted)))
     earlier = first_answer(session, Application, application_id, content_index=content)
     if earlier is not None:

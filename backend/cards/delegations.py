@@ -11,7 +11,7 @@ from uuid import UUID
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy import delete, func, select, text, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.orm import Session
 
 from backend.arrears import service as arrears
@@ -25,6 +25,7 @@ from backend.http.rates import TooManyRequests
 from backend.ids import content_hash
 from backend.operation_log import service as operation_log
 from backend.policies.service import Policies, policies_at
+from backend.rows import lock_id
 from qr import EARLY, KeyRing, Scope, is_weak_key
 from qr.codes import FEN_A_YUAN
 
@@ -111,7 +112,7 @@ def grant(
         ProofWrong: the key did not sign the challenge of this login.
         TooManyRequests: as many new keys as the policy allows came within a day.
     """
-    session.execute(text("SELECT lock_id(:id)"), {"id": delegation_id})
+    lock_id(session, delegation_id)
     content = content_hash(public_key, proof)
     earlier = session.get(Delegation, delegation_id)
     if earlier is not None:

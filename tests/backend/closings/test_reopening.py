@@ -10,7 +10,7 @@ from sqlalchemy import func, select
 from backend import clock
 from backend.cards.models import CardState
 from backend.cards.service import is_account_closed, list_cards
-from backend.closings import emptying
+from backend.closings import emptying, service
 from backend.closings.models import Closing, ClosingState
 from backend.closings.screenings import Finding, _look
 from backend.db import transaction

@@ -64,7 +64,7 @@ class TestTwins:
                     " FROM holders WHERE unit = '大班'"
                 )
             )
-            session.execute(text("SET LOCAL statement_timeout = '3s'"))
+            session.execute(text("SET LOCAL statement_timeout = '15s'"))
             many = set(session.scalars(text("SELECT id FROM holders WHERE unit = '大班'")))
             found = {item.holder_id for item in screen(session, parts)}
             session.rollback()

@@ -133,8 +133,7 @@ class KioskLossRequest(ma.Schema):
 
     @ma.validates_schema
     def one_way_or_the_other(self, data: dict[str, str], **_: object) -> None:
-        by_person = {"holder_number", "document_number"} <= data.keys()
-        if ("card_number" in data) == by_person:
+        if data.keys() not in ({"card_number"}, {"holder_number", "document_number"}):
             raise ma.ValidationError("Either card_number, or holder_number and document_number.")
 
 

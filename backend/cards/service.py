@@ -162,18 +162,10 @@ def is_account_closed(session: Session, *, holder_id: UUID) -> bool:
     return bool(closed_accounts(session, holder_ids=[holder_id]))
 
 
-CLOSED_ACCOUNTS = text("""
-    SELECT wanted.id FROM unnest(CAST(:ids AS uuid[])) AS wanted (id)
-     WHERE EXISTS (SELECT FROM closings WHERE holder_id = wanted.id
-                      AND state <> 'cancelled' AND reopened_at IS NULL)
-        OR EXISTS (SELECT FROM cards WHERE holder_id = wanted.id AND state = 'closing')
-        OR EXISTS (SELECT FROM cards WHERE holder_id = wanted.id AND state = 'closed')
-       AND NOT EXISTS (
-           SELECT FROM cards WHERE holder_id = wanted.id AND state NOT IN ('void', 'closed'))
-       AND NOT EXISTS (
-           SELECT FROM closings WHERE holder_id = wanted.id AND reopened_at IS NOT NULL)
-""")
-"""Its closing tells it, or its cards: of an account that was opened again, its old cards do not."""
+CLOSED_ACCOUNTS = text(
+    "SELECT wanted.id FROM unnest(CAST(:ids AS uuid[])) AS wanted (id)"
+    " WHERE is_account_closed(wanted.id)"
+)
 
 
 def closed_accounts(session: Session, *, holder_ids: Collection[UUID]) -> set[UUID]:

@@ -23,9 +23,7 @@ MEALS = text("""
     SELECT c.id, c.amount_fen, c.surcharge_fen, c.reversed_fen, c.surcharge_reversed_fen,
            coalesce((c.facts ->> 'decided_at')::timestamptz, c.charged_at) AS at,
            m.is_canteen, coalesce(h.pays_surcharge, false) AS pays_surcharge,
-           NOT EXISTS (SELECT FROM cards k
-                        WHERE k.holder_id = c.holder_id
-                          AND k.state NOT IN ('closing', 'closed', 'void')) AS is_closed
+           is_account_closed(c.holder_id) AS is_closed
       FROM charges c
       JOIN merchants m ON m.id = c.merchant_id
       JOIN holders h ON h.id = c.holder_id

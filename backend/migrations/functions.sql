@@ -62,6 +62,21 @@ BEGIN
     ))::timestamp AT TIME ZONE 'Asia/Shanghai';
 END $$;
 
+-- Whether an account is closing or closed (销户).  Its closing tells it, or its cards: of an account
+-- that was opened again (复户), its old cards do not.
+CREATE OR REPLACE FUNCTION is_account_closed(p_holder_id uuid)
+RETURNS boolean STABLE LANGUAGE plpgsql AS $$
+BEGIN
+    RETURN EXISTS (SELECT FROM closings WHERE holder_id = p_holder_id
+                      AND state <> 'cancelled' AND reopened_at IS NULL)
+        OR EXISTS (SELECT FROM cards WHERE holder_id = p_holder_id AND state = 'closing')
+        OR EXISTS (SELECT FROM cards WHERE holder_id = p_holder_id AND state = 'closed')
+       AND NOT EXISTS (
+           SELECT FROM cards WHERE holder_id = p_holder_id AND state NOT IN ('void', 'closed'))
+       AND NOT EXISTS (
+           SELECT FROM closings WHERE holder_id = p_holder_id AND reopened_at IS NOT NULL);
+END $$;
+
 -- What keeps a holder's card from being used at a moment, or NULL.  Its time is over at the first
 -- instant of the day, also while the job that says so in its state has not run.
 CREATE OR REPLACE FUNCTION usage_refusal(p_holder holders, p_state text, p_now timestamptz)

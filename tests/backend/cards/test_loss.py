@@ -609,6 +609,8 @@ class TestKiosk:
             {"holder_number": "1"},
             {"document_number": "123456"},
             {"card_number": "1", "holder_number": "1", "document_number": "123456"},
+            {"card_number": "1", "holder_number": "1"},
+            {"card_number": "1", "document_number": "123456"},
         ],
     )
     def test_needs_one_way_or_the_other(

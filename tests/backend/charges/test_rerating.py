@@ -200,6 +200,16 @@ class TestSums:
         found = meals.sums(40)
         assert (found.return_fen, found.closed_charges, found.closed_fen) == (0, 1, 60)
 
+    def test_a_holder_between_two_cards_is_paid_back(self, meals: Meals) -> None:
+        guest = meals.guest()
+        meals.eat(guest)
+        with transaction() as session:
+            session.execute(
+                text("UPDATE cards SET state = 'void' WHERE holder_id = :id"), {"id": guest.id}
+            )
+        found = meals.sums(40)
+        assert (found.return_fen, found.closed_charges) == (60, 0)
+
     @pytest.mark.parametrize("days", [-1, 366])
     def test_of_a_period_that_is_none(self, meals: Meals, days: int) -> None:
         with transaction() as session, pytest.raises(ReratingPeriodRefused):

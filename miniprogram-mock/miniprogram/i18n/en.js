@@ -228,6 +228,7 @@ module.exports = {
     done: 'Done',
     history: 'Top-ups',
     states: { created: 'In progress', pending: 'To pay', paid: 'Received', closing: 'Closing', closed: 'Closed', failed: 'Not ordered', exception: 'Verifying', returned: 'Sent back' },
+    ended: ['This account takes no money', 'It is closing or closed; what it holds goes back to you.', 'See the closing'],
     unbound: ['Bind first', 'Then top up with WeChat or Alipay.', 'Bind now'],
   },
 
@@ -299,6 +300,7 @@ module.exports = {
     offlineUntil: 'Offline codes: until {time}',
     offlineOff: 'Offline codes: stopped',
     offlineNone: 'Offline codes: set up once online',
+    offlineEnded: 'Offline codes: off, the account closes',
     offlineText: 'Without a network this phone still shows payment and gate codes. They work on one phone at a time.',
     stop: 'Stop',
     start: 'Start',

@@ -237,6 +237,15 @@ class TestGoingOn:
         (body,) = [body for _, path, body in school.asked if "payout-claims" in path]
         assert body == {"line_id": "l-2", "way": "in_person"}
 
+    @pytest.mark.parametrize("state", ["closing", "closed"])
+    def test_no_page_offers_what_the_account_no_longer_does(self, open_phone, school, state):
+        school.card_state = state
+        page = open_phone("login=zhang&page=pages/topup/index")
+        expect(page.locator(f'{PAGE} [data-state="ended"]')).to_contain_text("账户不再收款")
+        expect(page.locator(f'{PAGE} [data-action="pay"]')).to_have_count(0)
+        page = open_phone("login=zhang&page=pages/me/index")
+        expect(page.locator(f'{PAGE} [data-offline-codes="ended"]')).to_contain_text("已停用")
+
     def test_what_the_card_centre_does_says_so(self, open_phone, school):
         school.close("/x", kind="graduation", may_withdraw=False)
         page = open_phone(CLOSING)

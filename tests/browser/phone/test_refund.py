@@ -80,7 +80,7 @@ class TestAmount:
         expect(phone.locator('[data-action="refund"]')).to_be_disabled()
 
     def test_what_stays_says_why(self, phone):
-        expect(phone.locator("[data-rest=subsidy]")).to_contain_text("补助不是充值")
+        expect(phone.locator("[data-rest=subsidy]")).to_contain_text("补贴不是充值")
         expect(phone.locator("[data-rest=too-old]")).to_contain_text("¥58.50")
 
     def test_a_refusal_says_why_and_asks_for_nothing(self, open_phone, server):

@@ -80,10 +80,10 @@ Page(
     showOfflineCodes() {
       const t = i18n.words('me')
       const right = delegation.held()
-      const offline = delegation.isOff() ? 'off' : right ? 'held' : 'none'
+      const offline = holder.ending() ? 'ended' : delegation.isOff() ? 'off' : right ? 'held' : 'none'
       this.setData({
         offline,
-        offlineLine: { off: t.offlineOff, none: t.offlineNone }[offline] || i18n.fill(t.offlineUntil, { time: clock.dayAndTime(right.expiresAt) }),
+        offlineLine: { off: t.offlineOff, none: t.offlineNone, ended: t.offlineEnded }[offline] || i18n.fill(t.offlineUntil, { time: clock.dayAndTime(right.expiresAt) }),
         offlineAct: { off: t.start, held: t.stop }[offline] || '',
       })
     },

@@ -76,7 +76,11 @@ Page(
     showBalance(me) {
       if (!me.holder) return
       const { balance, purses } = holder.face(me)
-      this.setData({ view: 'ready', balance, purseLine: purses.map((purse) => `${purse.name} ${purse.balance}`).join(' · ') })
+      this.setData({ view: 'ready', ended: Boolean(holder.ending()), balance, purseLine: purses.map((purse) => `${purse.name} ${purse.balance}`).join(' · ') })
+    },
+
+    seeClosing() {
+      platform.go('/pages/closing/index')
     },
 
     showAmount(fen) {

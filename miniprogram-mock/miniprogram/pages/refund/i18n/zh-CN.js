@@ -15,7 +15,7 @@ module.exports = {
     taken: '已申请退回',
     stays: '不能退回的部分',
     rests: {
-      subsidy: '补助不是充值，不能退回',
+      subsidy: '补贴不是充值，不能退回',
       'too-old': '充值已超过支付渠道的退款期限，请到卡务中心',
       'payment-not-refundable': '支付渠道已停用，或退款次数已满，请到卡务中心',
       cash: '现金充值，请到卡务中心办理',

@@ -444,7 +444,7 @@ MEANINGS: dict[str, str] = {
     "PassageItem.place": "Which gate (门禁).",
     "PhysicalCardReply.state": "How the card stands.",
     "Problem.code": "What happened, for programs: it never changes.",
-    "PurseReply.kind": "Own money, or subsidy (补助).",
+    "PurseReply.kind": "Own money, or subsidy (补贴).",
     "AlarmList.items": "All of them, the oldest first.",
     "RowFaultReply.fault": "What is wrong with it; never the value.",
     "SessionReply.expires_at": "The login ends then, or after 7 idle days.",

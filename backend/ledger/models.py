@@ -25,7 +25,7 @@ class AccountKind(StrEnum):
     MAIN_PURSE = "main_purse"
     """A holder's own money (主钱包)."""
     SUBSIDY_PURSE = "subsidy_purse"
-    """Subsidies given to a holder (补助钱包): spent first, never refunded."""
+    """Subsidies given to a holder (补贴钱包): spent first, never refunded."""
     MERCHANT = "merchant"
     """What the school owes a merchant (商户)."""
     SURCHARGE = "surcharge"

@@ -14,7 +14,7 @@ class Kept(StrEnum):
     """Why a part of the balance cannot go back from the phone, in the order in which it is told."""
 
     SUBSIDY = "subsidy"
-    """补助: it was given, not paid in"""
+    """补贴: it was given, not paid in"""
     TOO_OLD = "too-old"
     """已超过可退期限: paid in longer ago than the channel takes back"""
     NOT_REFUNDABLE = "payment-not-refundable"

@@ -234,7 +234,7 @@ class TestOfflineMoney:
         person = staff(Role.FINANCE)
         off = person.get("/console/offline-money").text
         assert 'class="loss">¥0.00<' in off
-        assert "campus-card adopt-preset offline_money" in off
+        assert "/console/policies/changes?preset=offline_money" in off
         with transaction() as session:
             adopt_preset(session, "offline_money", document_number="图文7号", now=clock.now())
         try:
@@ -249,4 +249,4 @@ class TestOfflineMoney:
         assert f'class="loss alarm">{yuan}<' in on
         assert f"{stands.worst_loss_fen / 100:.2f} 元" in off
         assert "图文7号" in on
-        assert "campus-card adopt-preset no_offline_money" in on
+        assert "/console/policies/changes?preset=no_offline_money" in on

@@ -386,7 +386,7 @@ def import_roster(
     from sqlalchemy import text
 
     from backend import app, clock, db
-    from backend.cards.service import open_accounts_to_issue
+    from backend.cards.service import ended_accounts, open_accounts_to_issue
     from backend.holders.models import RosterSource
     from backend.holders.roster import RosterUnreadable
     from backend.holders.roster import import_roster as read_roster
@@ -409,6 +409,7 @@ def import_roster(
                 now=clock.now(),
                 dry_run=dry_run,
                 open_accounts=open_accounts_to_issue,
+                ended_accounts=ended_accounts,
             )
     except RosterUnreadable as error:
         raise click.ClickException(f"{file.name}: {error.facts['fault']}") from error
@@ -421,12 +422,15 @@ def import_roster(
     else:
         for fault in said:
             click.echo(f"row {fault.row}: {fault.column}: {fault.fault}")
+    for one in report.remarks:
+        click.echo(f"row {one.row}: {one.holder_number}: {one.remark}")
     for number in report.absent:
         click.echo(f"not in the list: {number}")
     click.echo(
         f"{report.rows} rows: {report.added} added, {report.changed} changed,"
         f" {report.unchanged} unchanged, {len(report.faults)} at fault,"
-        f" {len(report.conflicts)} proven otherwise, {len(report.absent)} not in the list"
+        f" {len(report.conflicts)} proven otherwise,"
+        f" {len(report.remarks)} without an account, {len(report.absent)} not in the list"
     )
     sys.exit(ROWS_LEFT_OUT if report.faults else 0)
 

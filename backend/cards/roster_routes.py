@@ -79,6 +79,7 @@ def import_roster(query: dict[str, Any]) -> RosterReport:
             now=clock.now(),
             dry_run=query["dry_run"],
             open_accounts=service.open_accounts_to_issue,
+            ended_accounts=service.ended_accounts,
         )
 
 

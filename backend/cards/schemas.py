@@ -4,6 +4,7 @@ import marshmallow as ma
 
 from backend.cards.models import CardState
 from backend.holders.models import Category, RosterSource
+from backend.holders.roster_reports import Remark
 from backend.holders.schemas import BINDINGS, LimitsReply
 from backend.http.fields import Flag, Moment, Raw, Text, Word
 from backend.terminals.models import TerminalKind
@@ -177,6 +178,12 @@ class RowFaultReply(ma.Schema):
     fault = ma.fields.String(required=True)
 
 
+class RowRemarkReply(ma.Schema):
+    row = ma.fields.Integer(required=True)
+    holder_number = ma.fields.String(required=True)
+    remark = Word(Remark, required=True)
+
+
 class RosterReply(ma.Schema):
     rows = ma.fields.Integer(required=True)
     added = ma.fields.Integer(required=True)
@@ -184,4 +191,5 @@ class RosterReply(ma.Schema):
     unchanged = ma.fields.Integer(required=True)
     faults = ma.fields.List(ma.fields.Nested(RowFaultReply), required=True)
     conflicts = ma.fields.List(ma.fields.Nested(RowFaultReply), required=True)
+    remarks = ma.fields.List(ma.fields.Nested(RowRemarkReply), required=True)
     absent = ma.fields.List(ma.fields.String(), required=True)

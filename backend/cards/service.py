@@ -162,15 +162,26 @@ def is_account_closed(session: Session, *, holder_id: UUID) -> bool:
     return bool(closed_accounts(session, holder_ids=[holder_id]))
 
 
-CLOSED_ACCOUNTS = text(
-    "SELECT wanted.id FROM unnest(CAST(:ids AS uuid[])) AS wanted (id)"
-    " WHERE is_account_closed(wanted.id)"
-)
+CLOSED_ACCOUNTS = text("""
+    SELECT wanted.id,
+           EXISTS (SELECT FROM cards WHERE holder_id = wanted.id AND state = 'closing')
+           OR EXISTS (SELECT FROM closings WHERE holder_id = wanted.id
+                         AND state NOT IN ('closed', 'cancelled') AND reopened_at IS NULL)
+           AS goes_on
+      FROM unnest(CAST(:ids AS uuid[])) AS wanted (id)
+     WHERE is_account_closed(wanted.id)
+""")
 
 
 def closed_accounts(session: Session, *, holder_ids: Collection[UUID]) -> set[UUID]:
     """Return whose accounts, among some holders', are closing or closed: `is_account_closed`."""
-    return set(session.scalars(CLOSED_ACCOUNTS, {"ids": list(holder_ids)}))
+    return set(ended_accounts(session, holder_ids=holder_ids))
+
+
+def ended_accounts(session: Session, *, holder_ids: Collection[UUID]) -> dict[UUID, bool]:
+    """Return whose accounts are closing or closed, and whether the closing goes on still."""
+    rows = session.execute(CLOSED_ACCOUNTS, {"ids": list(holder_ids)})
+    return {row.id: row.goes_on for row in rows}
 
 
 def list_cards(session: Session, *, holder_id: UUID) -> Sequence[Card]:

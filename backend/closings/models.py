@@ -213,12 +213,17 @@ class Reopening(Base):
     """A closed account that was opened again (复户), as somebody came back.  Never changed."""
 
     __tablename__ = "reopenings"
-    __table_args__ = (Index(None, "holder_id"),)
+    __table_args__ = (
+        Index(None, "holder_id"),
+        CheckConstraint("num_nonnulls(document, roster_batch_id) = 1", name="ground"),
+    )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
-    document: Mapped[str]
+    document: Mapped[str | None]
     """The number of the paper that it goes by (文号)."""
+    roster_batch_id: Mapped[UUID | None] = mapped_column(ForeignKey("roster_batches.id"))
+    """The roster that names them, where it goes by that (按名册复户)."""
     valid_until: Mapped[date]
     card_id: Mapped[UUID] = mapped_column(ForeignKey("cards.id"))
     """The new physical card, which waits to be handed out."""

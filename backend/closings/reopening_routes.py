@@ -9,7 +9,7 @@ from backend import clock
 from backend.cards.reopening import AccountOpen
 from backend.cards.service import AccountClosed, CardExpired
 from backend.closings import reopenings
-from backend.closings.reopenings import PayoutOpen
+from backend.closings.reopenings import NotOnRoster, PayoutOpen
 from backend.closings.routes import MAY_CLOSE
 from backend.closings.schemas import ReopeningReply, ReopeningRequest
 from backend.db import transaction
@@ -44,6 +44,7 @@ staff = guard(
     AccountOpen,
     AccountClosed,
     PayoutOpen,
+    NotOnRoster,
     CardExpired,
 )
 @staff.alt_response(201, schema=ReopeningReply, description="Opened now.")
@@ -51,21 +52,18 @@ staff = guard(
 @logged("card.reopen_account", subject="reopening_id")
 def reopen_account(body: dict[str, Any], reopening_id: UUID) -> Any:
     """Open a closed account again for somebody who comes back (复户); its card waits."""
-    who = caller_in(*MAY_CLOSE)
+    who, number = caller_in(*MAY_CLOSE), body.pop("holder_number")
     with transaction() as session:
-        holder_id = viewing.id_by_present_number(session, holder_number=body["holder_number"])
+        holder_id = viewing.id_by_present_number(session, holder_number=number)
         about(holder_id=holder_id)
         made, first = reopenings.make(
             session,
             reopening_id=reopening_id,
             holder_id=holder_id,
-            document=body["document"],
-            valid_until=body["valid_until"],
             operator=who,
             now=clock.now(),
+            **body,
         )
-        answer = {
-            name: getattr(made, name)
-            for name in ("id", "document", "valid_until", "card_id", "made_at")
-        }
-        return answer | {"holder_number": body["holder_number"]}, 201 if first else 200
+        told = ("id", "document", "roster_batch_id", "valid_until", "card_id", "made_at")
+        answer = {name: getattr(made, name) for name in told}
+        return answer | {"holder_number": number}, 201 if first else 200

@@ -166,15 +166,31 @@ class RetirementReply(ma.Schema):
 
 
 class ReopeningRequest(ma.Schema):
+    """By a document and until a day; or by a roster, until the day that it gave them."""
+
     holder_number = Text(required=True, validate=NUMBER)
-    document = Text(required=True, validate=DOCUMENT)
-    valid_until = Day(required=True)
+    document = Text(validate=DOCUMENT)
+    valid_until = Day()
+    roster_batch_id = ma.fields.UUID()
+
+    @ma.validates_schema
+    def go_by_one(self, data: dict[str, Any], **_: Any) -> None:
+        """Refuse both grounds at once, and half of one."""
+        if "roster_batch_id" in data:
+            wrong = [name for name in ("document", "valid_until") if name in data]
+            problem = "Not with a roster."
+        else:
+            wrong = [name for name in ("document", "valid_until") if name not in data]
+            problem = "Missing data for required field."
+        if wrong:
+            raise ma.ValidationError({name: [problem] for name in wrong})
 
 
 class ReopeningReply(ma.Schema):
     id = ma.fields.UUID(required=True)
     holder_number = ma.fields.String(required=True)
-    document = ma.fields.String(required=True)
+    document = ma.fields.String(required=True, allow_none=True)
+    roster_batch_id = ma.fields.UUID(required=True, allow_none=True)
     valid_until = ma.fields.Date(required=True)
     card_id = ma.fields.UUID(required=True)
     made_at = Moment(required=True)

@@ -71,6 +71,14 @@ def _closing(closing_id: UUID, problem: Words | None = None) -> str:
         found = service.find(session, closing_id=closing_id)
         live = service.live_closing(session, holder_id=found.holder_id)
         closing = full(session, found)
+        holder = session.get_one(Holder, found.holder_id)
+        named = reopenings.naming(session, holder=holder, closing=found)
+        roster = (
+            {"id": named[0].id, "source": named[0].source, "day": clock.business_date(named[0].at)}
+            if named
+            else None
+        )
+        valid_until = holder.valid_until
     may_close = access.operator().role in MAY_CLOSE
     holds = live is not None and live.id == closing_id
     return render_template(
@@ -80,6 +88,8 @@ def _closing(closing_id: UUID, problem: Words | None = None) -> str:
         may_cancel=closing["state"] in (ClosingState.STARTED, ClosingState.SETTLING),
         may_reopen=may_close and holds and closing["state"] is ClosingState.CLOSED,
         new_reopening_id=new_id(),
+        roster=roster,
+        valid_until=valid_until,
         waivable=WAIVABLE,
         most_reason=MOST_REASON,
         most_document=MOST_DOCUMENT,
@@ -151,22 +161,23 @@ def reopen(closing_id: UUID, reopening_id: UUID) -> Response:
         number = session.get_one(Holder, holder_id).holder_number
     try:
         said = ReopeningRequest().load(
-            forms.typed("document", "valid_until") | {"holder_number": number}
+            forms.typed("document", "valid_until", "roster_batch_id") | {"holder_number": number}
         )
+        said.pop("holder_number")
         with transaction() as session:
             reopenings.make(
                 session,
                 reopening_id=reopening_id,
                 holder_id=holder_id,
-                document=said["document"],
-                valid_until=said["valid_until"],
                 operator=who,
                 now=clock.now(),
+                **said,
             )
     except (ma.ValidationError, DomainError) as error:
         labels = {
             "document": language.say("closings", "document"),
             "valid_until": language.say("closings", "valid_until"),
+            "roster_batch_id": language.say("closings", "reopen_by_roster"),
         }
         return forms.again(error, lambda problem: _closing(closing_id, problem), labels)
     return redirect(url_for("console.holders.show", holder_id=holder_id), 303)

@@ -9,7 +9,9 @@ from uuid import UUID
 from flask import Blueprint, Response, abort, render_template, request
 
 from backend import clock
-from backend.cards.service import open_accounts_to_issue
+from backend.cards.service import ended_accounts, open_accounts_to_issue
+from backend.closings import reopenings
+from backend.closings.routes import MAY_CLOSE
 from backend.console import access, language
 from backend.console.forms import mark, sent_file, was_checked
 from backend.db import transaction
@@ -81,6 +83,7 @@ def _run(content: bytes, *, dry_run: bool, batch_id: UUID | None = None) -> Rost
             now=clock.now(),
             dry_run=dry_run,
             open_accounts=open_accounts_to_issue,
+            ended_accounts=ended_accounts,
         )
 
 
@@ -92,9 +95,20 @@ def _unreadable(error: RosterUnreadable) -> Response:
     return Response(page, STATUS[error.kind])
 
 
-def _page(**facts: object) -> str:
+def _closings(report: RosterReport | None) -> dict[str, UUID]:
+    """Return where the accounts that were remarked on can be opened again, for who may do so."""
+    if report is None or access.operator().role not in MAY_CLOSE:
+        return {}
+    with transaction() as session:
+        numbers = [one.holder_number for one in report.remarks]
+        return reopenings.closings_of(session, holder_numbers=numbers)
+
+
+def _page(report: RosterReport | None = None, **facts: object) -> str:
     return render_template(
         "console/roster.html",
+        report=report,
+        closings=_closings(report),
         whole="whole" in request.form,
         columns=roster.COLUMNS | roster.FURTHER_COLUMNS,
         **facts,

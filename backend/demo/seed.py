@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from backend.cards import binding, loss
 from backend.cards.codes import PresentedCode
 from backend.cards.models import CardKind
-from backend.cards.service import expire_cards, find_card, open_accounts
+from backend.cards.service import ended_accounts, expire_cards, find_card, open_accounts
 from backend.charges import service as charges
 from backend.clock import business_date
 from backend.db import transaction
@@ -169,6 +169,7 @@ def _found(session: Session, parts: Parts, demo: Demo, *, now: datetime) -> None
         now=now,
         dry_run=False,
         open_accounts=open_accounts,
+        ended_accounts=ended_accounts,
     )
 
 

@@ -7,8 +7,8 @@ changes nothing.  Imports happen one after the other.
 Source: regulation 三(二); the plaintext document number never reaches a table, a log or a queue.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import date, datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -40,6 +40,13 @@ from backend.holders.models import (
     RosterConflict,
     RosterSource,
 )
+from backend.holders.roster_reports import (
+    Remark,
+    RosterReport,
+    RowFault,
+    RowRemark,
+    read_report,
+)
 from backend.holders.rules import SURCHARGED
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
@@ -55,7 +62,10 @@ __all__ = [
     "FURTHER_COLUMNS",
     "MOST_ROWS",
     "MOST_UNPACKED_BYTES",
+    "RosterReport",
     "RosterUnreadable",
+    "RowFault",
+    "RowRemark",
 ]
 LOCK = UUID("00000000-0000-4000-8000-726f73746572")
 """Whoever holds `lock_id` of it may give numbers and documents to people."""
@@ -119,29 +129,12 @@ class OpenAccounts(Protocol):
     ) -> None: ...
 
 
-@dataclass(slots=True)
-class RowFault:
-    """What is to be said of one row.  Names the column and the fault, never the value."""
+class EndedAccounts(Protocol):
+    """Says whose accounts, among some holders', are closed, and whose closing goes on (销户)."""
 
-    row: int
-    column: str
-    fault: str
-
-
-@dataclass(slots=True)
-class RosterReport:
-    """What an import did, or would do."""
-
-    rows: int = 0
-    added: int = 0
-    changed: int = 0
-    unchanged: int = 0
-    faults: list[RowFault] = field(default_factory=list)
-    """Rows that were left out."""
-    conflicts: list[RowFault] = field(default_factory=list)
-    """Fields that were left alone: they are proven, and differ (名册差异)."""
-    absent: list[str] = field(default_factory=list)
-    """Holder numbers of people whom a whole list does not have; nothing is done to them."""
+    def __call__(
+        self, session: Session, *, holder_ids: Collection[UUID]
+    ) -> Mapping[UUID, bool]: ...
 
 
 def lock_roster(session: Session) -> None:
@@ -159,12 +152,14 @@ def import_roster(
     now: datetime,
     dry_run: bool,
     open_accounts: OpenAccounts,
+    ended_accounts: EndedAccounts,
     batch_id: UUID | None = None,
     whole: bool = False,
 ) -> RosterReport:
     """Add and update the people of a feed, leaving out the rows that are at fault.
 
-    `open_accounts` opens purses and cards for people who are new (开户), in the same transaction.
+    `open_accounts` opens purses and cards for people who are new (开户), in the same transaction;
+    `ended_accounts` says who has none any more, which is remarked on: a row opens nothing again.
     `whole` says that the feed has everybody of its source: who is missing is listed, not touched.
     A `batch_id` that was imported before gets its report again.  A dry run writes nothing and
     reports the same.
@@ -178,13 +173,14 @@ def import_roster(
     if batch_id is not None and (earlier := session.get(RosterBatch, batch_id)):
         if earlier.content_index != index:
             raise IdReused
-        return _read_report(earlier.report)
+        return read_report(earlier.report)
     policies = policies_at(session, now)
     ages = RetirementAges(**{name: policies[f"validity.retire_{name}"] for name in RETIREMENT})
     used = policies.used(*(f"validity.retire_{name}" for name in RETIREMENT))
     used += [id_ for one in Category for id_ in permissions.rows_for(policies, one)]
     people = _People(session, source)
     report, new, changed = RosterReport(), [], []
+    today, here = business_date(now), {}
     for number, cells in rows(content, headings=COLUMNS | FURTHER_COLUMNS, needed=NEEDED):
         report.rows += 1
         try:
@@ -197,6 +193,8 @@ def import_roster(
             report.added += 1
             new.append({"id": new_id()} | row.person)
             continue
+        if row.person["valid_until"] >= today:
+            here[holder.id] = (number, holder.holder_number)
         differing, proven = people.difference(holder, row)
         report.conflicts += [RowFault(number, c, "differs from the proven value") for c in proven]
         if not differing:
@@ -204,8 +202,9 @@ def import_roster(
             continue
         report.changed += 1
         changed.append((holder, differing))
+    report.remarks = _remarks(here, ended_accounts(session, holder_ids=here))
     if whole:
-        report.absent = people.absent(today=business_date(now))
+        report.absent = people.absent(today=today)
     if not dry_run:
         batch_id = batch_id or new_id()
         _write(
@@ -230,6 +229,15 @@ def import_roster(
             now=now,
         )
     return report
+
+
+def _remarks(here: Mapping[UUID, tuple[int, str]], ended: Mapping[UUID, bool]) -> list[RowRemark]:
+    """Return who is here still by the feed and has no account, in the order of the rows."""
+    return [
+        RowRemark(row, number, Remark.ACCOUNT_CLOSING if ended[id_] else Remark.ACCOUNT_CLOSED)
+        for id_, (row, number) in here.items()
+        if id_ in ended
+    ]
 
 
 def _write(
@@ -326,15 +334,9 @@ def _note(
         changed=report.changed,
         faults=len(report.faults),
         conflicts=len(report.conflicts),
+        remarks=len(report.remarks),
         absent=len(report.absent),
     )
-
-
-def _read_report(stored: dict[str, Any]) -> RosterReport:
-    lists = {
-        name: [RowFault(**fault) for fault in stored[name]] for name in ("faults", "conflicts")
-    }
-    return RosterReport(**(stored | lists))
 
 
 class _People:

@@ -22,7 +22,7 @@ from sqlalchemy import func, select, text
 from backend import clock
 from backend.cards.models import Card, CardKind, CardState
 from backend.cards.rules import CardEvent
-from backend.cards.service import open_accounts
+from backend.cards.service import ended_accounts, open_accounts
 from backend.db import transaction
 from backend.holders import identity
 from backend.holders.models import (
@@ -103,6 +103,7 @@ def on_roster(parts: Parts, name: str = "王小明") -> Person:
             now=clock.now(),
             dry_run=False,
             open_accounts=open_accounts,
+            ended_accounts=ended_accounts,
         )
         assert report.faults == []
         holder_id = session.scalars(select(Holder.id).where(Holder.holder_number == number)).one()

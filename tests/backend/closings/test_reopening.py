@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from factories import Bound, give, make_holder, make_person, sign_in
@@ -14,6 +15,7 @@ from backend.closings import emptying, service
 from backend.closings.models import Closing, ClosingState
 from backend.closings.screenings import Finding, _look
 from backend.db import transaction
+from backend.holders.models import Holder
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.ledger import service as ledger
@@ -40,6 +42,21 @@ def reopen(counter: Counter, holder: Any, **changed: Any) -> Any:
     who, path = changed.pop("who", None), f"/reopenings/{changed.pop('id', new_id())}"
     said = {"holder_number": holder.number, "document": "人事〔2028〕3号", "valid_until": day(400)}
     return counter.call("PUT", path, who, **(said | changed))
+
+
+def import_row(counter: Counter, holder: Any, batch: UUID, *, valid_until: str) -> Any:
+    """Import a roster that has one person in it; return the report, which a retry gets, too."""
+    heading = "holder_number,name,category,unit,document_number,valid_until"
+    row = f"{holder.number},{holder.name},student,软件2401班,{holder.document},{valid_until}"
+    for _ in range(2):
+        answer = counter.client.post(
+            f"/api/v1/staff/roster-imports?batch_id={batch}",
+            data=f"{heading}\n{row}\n".encode(),
+            headers=counter.centre | {"Content-Type": "text/csv"},
+        )
+        assert answer.status_code == 200, answer.text
+    assert answer.get_json()["faults"] == []
+    return answer.get_json()
 
 
 def refused(answer: Any) -> tuple[int, str]:
@@ -125,6 +142,61 @@ class TestReopening:
             give(session, gone.id, main_fen=900, subsidy_fen=0, now=clock.now())
         counter.work(gone, days=9)
         assert refused(reopen(counter, gone)) == (409, "payout-open")
+
+    def test_goes_by_a_roster_that_names_them_until_the_day_that_it_says(
+        self, counter: Counter, gone: Bound
+    ) -> None:
+        batch, number = new_id(), {"holder_number": gone.number}
+        by_roster = number | {"roster_batch_id": str(batch)}
+        path = f"/reopenings/{new_id()}"
+        assert refused(counter.call("PUT", path, **by_roster)) == (409, "not-on-roster")
+        row = import_row(counter, gone, batch, valid_until=day(77))
+        assert row["remarks"] == [
+            {"row": 2, "holder_number": gone.number, "remark": "account-closed"}
+        ]
+        made = counter.call("PUT", path, **by_roster)
+        assert (made.status_code, counter.call("PUT", path, **by_roster).status_code) == (201, 200)
+        said = made.get_json()
+        assert (said["valid_until"], said["document"]) == (day(77), None)
+        assert said["roster_batch_id"] == str(batch)
+        assert refused(reopen(counter, gone, id=path.rpartition("/")[2])) == (409, "id-reused")
+        with transaction() as session:
+            assert "valid_until" not in session.get_one(Holder, gone.id).proven
+            entry = session.scalars(
+                select(LogEntry).where(
+                    LogEntry.holder_id == gone.id,
+                    LogEntry.action == "card.reopen_account",
+                    LogEntry.card_id.is_not(None),
+                )
+            ).one()
+        assert (entry.documents, entry.facts["roster_batch"]) == ([], str(batch))
+        assert import_row(counter, gone, new_id(), valid_until=day(77))["remarks"] == []
+
+    def test_a_roster_of_before_the_closing_says_nothing(
+        self, counter: Counter, gone: Bound
+    ) -> None:
+        batch = new_id()
+        import_row(counter, gone, batch, valid_until=day(77))
+        reopen(counter, gone)
+        counter.start(gone)
+        assert counter.work(gone).state is ClosingState.CLOSED
+        again = counter.call(
+            "PUT",
+            f"/reopenings/{new_id()}",
+            holder_number=gone.number,
+            roster_batch_id=str(batch),
+        )
+        assert refused(again) == (409, "not-on-roster")
+
+    @pytest.mark.parametrize("wrong", [
+        {}, {"document": "x"}, {"valid_until": "2099-01-01"},
+        {"roster_batch_id": str(new_id()), "document": "x"},
+        {"roster_batch_id": str(new_id()), "valid_until": "2099-01-01"},
+        {"roster_batch_id": "x"},
+    ])  # fmt: skip
+    def test_goes_by_one_ground(self, counter: Counter, wrong: dict[str, str]) -> None:
+        said = {"holder_number": "1"} | wrong
+        assert counter.call("PUT", f"/reopenings/{new_id()}", **said).status_code == 422
 
     def test_is_refused_for_what_is_wrong(
         self, counter: Counter, parts: Parts, gone: Bound

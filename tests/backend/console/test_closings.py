@@ -1,5 +1,6 @@
 """The room of closings: starting one, its checks, waiving, cancelling."""
 
+import io
 import re
 from collections.abc import Callable
 from datetime import timedelta
@@ -73,3 +74,36 @@ def test_a_closed_account_is_opened_again_once(parts: Parts, staff: Callable[...
         assert service.find(session, closing_id=closing_id).state is ClosingState.CLOSED
     assert sorted(states) == [CardState.CLOSED, CardState.CLOSED, CardState.PENDING]
     assert "reopenings" not in desk.get(page).text
+
+
+def test_the_roster_leads_to_opening_an_account_again(
+    parts: Parts, staff: Callable[..., Staff]
+) -> None:
+    holder, desk, closing_id = make_holder(parts), staff(Role.CARD_CENTRE), new_id()
+    page = f"/console/closings/{closing_id}"
+    desk.get("/console/closings")
+    desk.post(page, {"holder_number": holder.number, "kind": "leaving", "document": "人事1号"})
+    later = clock.now() + timedelta(days=4)
+    while service.advance(closing_id=closing_id, channels=parts.channels, now=later):
+        pass
+    assert "按名册复户" not in desk.get(page).text
+    row = f"{holder.number},{holder.name},学生,软件2401班,{holder.document},2099-07-01"
+    feed = f"学工号,姓名,类别,单位,证件号码,有效期至\n{row}\n".encode()
+    checked = desk.post("/console/roster/check", {"file": (io.BytesIO(feed), "a.csv")}).text
+    assert "已销户：本人仍在校的" in checked
+    assert f'href="{page}"' in checked
+    mark = re.search(r'name="checked" value="([0-9a-f]{64})"', checked)
+    assert mark is not None
+    desk.post("/console/roster/import", {"file": (io.BytesIO(feed), "a"), "checked": mark[1]})
+    shown = desk.get(page).text
+    assert "卡中心" in shown
+    assert "有效期至 2099-07-01" in shown
+    path = re.search(rf'action="({page}/reopenings/[0-9a-f-]{{36}})"', shown)
+    batch = re.search(r'name="roster_batch_id" value="([0-9a-f-]{36})"', shown)
+    assert path is not None
+    assert batch is not None
+    assert desk.post(path[1], {"roster_batch_id": str(new_id())}).status_code == 409
+    assert desk.post(path[1], {"roster_batch_id": batch[1]}).status_code == 303
+    with transaction() as session:
+        states = [card.state for card in list_cards(session, holder_id=holder.id)]
+    assert sorted(states) == [CardState.CLOSED, CardState.CLOSED, CardState.PENDING]

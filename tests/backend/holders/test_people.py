@@ -29,7 +29,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from backend import clock
 from backend.bundles import service as bundles
 from backend.cards.models import Card, CardState
-from backend.cards.service import open_accounts
+from backend.cards.service import ended_accounts, open_accounts
 from backend.charges import service as charges
 from backend.clock import business_date
 from backend.db import transaction
@@ -499,6 +499,7 @@ class TestConflicts:
                 now=clock.now(),
                 dry_run=False,
                 open_accounts=open_accounts,
+                ended_accounts=ended_accounts,
             )
         assert [fault.column for fault in report.conflicts] == ["name"]
         [conflict] = [

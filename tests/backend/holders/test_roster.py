@@ -19,12 +19,12 @@ from factories import WEIGHTS, make_document
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook
-from sqlalchemy import func, select
+from sqlalchemy import func, select, update
 
 from backend import app as wiring
 from backend import cli, clock, db
-from backend.cards.models import Card
-from backend.cards.service import open_accounts
+from backend.cards.models import Card, CardState
+from backend.cards.service import ended_accounts, open_accounts
 from backend.db import transaction
 from backend.errors import IdReused
 from backend.holders import identity, roster
@@ -39,7 +39,8 @@ from backend.holders.models import (
     RosterConflict,
     RosterSource,
 )
-from backend.holders.roster import RosterReport, RosterUnreadable, RowFault
+from backend.holders.roster import RosterReport, RosterUnreadable, RowFault, RowRemark
+from backend.holders.roster_reports import Remark
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.ledger import service as ledger
@@ -104,6 +105,7 @@ def load(
             now=clock.now(),
             dry_run=dry_run,
             open_accounts=open_accounts,
+            ended_accounts=ended_accounts,
             **options,
         )
 
@@ -425,6 +427,31 @@ class TestSources:
         [still] = find_all(gone[0])
         assert still.valid_until == date(2029, 7, 1)
         assert load(parts, as_csv(kept), source=RosterSource.ACADEMIC).absent == []
+
+
+class TestRemarks:
+    def test_name_who_is_here_by_the_feed_and_has_no_account(self, parts: Parts) -> None:
+        rows = [new_row(valid_until=day) for day in ("2099-07-01",) * 3 + ("2020-07-01",)]
+        load(parts, as_csv(*rows))
+        gone, going, open_, over = (found for row in rows if (found := find(row[0])))
+        with transaction() as session:
+            for holder, state in ((gone, "closed"), (over, "closed"), (going, "closing")):
+                session.execute(
+                    update(Card).where(Card.holder_id == holder.id).values(state=CardState(state))
+                )
+        rows[0][3] = "软件2402班"
+        said = load(parts, as_csv(*rows), dry_run=True)
+        assert counts(said) == (0, 1, 3, 0)
+        assert said.remarks == [
+            RowRemark(2, gone.holder_number, Remark.ACCOUNT_CLOSED),
+            RowRemark(3, going.holder_number, Remark.ACCOUNT_CLOSING),
+        ]
+        assert open_.holder_number not in str(said.remarks)
+        batch_id = new_id()
+        assert load(parts, as_csv(*rows), batch_id=batch_id) == said
+        assert load(parts, as_csv(*rows), batch_id=batch_id) == said
+        again = load(parts, as_csv(*rows))
+        assert (counts(again), again.remarks) == ((0, 0, 4, 0), said.remarks)
 
 
 class TestBatches:

@@ -23,6 +23,7 @@ from backend.cards import roster_routes as roster
 from backend.cards import routes as cards
 from backend.cases import lending_routes as lending
 from backend.cases import routes as cases
+from backend.cases import write_off_routes as write_offs
 from backend.cash_desk import routes as cash_desk
 from backend.charges import rerating_routes as surcharge
 from backend.charges import routes as charges
@@ -113,6 +114,7 @@ BLUEPRINTS = (
     (cases.blueprint, API),
     (staff_topups.staff, API),
     (lending.staff, API),
+    (write_offs.staff, API),
     (refunds.staff, API),
     (payouts.staff, API),
     (closings.own, API),

@@ -16,8 +16,15 @@ class Arrears(Base):
 
     __tablename__ = "arrears"
     __table_args__ = (
-        CheckConstraint("paid_fen BETWEEN 0 AND amount_fen AND amount_fen > 0", name="paid_within"),
-        CheckConstraint("(paid_fen = amount_fen) = (settled_at IS NOT NULL)", name="settled_when"),
+        CheckConstraint(
+            "least(paid_fen, written_off_fen) >= 0 AND amount_fen > 0"
+            " AND paid_fen + written_off_fen <= amount_fen",
+            name="paid_within",
+        ),
+        CheckConstraint(
+            "(paid_fen + written_off_fen = amount_fen) = (settled_at IS NOT NULL)",
+            name="settled_when",
+        ),
         Index(
             "ix_arrears_open",
             "holder_id",
@@ -31,7 +38,14 @@ class Arrears(Base):
     charge_id: Mapped[UUID] = mapped_column(unique=True)
     amount_fen: Mapped[Fen]
     paid_fen: Mapped[Fen]
+    written_off_fen: Mapped[Fen] = mapped_column(server_default=text("0"))
+    """What the school gave up (核销)."""
     facts: Mapped[dict[str, Any]]
     """Of the charge, for the statement: place, reference, when the till decided."""
     opened_at: Mapped[datetime]
     settled_at: Mapped[datetime | None]
+
+    @property
+    def open_fen(self) -> Fen:
+        """What is still owed."""
+        return Fen(self.amount_fen - self.paid_fen - self.written_off_fen)

@@ -1,14 +1,15 @@
-"""Reviews (复核): what a person decided about what was told late."""
+"""What people decide: reviews (复核), write-offs (核销), signals of lending (出借迹象)."""
 
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary
+from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.db import Base
+from backend.money import Fen
 
 
 class Ruling(StrEnum):
@@ -34,6 +35,42 @@ class Resolution(Base):
     reason: Mapped[str]
     operator_id: Mapped[UUID] = mapped_column(ForeignKey("operators.id"))
     resolved_at: Mapped[datetime]
+
+
+class WriteOff(Base):
+    """What a closed account owes, given up (核销欠费): one of finance proposes, another decides."""
+
+    __tablename__ = "arrears_write_offs"
+    __table_args__ = (
+        CheckConstraint("amount_fen > 0", name="amount_positive"),
+        CheckConstraint("approved_by <> made_by", name="two_people"),
+        CheckConstraint(
+            "(approved IS NULL) = (approved_by IS NULL)"
+            " AND (approved IS NULL) = (decided_at IS NULL)",
+            name="decided_whole",
+        ),
+        Index(None, "holder_id"),
+        Index(
+            "uq_arrears_write_offs_waits",
+            "holder_id",
+            unique=True,
+            postgresql_where=text("approved IS NULL"),
+        ),
+    )
+
+    id: Mapped[UUID] = mapped_column(primary_key=True)
+    holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
+    amount_fen: Mapped[Fen]
+    """All that was owed when it was proposed."""
+    reason: Mapped[str]
+    document: Mapped[str]
+    """The number of the paper that allows it (文号)."""
+    made_by: Mapped[UUID] = mapped_column(ForeignKey("operators.id"))
+    made_at: Mapped[datetime]
+    approved: Mapped[bool | None]
+    """None while it waits for the second person; a refused one makes room for the next."""
+    approved_by: Mapped[UUID | None] = mapped_column(ForeignKey("operators.id"))
+    decided_at: Mapped[datetime | None]
 
 
 class SignalKind(StrEnum):

@@ -1,15 +1,18 @@
-"""Shapes on the wire: reviews."""
+"""Shapes on the wire: reviews, signals of lending, arrears of closed accounts."""
 
 import marshmallow as ma
 
 from backend.cases import lending
 from backend.cases.models import Ruling, SignalKind, SignalOutcome
 from backend.cases.service import STATES
-from backend.http.fields import Moment, Reason, Word
+from backend.http.fields import FenField, Flag, Moment, Reason, Text, Word
 from backend.http.paging import PageQuery
 from backend.uploads.rules import Conflict, Outcome, UploadKind
 
 MOST_REASON = 500
+MOST_NUMBER = 32
+MOST_DOCUMENT = 100
+MOST_ARREARS_FEN = 100_000_000
 
 
 class ReviewsQuery(PageQuery):
@@ -94,3 +97,42 @@ class SignalReply(ma.Schema):
 class SignalList(ma.Schema):
     items = ma.fields.List(ma.fields.Nested(SignalReply), required=True)
     next_cursor = ma.fields.String(required=True, allow_none=True)
+
+
+class DebtorReply(ma.Schema):
+    holder_id = ma.fields.UUID(required=True)
+    holder_number = ma.fields.String(required=True)
+    name_masked = ma.fields.String(required=True)
+    arrears_fen = ma.fields.Integer(required=True)
+    opened_at = Moment(required=True)
+    write_off_id = ma.fields.UUID(required=True, allow_none=True)
+
+
+class DebtorList(ma.Schema):
+    items = ma.fields.List(ma.fields.Nested(DebtorReply), required=True)
+    next_cursor = ma.fields.String(required=True, allow_none=True)
+
+
+class WriteOffRequest(ma.Schema):
+    holder_number = Text(required=True, validate=ma.validate.Length(1, MOST_NUMBER))
+    amount_fen = FenField(required=True, validate=ma.validate.Range(1, MOST_ARREARS_FEN))
+    reason = Reason(MOST_REASON, required=True)
+    document = Reason(MOST_DOCUMENT, required=True)
+
+
+class WriteOffDecisionRequest(ma.Schema):
+    approve = Flag(required=True)
+
+
+class WriteOffReply(ma.Schema):
+    id = ma.fields.UUID(required=True)
+    holder_number = ma.fields.String(required=True)
+    name_masked = ma.fields.String(required=True)
+    amount_fen = ma.fields.Integer(required=True)
+    reason = ma.fields.String(required=True)
+    document = ma.fields.String(required=True)
+    made_by = ma.fields.String(required=True)
+    made_at = Moment(required=True)
+    approved = ma.fields.Boolean(required=True, allow_none=True)
+    approved_by = ma.fields.String(required=True, allow_none=True)
+    decided_at = Moment(required=True, allow_none=True)

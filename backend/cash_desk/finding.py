@@ -47,6 +47,11 @@ class Seen:
     refusal: DomainError | None
     """Why the account takes no cash; None where it does."""
 
+    @property
+    def takes_arrears(self) -> bool:
+        """Whether cash pays arrears of a closed account instead (现金补缴欠费)."""
+        return isinstance(self.refusal, AccountClosed) and self.arrears_fen > 0
+
 
 def find(
     session: Session, *, by: str, shown: str, parts: Parts, operator: OperatorCaller, now: datetime

@@ -39,6 +39,15 @@ class CloseOutRuling(StrEnum):
     """重新清点: nothing is posted, the cashier counts again"""
 
 
+class CashPurpose(StrEnum):
+    """What cash is taken for."""
+
+    TOP_UP = "top_up"
+    """充值"""
+    ARREARS = "arrears"
+    """补缴欠费: of a closed account"""
+
+
 class CashShift(Base):
     """One cashier (出纳) at one desk with one drawer, within one accounting day (班次).
 
@@ -103,6 +112,8 @@ class CashShift(Base):
 class CashTopUp(Base):
     """Cash taken over the desk and credited at once.  Append-only, as the receipt is.
 
+    Of a closed account it pays arrears (现金补缴欠费), past its purses.
+
     Receipts (收据) are numbered from 1 on each accounting day, without a gap: a number is drawn in
     the transaction that takes the money, and rows are never deleted.  So the last number of a day
     is how many there are, and an auditor misses none.
@@ -131,8 +142,15 @@ class CashTopUp(Base):
     number: Mapped[int]
     note: Mapped[str | None]
     """What the cashier wants to remember; no personal data belongs here."""
+    arrears_parts: Mapped[list[Any] | None]
+    """Where it paid arrears of a closed account: `arrears_id` and `amount_fen` of each part."""
     taken_at: Mapped[datetime]
     policy_ids: Mapped[list[Any]]
+
+    @property
+    def purpose(self) -> CashPurpose:
+        """What the cash was for."""
+        return CashPurpose.ARREARS if self.arrears_parts else CashPurpose.TOP_UP
 
     @property
     def receipt_number(self) -> str:

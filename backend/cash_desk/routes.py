@@ -8,9 +8,10 @@ from flask_smorest import Blueprint
 from sqlalchemy.orm import Session
 
 from backend import clock
+from backend.arrears.service import ArrearsDiffer, TopUpPays
 from backend.cards.codes import CODE_REFUSALS, CodeSpent
 from backend.cards.service import AccountClosed, CardExpired
-from backend.cash_desk import finding, service, shifts
+from backend.cash_desk import arrears_payments, finding, service, shifts
 from backend.cash_desk.models import CashReversal, CashShift, CashTopUp, ShiftState
 from backend.cash_desk.rules import NOTHING, Drawer
 from backend.cash_desk.schemas import (
@@ -326,6 +327,39 @@ def take_cash(request: dict[str, Any], top_up_id: UUID) -> Any:
     return told | {"reversal": None}, 201 if first else 200
 
 
+@blueprint.route("/arrears-payments/<uuid:payment_id>", methods=["PUT"])
+@blueprint.arguments(CashTopUpRequest)
+@raises(
+    blueprint,
+    Unauthenticated,
+    RoleNotAllowed,
+    NotFound,
+    IdReused,
+    ShiftNotOpen,
+    ShiftOver,
+    TopUpPays,
+    LimitExceeded,
+    OperatorLimit,
+    ArrearsDiffer,
+)
+@blueprint.alt_response(201, schema=CashTopUpReply, description="Paid now.")
+@blueprint.response(200, CashTopUpReply)
+@logged("arrears.pay_in_cash", subject="payment_id")
+def pay_arrears(request: dict[str, Any], payment_id: UUID) -> Any:
+    """Pay arrears of a closed account with cash that lies in the drawer (现金补缴欠费).
+
+    Its receipt is one of the cash top-ups, and so it is read, listed and taken back.
+    """
+    who: OperatorCaller = caller()
+    who.must_be(*CASHIERS)
+    with transaction() as session:
+        payment, first = arrears_payments.take(
+            session, payment_id=payment_id, cashier=who, now=clock.now(), **request
+        )
+        told = _top_ups(session, [payment])[0]
+    return told | {"reversal": None}, 201 if first else 200
+
+
 @blueprint.route("/top-ups", methods=["GET"])
 @blueprint.arguments(CashTopUpsQuery, location="query")
 @raises(blueprint, Unauthenticated, RoleNotAllowed, CursorUnknown)
@@ -449,6 +483,7 @@ def _top_ups(session: Session, found: Sequence[CashTopUp]) -> list[dict[str, Any
             "holder_number": holders[top_up.holder_id].holder_number,
             "name_masked": masked_name(holders[top_up.holder_id].name),
             "category": holders[top_up.holder_id].category,
+            "purpose": top_up.purpose,
             "amount_fen": top_up.amount_fen,
             "balance_fen": top_up.balance_fen,
             "desk": desks[top_up.shift_id],

@@ -4,7 +4,7 @@ import marshmallow as ma
 
 from backend.cards.models import CardState
 from backend.cash_desk.finding import FINDS, LONGEST
-from backend.cash_desk.models import CloseOutRuling, ShiftState
+from backend.cash_desk.models import CashPurpose, CloseOutRuling, ShiftState
 from backend.cash_desk.rules import DENOMINATIONS_FEN
 from backend.holders.models import Category
 from backend.http.fields import FenField, Moment, Reason, Text, WholeField, Word
@@ -129,6 +129,7 @@ class CashTopUpReply(ma.Schema):
     holder_number = ma.fields.String(required=True)
     name_masked = ma.fields.String(required=True)
     category = Word(Category, required=True)
+    purpose = Word(CashPurpose, required=True)
     amount_fen = ma.fields.Integer(required=True)
     balance_fen = ma.fields.Integer(required=True)
     desk = ma.fields.String(required=True)

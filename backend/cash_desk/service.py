@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from backend.arrears import service as arrears
 from backend.cash_desk import shifts
 from backend.cash_desk.finding import refusal_for
-from backend.cash_desk.models import CashReversal, CashShift, CashTopUp
+from backend.cash_desk.models import CashPurpose, CashReversal, CashShift, CashTopUp
 from backend.cash_desk.shifts import CashierCannotSupervise
 from backend.clock import business_date
 from backend.errors import DomainError, Kind, NotFound
@@ -85,6 +85,7 @@ def take(
         holder_id=holder_id,
         amount_fen=amount_fen,
         note=note,
+        purpose=CashPurpose.TOP_UP,
     )
     if earlier is not None:
         return earlier, False
@@ -99,15 +100,15 @@ def take(
     if refusal is not None:
         raise refusal
     policies = policies_at(session, now)
-    _check_limits(session, shift, purse, amount_fen, policies)
+    check_limits(session, shift, purse, amount_fen, policies)
     limits.check_sum(
         limit="cash_day_fen",
-        already_fen=_taken_fen(session, cashier, day=day),
+        already_fen=taken_fen(session, cashier, day=day),
         amount_fen=amount_fen,
         most_fen=policies["operator.cash_day_fen"],
         policy_ids=policies.used("operator.cash_day_fen"),
     )
-    cash, number = _next_number(session, day=day)
+    cash, number = next_number(session, day=day)
     top_up = CashTopUp(
         id=top_up_id,
         shift_id=shift.id,
@@ -151,11 +152,17 @@ def take(
     return top_up, True
 
 
-def _check_limits(
-    session: Session, shift: CashShift, purse: Account, amount_fen: Fen, policies: Policies
+def check_limits(
+    session: Session, shift: CashShift, purse: Account | None, amount_fen: Fen, policies: Policies
 ) -> None:
+    """Refuse too much cash at once or in one drawer; into a purse also too little.
+
+    Raises:
+        BelowLeast: too little for a purse.
+        LimitExceeded: too much, too high a balance, or too full a drawer.
+    """
     takings_fen = shifts.drawer_of(session, shift).takings_fen
-    if amount_fen < policies["cash.least_fen"]:
+    if purse is not None and amount_fen < policies["cash.least_fen"]:
         raise BelowLeast(limit="cash_least", limit_fen=policies["cash.least_fen"]).decided_by(
             policies.used("cash.least_fen")
         )
@@ -164,7 +171,8 @@ def _check_limits(
         (
             "top_up_balance",
             "top_up.most_balance_fen",
-            (purse.balance_fen or 0) + amount_fen > policies["top_up.most_balance_fen"],
+            purse is not None
+            and (purse.balance_fen or 0) + amount_fen > policies["top_up.most_balance_fen"],
         ),
         (
             "cash_shift",
@@ -176,7 +184,7 @@ def _check_limits(
             raise LimitExceeded(limit=limit, limit_fen=policies[key]).decided_by(policies.used(key))
 
 
-def _taken_fen(session: Session, cashier: OperatorCaller, *, day: date) -> int:
+def taken_fen(session: Session, cashier: OperatorCaller, *, day: date) -> int:
     """Return what a cashier has taken on a day, also what was taken back."""
     taken = select(func.coalesce(func.sum(CashTopUp.amount_fen), 0)).where(
         CashTopUp.cashier_id == cashier.operator_id, CashTopUp.business_date == day
@@ -184,7 +192,7 @@ def _taken_fen(session: Session, cashier: OperatorCaller, *, day: date) -> int:
     return int(session.scalar(taken) or 0)
 
 
-def _next_number(session: Session, *, day: date) -> tuple[UUID, int]:
+def next_number(session: Session, *, day: date) -> tuple[UUID, int]:
     """Return the account `cash`, locked, and the next receipt number of a day.
 
     A transaction that fails after this has drawn no number: the next one gets it.
@@ -207,6 +215,7 @@ def reverse(
 ) -> tuple[CashReversal, bool]:
     """Take a cash top-up back (冲正): the holder gets the notes, the purse gives the money up.
 
+    What paid arrears of a closed account is owed again.
     Says whether this call was the first.  The whole amount, once, on the same accounting day, and
     while the drawer that it lies in is not counted.  Locks the reversal's id, the shift, then the
     purse.
@@ -243,15 +252,18 @@ def reverse(
     shifts.must_be_open(shift, day=top_up.business_date)
     facts: dict[str, Any] = {"place": shift.desk, "receipt_number": top_up.receipt_number}
     purse = ledger.lock_purse(session, holder_id=top_up.holder_id)
-    if (purse.balance_fen or 0) < top_up.amount_fen:
+    kind, source = TransferKind.CASH_TOP_UP_REVERSAL, purse.id
+    if top_up.arrears_parts:
+        kind = TransferKind.ARREARS_CASH_REVERSAL
+        source = ledger.school_account(session, AccountKind.ARREARS)
+        arrears.take_payment_back(session, parts=top_up.arrears_parts)
+    elif (purse.balance_fen or 0) < top_up.amount_fen:
         raise CashSpent(
             balance_fen=purse.balance_fen,
             short_fen=Fen(top_up.amount_fen - (purse.balance_fen or 0)),
         )
     cash = ledger.school_account(session, AccountKind.CASH)
-    movement = Movement(
-        TransferKind.CASH_TOP_UP_REVERSAL, reversal_id, purse.id, cash, top_up.amount_fen, facts
-    )
+    movement = Movement(kind, reversal_id, source, cash, top_up.amount_fen, facts)
     ledger.post(session, [movement], now=now)
     reversal = CashReversal(
         id=reversal_id,

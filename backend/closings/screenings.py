@@ -13,6 +13,7 @@ from sqlalchemy import func, select, tuple_
 from sqlalchemy.orm import Session
 
 from backend.arrears.models import Arrears
+from backend.arrears.service import OPEN_FEN
 from backend.cards.models import Card, CardState
 from backend.cards.service import GONE
 from backend.clock import business_date, start_of_day
@@ -190,7 +191,7 @@ def _look(
         .having(func.sum(Account.balance_fen) > 0)
     )
     owing = (
-        select(Arrears.holder_id, func.sum(Arrears.amount_fen - Arrears.paid_fen))
+        select(Arrears.holder_id, func.sum(OPEN_FEN))
         .where(Arrears.settled_at.is_(None))
         .group_by(Arrears.holder_id)
     )

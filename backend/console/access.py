@@ -11,6 +11,7 @@ from backend import clock
 from backend.applications.service import MAY_LOOK as APPLICATIONS_MAY_LOOK
 from backend.cards import counter
 from backend.cases.lending import MAY_LOOK as LENDING_MAY_LOOK
+from backend.cases.write_offs import MAY_LOOK as ARREARS_MAY_LOOK
 from backend.cash_desk import shifts
 from backend.charges import surcharge_flags
 from backend.charges.rerating import MAY_LOOK as RERATINGS_MAY_LOOK
@@ -51,6 +52,7 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "payouts": REFUNDS_MAY_LOOK,
     "screenings": CLOSINGS_MAY_LOOK,
     "cash-desk": shifts.MAY_LOOK,
+    "arrears": ARREARS_MAY_LOOK,
     "bills": (Role.FINANCE, Role.CARD_CENTRE, Role.AUDITOR),
     "reviews": (Role.CARD_CENTRE, Role.FINANCE, Role.AUDITOR),
     "lending": LENDING_MAY_LOOK,

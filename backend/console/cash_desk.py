@@ -5,7 +5,7 @@ button, or a page sent again, changes nothing.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response as AnyResponse
 
 from backend import clock
-from backend.cash_desk import finding, service, shifts
+from backend.cash_desk import arrears_payments, finding, service, shifts
 from backend.cash_desk.models import CashShift, CashTopUp, CloseOutRuling, ShiftState
 from backend.cash_desk.rules import DENOMINATIONS_FEN, total_of
 from backend.cash_desk.schemas import (
@@ -183,7 +183,12 @@ def _taking(
         "console/cash_take.html",
         seen=seen,
         shift=shift,
-        problem=problem or (seen.refusal and language.refusal(seen.refusal.code, {})),
+        problem=problem
+        or (
+            language.refusal(seen.refusal.code, {})
+            if seen.refusal and not seen.takes_arrears
+            else None
+        ),
         said=said or {},
         wanted=wanted,
         top_up_id=new_id(),
@@ -225,13 +230,26 @@ def _wanted(holder_id: UUID) -> dict[str, Any]:
 @logged("cash_top_up.take")
 def take() -> AnyResponse:
     """Credit the cash, and lead to the receipt."""
+    return _take(lambda session, id_, **wanted: service.take(session, top_up_id=id_, **wanted))
+
+
+@blueprint.post("/arrears-payments")
+@logged("arrears.pay_in_cash")
+def pay_arrears() -> AnyResponse:
+    """Pay arrears of a closed account with the cash, and lead to the receipt."""
+    return _take(
+        lambda session, id_, **wanted: arrears_payments.take(session, payment_id=id_, **wanted)
+    )
+
+
+def _take(taking: Callable[..., Any]) -> AnyResponse:
     who = access.operator()
     who.must_be(*CASHIERS)
     holder_id, top_up_id = form_id("holder_id"), form_id("top_up_id")
     try:
         wanted = _wanted(holder_id)
         with transaction() as session:
-            service.take(session, top_up_id=top_up_id, cashier=who, now=clock.now(), **wanted)
+            taking(session, top_up_id, cashier=who, now=clock.now(), **wanted)
     except (ma.ValidationError, DomainError) as error:
         if isinstance(error, NotFound):
             raise

@@ -13,6 +13,7 @@ from backend.clock import SHANGHAI
 from backend.console import (
     access,
     applications,
+    arrears,
     bills,
     cards,
     cash_desk,
@@ -62,7 +63,7 @@ LANGUAGE_AGE_SECONDS = 365 * 24 * 3600
 ROOMS: dict[str, tuple[str, ...]] = {
     "today": ("overview", "search"),
     "cards": ("people", "roster", "issues", "applications", "found-cards"),
-    "money": ("top-ups", "cash-desk", "refunds", "bills", "subsidies"),
+    "money": ("top-ups", "cash-desk", "refunds", "arrears", "bills", "subsidies"),
     "leaving": ("departures", "graduates", "closings", "payouts", "screenings"),
     "places": ("terminals", "gates", "offline-money", "reviews", "lending"),
     "rules": ("policies", "surcharge-flags", "reratings", "log", "operators"),
@@ -92,6 +93,7 @@ for page in (
     payouts,
     screenings,
     cash_desk,
+    arrears,
     bills,
     reviews,
     lending,

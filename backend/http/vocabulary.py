@@ -124,6 +124,15 @@ MEANINGS: dict[str, str] = {
     "withdrawn_reason": "Why it was taken back; null: it was not.",
     "PolicyReply.name": "What it is called, for people.",
     "PublicRuleReply.name": "What it is called, for people.",
+    "CashTopUpReply.purpose": "What the cash was for: a purse, or arrears of a closed account.",
+    "DebtorReply.write_off_id": "The write-off that waits for a second person; null: none does.",
+    "payment_id": "Made by the caller before it first sends.",
+    "remark": "What is to be known of the person: their account is closed, or closing.",
+    "remarks": "Of whom the feed names as being here who have no account.",
+    "roster_batch_id": "The import that names the person, instead of a paper; null: by a paper.",
+    "write_off_id": "Made by the caller before it first sends.",
+    "WriteOffReply.reason": "Why nobody will pay it any more.",
+    "WriteOffRequest.reason": "Why nobody will pay it any more.",
     "ReratingReply.reason": "Why it is done.",
     "ReratingFull.reason": "Why it is done.",
     "ReratingRequest.reason": "Why it is done.",
@@ -427,6 +436,7 @@ MEANINGS: dict[str, str] = {
         "`charge-approved`, `charge-declined`, `charge-voided`, `charge-reversed`, "
         "`top-up-paid`, `top-up-returned`, `passage-allowed`, `passage-denied`, `card-lost`, "
         "`card-restored`, `limits-changed`, `charge-late`, `arrears-opened`, `arrears-settled`, "
+        "`arrears-written-off`, "
         "`refund-requested`, `refund-succeeded`, `refund-returned`, `refund-paid-out`, "
         "`cash-top-up`, `cash-top-up-reversed`, `balance-low`, `surcharge-returned`, "
         "`card-activated`, `card-frozen`, `card-unfrozen`, `card-extended`, `card-voided`, "
@@ -908,6 +918,8 @@ MEANINGS: dict[str, str] = {
 }
 
 EXAMPLES: dict[str, Any] = {
+    "WriteOffReply.reason": "失联，无法收回",
+    "WriteOffRequest.reason": "失联，无法收回",
     "kept": {"cards": [{"kind": "virtual", "state": "active"}]},
     "revealed": False,
     "OperatorList.changes": [],
@@ -1472,6 +1484,11 @@ FORMATS = {
 """What examples show for a format."""
 WHOLE: dict[str, dict[str, Any]] = {
     "KioskLossRequest": {"card_number": "1000023456"},
+    "ReopeningRequest": {
+        "holder_number": "20260001",
+        "document": "教务〔2026〕12号",
+        "valid_until": "2029-07-01",
+    },
     "CardLookupRequest": {"holder_number": "20260001"},
 }
 """Examples of schemas whose members do not all stand together."""
@@ -1558,6 +1575,9 @@ FACTS: dict[str, dict[str, Any]] = {
     "transition-not-possible": {"state": "frozen", "event": "report_lost"},
     "validation-failed": {"errors": {"amount_fen": ["应为整数。"]}},
     "arrears-open": {"arrears_fen": 380},
+    "arrears-differ": {"arrears_fen": 380},
+    "write-off-waits": {"write_off_id": "0199c1f0-7f3e-7d21-a5b6-c7d8e9f00112"},
+    "write-off-decided": {"approved": False},
     "declined-offline": {"offline_reason": "offline-cap-exceeded"},
     "review-resolved": {"decision": "reject"},
     "ruling-not-possible": {"decisions": ["accept"]},

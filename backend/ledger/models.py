@@ -48,6 +48,8 @@ class AccountKind(StrEnum):
     """The school's bank account (银行存款): counted cash goes in, payouts by hand come out."""
     CARD_FEES = "card_fees"
     """Card fees (工本费) taken from purses."""
+    WRITTEN_OFF = "written_off"
+    """Arrears that the school gave up (核销欠费), its loss; runs negative by design."""
 
 
 class Account(Base):
@@ -108,6 +110,12 @@ class TransferKind(StrEnum):
     """补贴"""
     ARREARS = "arrears"
     """补缴欠费: out of a main purse, for what the school had laid out"""
+    ARREARS_CASH = "arrears_cash"
+    """现金补缴欠费: of a closed account, past its purses"""
+    ARREARS_CASH_REVERSAL = "arrears_cash_reversal"
+    """现金补缴冲正"""
+    ARREARS_WRITTEN_OFF = "arrears_written_off"
+    """核销欠费: of a closed account, by two people"""
     REFUND = "refund"
     """退款: out of a main purse, to be sent back where it came from"""
     REFUND_RETURNED = "refund_returned"

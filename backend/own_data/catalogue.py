@@ -24,7 +24,7 @@ from backend.cards.models import (
     ReplacementRequest,
     Restoration,
 )
-from backend.cases.models import LendingSignal, Resolution
+from backend.cases.models import LendingSignal, Resolution, WriteOff
 from backend.cash_desk.models import CashReversal, CashTopUp
 from backend.charges.models import Charge, ChargeReversal, SurchargeReturn
 from backend.closings.models import (
@@ -182,6 +182,7 @@ PARTS: tuple[Part, ...] = (
     _of(ChargeReversal, "charge_id", Charge),
     _of(SurchargeReturn, "charge_id", Charge),
     _of_holder(Arrears),
+    _of_holder(WriteOff),
     _of_holder(SubsidyItem),
     Part(SubsidyWithdrawal, _withdrawn_from),
     _of_holder(HolderRefund),

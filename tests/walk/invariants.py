@@ -41,7 +41,8 @@ QUERIES: dict[str, str] = {
         UNION ALL SELECT id FROM charges WHERE amount_fen NOT BETWEEN 1 AND 10000000
         UNION ALL SELECT id FROM charges WHERE state = 'approved' AND amount_fen > 50000
         UNION ALL SELECT id FROM top_ups WHERE amount_fen NOT BETWEEN 100 AND 50000
-        UNION ALL SELECT id FROM cash_top_ups WHERE amount_fen NOT BETWEEN 100 AND 50000""",
+        UNION ALL SELECT id FROM cash_top_ups
+            WHERE amount_fen NOT BETWEEN 100 AND 50000 AND arrears_parts IS NULL""",
     "M6: money comes into purses, and leaves them, by known doors only": """
         SELECT t.id, t.kind, d.kind, c.kind FROM transfers t
           JOIN accounts d ON d.id = t.debit_account_id
@@ -59,7 +60,9 @@ QUERIES: dict[str, str] = {
             ('cash_top_up', 'cash', 'purse'), ('cash_top_up_reversal', 'purse', 'cash'),
             ('cash_handed_in', 'cash', 'bank'), ('cash_handed_in', 'bank', 'cash'),
             ('cash_difference', 'cash', 'cash_difference'),
-            ('cash_difference', 'cash_difference', 'cash'), ('card_fee', 'purse', 'card_fees'))""",
+            ('cash_difference', 'cash_difference', 'cash'), ('card_fee', 'purse', 'card_fees'),
+            ('arrears_cash', 'cash', 'arrears'), ('arrears_cash_reversal', 'arrears', 'cash'),
+            ('arrears_written_off', 'written_off', 'arrears'))""",
     "M6: what purses hold and the school owes is what came in less what went out": """
         SELECT owed, came FROM (
             SELECT sum(coalesce(a.balance_fen, m.moved)) FILTER (WHERE NOT outside) AS owed,

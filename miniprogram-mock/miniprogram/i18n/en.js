@@ -81,6 +81,7 @@ module.exports = {
     'charge-late': 'Offline payment booked',
     'arrears-opened': 'Arrears opened',
     'arrears-settled': 'Arrears paid',
+    'arrears-written-off': 'Arrears written off',
     'refund-requested': 'Refund asked for',
     'refund-succeeded': 'Balance sent back',
     'refund-returned': 'Refund failed, back in your balance',

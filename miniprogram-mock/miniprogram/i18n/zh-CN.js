@@ -81,6 +81,7 @@ module.exports = {
     'charge-late': '脱机消费已入账',
     'arrears-opened': '产生欠费',
     'arrears-settled': '欠费已补缴',
+    'arrears-written-off': '欠费已核销',
     'refund-requested': '已申请退回',
     'refund-succeeded': '余额已退回',
     'refund-returned': '退回失败，已回到余额',

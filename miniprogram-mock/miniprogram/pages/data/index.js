@@ -11,7 +11,7 @@ const GROUPS = {
   person: ['holders', 'holder_numbers', 'category_changes', 'data_changes', 'permission_overrides', 'roster_conflicts', 'applicants', 'applications', 'early_leavings', 'retirements', 'leavers', 'graduates', 'screening_items', 'lending_signals'],
   phone: ['bindings', 'binding_tries', 'holder_sessions', 'delegations'],
   cards: ['cards', 'loss_reports', 'restorations', 'replacement_requests', 'replacements', 'counter_operations', 'found_cards', 'issue_items', 'issue_decisions', 'closings', 'reopenings'],
-  money: ['accounts', 'transfers', 'top_ups', 'channel_notices', 'top_up_resolutions', 'stray_payments', 'cash_top_ups', 'cash_reversals', 'charges', 'charge_reversals', 'surcharge_returns', 'arrears', 'subsidy_items', 'subsidy_withdrawals', 'holder_refunds', 'channel_refunds', 'refund_payouts', 'payout_lines', 'late_uploads', 'resolutions'],
+  money: ['accounts', 'transfers', 'top_ups', 'channel_notices', 'top_up_resolutions', 'stray_payments', 'cash_top_ups', 'cash_reversals', 'charges', 'charge_reversals', 'surcharge_returns', 'arrears', 'arrears_write_offs', 'subsidy_items', 'subsidy_withdrawals', 'holder_refunds', 'channel_refunds', 'refund_payouts', 'payout_lines', 'late_uploads', 'resolutions'],
   gates: ['passages', 'access_rules'],
   notices: ['holder_notices', 'inbox_marks', 'notice_messages', 'message_consents', 'subscription_credits'],
   log: ['operation_log'],

@@ -308,6 +308,8 @@ def parts_of(session: Session, closing: Closing) -> list[dict[str, Any]]:
             "line_id": None,
             "may_claim": False,
             "claim_way": None,
+            "claim_accepted": None,
+            "claim_refusal": None,
         }
         for refund in sent
         if refund.id not in listed
@@ -319,6 +321,8 @@ def parts_of(session: Session, closing: Closing) -> list[dict[str, Any]]:
             "line_id": line.id,
             "may_claim": claims.may_claim(line),
             "claim_way": line.claim_way,
+            "claim_accepted": line.claim_accepted,
+            "claim_refusal": line.claim_refusal,
         }
         for line in lines
         if line.state is not payout_lines.WITHDRAWN

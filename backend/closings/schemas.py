@@ -59,6 +59,8 @@ class ClosingPartReply(ma.Schema):
     line_id = ma.fields.UUID(required=True, allow_none=True)
     may_claim = ma.fields.Boolean(required=True)
     claim_way = Word(ClaimWay, required=True, allow_none=True)
+    claim_accepted = ma.fields.Boolean(required=True, allow_none=True)
+    claim_refusal = ma.fields.String(required=True, allow_none=True)
 
 
 class ClaimRequest(ma.Schema):

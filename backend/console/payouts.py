@@ -24,9 +24,14 @@ from backend.operation_log import service as operation_log
 from backend.operation_log.refusals import logged
 from backend.operators import service as operators
 from backend.operators.service import OperatorCaller
-from backend.refunds import bank, bank_form, batches, payout_lines, payout_list
+from backend.refunds import bank, bank_form, batches, claims, payout_lines, payout_list
 from backend.refunds.batch_routes import batches_told, lines_told
-from backend.refunds.batch_schemas import MOST_REASON, LineBouncedRequest, LinePaidRequest
+from backend.refunds.batch_schemas import (
+    MOST_REASON,
+    ClaimAnswerRequest,
+    LineBouncedRequest,
+    LinePaidRequest,
+)
 from backend.refunds.handling import MAY_ACT
 from backend.refunds.models import PayoutLineState
 from backend.refunds.payout_list import BatchState
@@ -35,7 +40,10 @@ from backend.refunds.schemas import MOST_BANK_REFERENCE
 
 MOST = 50
 OPEN = "open"
-LISTS = {OPEN: payout_lines.OPEN} | {state.value: (state,) for state in PayoutLineState}
+CLAIMS = "claims"
+LISTS = {OPEN: payout_lines.OPEN, CLAIMS: payout_lines.OPEN} | {
+    state.value: (state,) for state in PayoutLineState
+}
 """What the list of lines shows, by the word that asks for it."""
 
 blueprint = Blueprint("payouts", __name__, url_prefix="/payouts")
@@ -57,6 +65,7 @@ def show() -> str:
         return render_template(
             "console/payouts.html",
             ages=payout_list.unclaimed_by_age(session, now=now),
+            claims=claims.count_waiting(session),
             batches=batches_told(session, found["items"]),
             counts=counts,
             batch_states={b.id: payout_list.state_of(b, counts[b.id]) for b in found["items"]},
@@ -79,6 +88,7 @@ def list_lines() -> str:
                 session,
                 states=LISTS[wanted],
                 owed_for_days=days,
+                claim_waits=wanted == CLAIMS,
                 after=place_of(request.args.get("cursor")),
                 limit=MOST + 1,
                 now=now,
@@ -233,6 +243,7 @@ def _line(line_id: UUID, problem: words.Words | None = None) -> str:
             tries=tries,
             entries=entries,
             actors=operators.names_in_log(session, entries),
+            may_answer=line.claim_waits and claims.may_claim(line) and who.role in MAY_ACT,
             may_pay=approved and line.state is PayoutLineState.BATCHED,
             may_bounce=approved and line.state in (PayoutLineState.BATCHED, PayoutLineState.PAID),
             said=request.form,
@@ -276,8 +287,27 @@ def bounce(line_id: UUID) -> AnyResponse:
     return redirect(url_for("console.payouts.look_at_line", line_id=line_id), 303)
 
 
+@blueprint.post("/claims/<uuid:claim_id>/answer")
+@logged("payout_line.claim_answer", subject="claim_id")
+def answer(claim_id: UUID) -> AnyResponse:
+    """Answer how a holder wants to get what the bank sent back."""
+    who, accept = access.operator_in(*MAY_ACT), request.form.get("answer") == "accept"
+    with transaction() as session:
+        line_id = claims.find(session, claim_id=claim_id).id
+    try:
+        said = ClaimAnswerRequest().load(
+            forms.typed("account_reference" if accept else "reason") | {"accept": accept}
+        )
+        with transaction() as session:
+            claims.answer(session, claim_id=claim_id, operator=who, now=clock.now(), **said)
+    except (ma.ValidationError, DomainError) as error:
+        return forms.again(error, lambda problem: _line(line_id, problem), _labels())
+    return redirect(url_for("console.payouts.look_at_line", line_id=line_id), 303)
+
+
 def _labels() -> dict[str, str]:
     return {
+        "account_reference": language.say("payouts", "account_reference"),
         "lines": language.say("payouts", "batch_lines"),
         "bank_reference": language.say("payouts", "bank_reference"),
         "reason": language.say("payouts", "bounce_reason"),

@@ -14,9 +14,12 @@ from backend.money import yuan_text
 from backend.operation_log import service as operation_log
 from backend.operators.service import OperatorCaller
 from backend.refunds.batches import BatchNotApproved, find, lines_of
-from backend.refunds.models import PayoutBatch, PayoutLine
+from backend.refunds.models import ClaimWay, PayoutBatch, PayoutLine
 
-HEADINGS = ("打款编号", "学工号", "姓名", "金额（元）", "应付日期", "上次退票原因")
+HEADINGS = (
+    "打款编号", "学工号", "姓名", "金额（元）", "应付日期", "上次退票原因", "认领方式", "账户登记号"
+)  # fmt: skip
+CLAIM_WORDS = {ClaimWay.NEW_ACCOUNT: "新账户", ClaimWay.IN_PERSON: "到财务领取"}
 
 
 def export(
@@ -80,4 +83,6 @@ def _rows(
             yuan_text(line.amount_fen),
             business_date(line.owed_since),
             bounced.get(line.follows_id) if line.follows_id else None,
+            CLAIM_WORDS[line.claim_way] if line.claim_way and line.claim_accepted else None,
+            line.account_reference,
         )

@@ -23,10 +23,11 @@ from backend.operators import service as operators
 from backend.operators.limits import OperatorLimit
 from backend.operators.second_person import SecondPersonNeeded
 from backend.operators.service import ConfirmationNeeded, RoleNotAllowed, caller_in
-from backend.refunds import bank, bank_form, batches, payout_list
+from backend.refunds import bank, bank_form, batches, claims, payout_list
 from backend.refunds.bank import PayoutLineEnded
 from backend.refunds.batch_schemas import (
     BatchDecisionRequest,
+    ClaimAnswerRequest,
     LineBouncedRequest,
     LinePaidRequest,
     PayoutBatchFull,
@@ -35,6 +36,7 @@ from backend.refunds.batch_schemas import (
     PayoutLineReply,
 )
 from backend.refunds.batches import BatchNotApproved, NothingToPay
+from backend.refunds.claims import AccountReferenceNeeded, ClaimAnswered, NothingToClaim
 from backend.refunds.handling import MAY_ACT, MAY_LOOK
 from backend.refunds.models import PayoutBatch, PayoutLine
 from backend.refunds.payouts import PayoutDecided, PayoutNotPossible
@@ -197,12 +199,40 @@ def export_payout_batch(batch_id: UUID) -> Response:
     return csv_files.attached(csv_files.whole(rows), "payout-batch.csv")
 
 
+@staff.route("/payout-claims/<uuid:claim_id>/answer", methods=["PUT"])
+@staff.arguments(ClaimAnswerRequest)
+@raises(
+    staff,
+    Unauthenticated,
+    RoleNotAllowed,
+    NotFound,
+    ClaimAnswered,
+    NothingToClaim,
+    AccountReferenceNeeded,
+)
+@staff.alt_response(201, schema=PayoutLineReply, description="Answered now.")
+@staff.response(200, PayoutLineReply)
+@logged("payout_line.claim_answer", subject="claim_id")
+def answer_claim(body: dict[str, Any], claim_id: UUID) -> Any:
+    """Answer how a holder wants to get what the bank sent back; the holder is told.
+
+    Accepted, the line goes into the next batch; while the claim waits, no batch takes it.
+    """
+    who = caller_in(*MAY_ACT)
+    with transaction() as session:
+        line, first = claims.answer(
+            session, claim_id=claim_id, operator=who, now=clock.now(), **body
+        )
+        return lines_told(session, [line])[0], 201 if first else 200
+
+
 def lines_told(session: Session, lines: Sequence[PayoutLine]) -> list[dict[str, Any]]:
     """Return lines as they are answered."""
     holders = viewing.holders_by_id(session, [line.holder_id for line in lines])
     same = (
         "id", "amount_fen", "state", "batch_id", "bank_reference", "bounce_reason", "owed_since",
-        "settled_at", "claim_way", "claimed_at",
+        "settled_at", "claim_id", "claim_way", "claimed_at", "claim_accepted", "claim_refusal",
+        "account_reference",
     )  # fmt: skip
     return [
         {name: getattr(line, name) for name in same}

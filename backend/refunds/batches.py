@@ -19,7 +19,7 @@ from backend.operators.limits import OperatorLimit
 from backend.operators.second_person import is_decided
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
-from backend.refunds import payouts
+from backend.refunds import payout_lines, payouts
 from backend.refunds.models import Payout, PayoutBatch, PayoutLine, PayoutLineState
 from backend.refunds.payouts import DAY_LIMIT, DAY_POLICY, PayoutDecided
 from backend.refunds.rules import fitting
@@ -61,7 +61,9 @@ def draft(session: Session, *, maker: OperatorCaller, now: datetime, lock: bool 
     by_hand = select(Payout.id).where(
         Payout.refund_id == PayoutLine.refund_id, Payout.approved.is_(None)
     )
-    listed = select(PayoutLine).where(PayoutLine.state == PayoutLineState.LISTED, ~by_hand.exists())
+    listed = select(PayoutLine).where(
+        PayoutLine.state == PayoutLineState.LISTED, ~payout_lines.WAITS, ~by_hand.exists()
+    )
     oldest = listed.order_by(PayoutLine.owed_since, PayoutLine.id).limit(MOST_LINES)
     waiting = session.scalars(oldest.with_for_update(skip_locked=True) if lock else oldest).all()
     policies = policies_at(session, now)

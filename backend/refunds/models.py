@@ -245,6 +245,20 @@ class PayoutLine(Base):
             " AND (claim_id IS NULL) = (claimed_at IS NULL)",
             name="claimed_whole",
         ),
+        CheckConstraint(
+            "(claim_accepted IS NULL) = (answered_by IS NULL)"
+            " AND (claim_accepted IS NULL) = (answered_at IS NULL)"
+            " AND (claim_accepted IS NULL OR claim_id IS NOT NULL)",
+            name="answered_whole",
+        ),
+        CheckConstraint(
+            "claim_accepted IS NOT TRUE OR claim_way = 'in_person'"
+            " OR account_reference IS NOT NULL",
+            name="accepted_where",
+        ),
+        CheckConstraint(
+            "(claim_accepted IS FALSE) = (claim_refusal IS NOT NULL)", name="refused_why"
+        ),
         CheckConstraint("(state = 'bounced') = (bounce_reason IS NOT NULL)", name="bounced_why"),
         CheckConstraint(
             "state <> 'paid' OR bank_reference IS NOT NULL", name="paid_with_reference"
@@ -281,3 +295,15 @@ class PayoutLine(Base):
     """Made by the holder's phone, of a line that comes after a bounced one."""
     claim_way: Mapped[ClaimWay | None]
     claimed_at: Mapped[datetime | None]
+    claim_accepted: Mapped[bool | None]
+    """What finance answered; None where nobody claimed, or it waits: no batch takes it."""
+    account_reference: Mapped[str | None]
+    """Under which number finance keeps the new account (账户登记号); no number of an account."""
+    claim_refusal: Mapped[str | None]
+    answered_by: Mapped[UUID | None] = mapped_column(ForeignKey("operators.id"))
+    answered_at: Mapped[datetime | None]
+
+    @property
+    def claim_waits(self) -> bool:
+        """Whether finance has a claim to answer (待答复)."""
+        return self.claim_id is not None and self.claim_accepted is None

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import and_, func, select, update
 from sqlalchemy.orm import Session
 
 from backend.ids import new_id
@@ -18,6 +18,12 @@ from backend.refunds.rules import UNSETTLED
 WITHDRAWN = PayoutLineState.WITHDRAWN
 OPEN = (PayoutLineState.LISTED, PayoutLineState.BATCHED)
 """What is still to be paid."""
+WAITS = and_(
+    PayoutLine.state == PayoutLineState.LISTED,
+    PayoutLine.claim_id.is_not(None),
+    PayoutLine.claim_accepted.is_(None),
+)
+"""A claim that finance has to answer first (待答复): no batch takes the line."""
 
 
 def add_line(

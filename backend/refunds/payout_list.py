@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from backend.money import Fen
 from backend.refunds.models import PayoutBatch, PayoutLine, PayoutLineState
-from backend.refunds.payout_lines import OPEN, lines_of_subjects
+from backend.refunds.payout_lines import OPEN, WAITS, lines_of_subjects
 from backend.refunds.rules import AGES_DAYS, owed_before
 from backend.rows import find_row, newest_first
 
@@ -37,10 +37,16 @@ def list_lines(
     now: datetime,
     after: tuple[datetime, UUID] | None,
     limit: int,
+    claim_waits: bool = False,
 ) -> Sequence[PayoutLine]:
-    """Return lines of some states, the longest owed first; those owed for more than some days."""
+    """Return lines of some states, the longest owed first; those owed for more than some days.
+
+    With `claim_waits` those alone whose claim finance has to answer.
+    """
     at, id_ = PayoutLine.owed_since, PayoutLine.id
     query = select(PayoutLine).where(PayoutLine.state.in_(states))
+    if claim_waits:
+        query = query.where(WAITS)
     if owed_for_days:
         query = query.where(at < owed_before(owed_for_days, now=now))
     if after is not None:

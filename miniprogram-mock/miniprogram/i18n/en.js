@@ -272,6 +272,8 @@ module.exports = {
       'closing-closed': 'Account closed',
       'payout-paid': 'Balance paid out',
       'payout-bounced': 'Payment came back from the bank',
+      'payout-claim-accepted': 'Claim of a returned payment accepted',
+      'payout-claim-refused': 'Claim of a returned payment refused',
       'subsidy-paid': 'Subsidy arrived',
       'subsidy-withdrawn': 'Subsidy taken back',
       'surcharge-returned': 'Meal surcharge returned',

@@ -272,6 +272,8 @@ module.exports = {
       'closing-closed': '账户已销户',
       'payout-paid': '销户余额已打款',
       'payout-bounced': '打款被银行退回',
+      'payout-claim-accepted': '退票认领已受理',
+      'payout-claim-refused': '退票认领未受理',
       'subsidy-paid': '补贴已到账',
       'subsidy-withdrawn': '补贴已收回',
       'surcharge-returned': '搭伙费已退回',

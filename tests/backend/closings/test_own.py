@@ -7,7 +7,7 @@ from uuid import UUID
 
 import pytest
 from factories import Bound, balances, make_holder, other_policies, top_up
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from backend import clock
 from backend.cards.models import CardState
@@ -16,6 +16,8 @@ from backend.db import transaction
 from backend.holders.models import HolderSession
 from backend.http.parts import Parts
 from backend.ids import new_id
+from backend.notices.models import HolderNotice
+from backend.operation_log.models import LogEntry
 from backend.sealing import token_hash
 
 from .conftest import Counter
@@ -228,6 +230,17 @@ def bounced(counter: Counter, phone: Phone, holder: Bound) -> dict[str, Any]:
     return listed
 
 
+def told(holder: Bound, kind: str) -> list[int]:
+    """Return of how much a holder was told, each time."""
+    with transaction() as session:
+        facts = session.scalars(
+            select(HolderNotice.facts).where(
+                HolderNotice.holder_id == holder.id, HolderNotice.kind == kind
+            )
+        )
+        return [one["amount_fen"] for one in facts]
+
+
 class TestClaiming:
     def claim(self, phone: Phone, part: dict[str, Any], way: str, id_: Any = None) -> Any:
         path = f"/me/payout-claims/{id_ or new_id()}"
@@ -247,6 +260,79 @@ class TestClaiming:
         assert self.claim(phone, bounced, "in_person").status_code == 201
         (line,) = counter.lines(holder)
         assert line["claim_way"] == "in_person"
+
+    def answer(self, counter: Counter, claim_id: Any, by: Any = None, **said: Any) -> Any:
+        path = f"/payout-claims/{claim_id}/answer"
+        return counter.call("PUT", path, by or counter.maker, **said)
+
+    def test_waits_for_finance_and_goes_into_the_next_batch_with_the_account(
+        self, counter: Counter, phone: Phone, holder: Bound, bounced: dict[str, Any]
+    ) -> None:
+        other = make_holder(counter.parts, balance_fen=500)
+        counter.start(other)
+        counter.work(other)
+        claim_id = new_id()
+        self.claim(phone, bounced, "new_account", claim_id)
+        counter.batch()
+        (line,) = counter.lines(holder)
+        assert (line["state"], line["claim_accepted"]) == ("listed", None)
+        said = {"accept": True, "account_reference": "财务登记〔2026〕17号"}
+        bare = self.answer(counter, claim_id, accept=True)
+        assert (bare.status_code, bare.get_json()["code"]) == (409, "account-reference-needed")
+        for status in (201, 200):
+            answered = self.answer(counter, claim_id, **said)
+            assert answered.status_code == status
+        assert answered.get_json()["account_reference"] == "财务登记〔2026〕17号"
+        otherwise = self.answer(counter, claim_id, accept=False, reason="户名不符")
+        assert (otherwise.status_code, otherwise.get_json()["code"]) == (409, "claim-answered")
+        assert told(holder, "payout-claim-accepted") == [bounced["amount_fen"]]
+        batch = counter.batch()
+        sheet = counter.call("POST", f"{batch}/exports", counter.maker).text
+        (row,) = [row for row in sheet.splitlines() if bounced["line_id"] in row]
+        assert row.endswith("新账户,财务登记〔2026〕17号")
+        late = self.claim(phone, bounced, "in_person")
+        assert (late.status_code, late.get_json()["state"]) == (409, "batched")
+        with transaction() as session:
+            entry = session.scalars(
+                select(LogEntry).where(
+                    LogEntry.subject_id == UUID(bounced["line_id"]),
+                    LogEntry.action == "payout_line.claim_accept",
+                )
+            ).one()
+        assert entry.facts["account_reference"] == "财务登记〔2026〕17号"
+
+    def test_is_refused_with_a_reason_and_made_anew(
+        self, counter: Counter, phone: Phone, holder: Bound, bounced: dict[str, Any]
+    ) -> None:
+        claim_id, again = new_id(), new_id()
+        self.claim(phone, bounced, "new_account", claim_id)
+        for status in (201, 200):
+            answered = self.answer(counter, claim_id, accept=False, reason="户名不符")
+            assert answered.status_code == status
+        assert told(holder, "payout-claim-refused") == [bounced["amount_fen"]]
+        parts = phone.call("GET", "/me/closing").get_json()["parts"]
+        (part,) = [part for part in parts if part["line_id"] == bounced["line_id"]]
+        assert (part["claim_accepted"], part["claim_refusal"]) == (False, "户名不符")
+        assert part["may_claim"]
+        said = self.claim(phone, bounced, "in_person", again)
+        assert said.status_code == 201
+        assert self.answer(counter, claim_id, accept=True).status_code == 404
+        assert self.answer(counter, again, accept=True).status_code == 201
+
+    @pytest.mark.parametrize("wrong", [
+        {}, {"accept": False}, {"accept": True, "reason": "x"}, {"accept": "yes"},
+        {"accept": False, "reason": "x", "account_reference": "1号"},
+        {"accept": True, "account_reference": "6222 0212 3456 7890 123"},
+    ])  # fmt: skip
+    def test_takes_no_answer_that_is_none(
+        self, counter: Counter, phone: Phone, bounced: dict[str, Any], wrong: dict[str, Any]
+    ) -> None:
+        claim_id = new_id()
+        self.claim(phone, bounced, "new_account", claim_id)
+        assert self.answer(counter, claim_id, **wrong).status_code in (415, 422)
+        for by, status in ((counter.centre, 403), (counter.maker, 404)):
+            id_ = claim_id if status == 403 else new_id()
+            assert self.answer(counter, id_, by, accept=False, reason="x").status_code == status
 
     def test_somebody_elses_line_is_nobodys(
         self, counter: Counter, parts: Parts, bounced: dict[str, Any]

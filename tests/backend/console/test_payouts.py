@@ -162,6 +162,18 @@ class TestPayouts:
             )
         assert "到财务领取" in maker.get(f"/console/payouts/lines/{next_id}").text
         assert "到财务领取" in maker.get("/console/payouts/lines?days=365").text
+        assert "认领待答复" in maker.get("/console/payouts").text
+        assert holder.number in maker.get("/console/payouts/lines?state=claims").text
+        page = maker.get(f"/console/payouts/lines/{next_id}").text
+        form = re.search(r'action="(/console/payouts/claims/[0-9a-f-]{36}/answer)"', page)
+        assert form is not None
+        blank = maker.post(form[1], {"answer": "refuse", "reason": " "})
+        assert (blank.status_code, 'role="alert"' in blank.text) == (422, True)
+        for _ in range(2):
+            assert maker.post(form[1], {"answer": "accept"}).status_code == 303
+        assert maker.post(form[1], {"answer": "refuse", "reason": "x"}).status_code == 409
+        assert "已受理" in maker.get(f"/console/payouts/lines/{next_id}").text
+        assert holder.number not in maker.get("/console/payouts/lines?state=claims").text
         bounced = maker.get("/console/payouts/lines?state=bounced").text
         assert holder.number in bounced
 

@@ -246,6 +246,26 @@ class TestGoingOn:
         page = open_phone("login=zhang&page=pages/me/index")
         expect(page.locator(f'{PAGE} [data-offline-codes="ended"]')).to_contain_text("已停用")
 
+    def test_says_what_finance_answered(self, open_phone, school):
+        line = {"channel": None, "state": "listed", "claim_way": "new_account"}
+        parts = [
+            {**line, "amount_fen": 100, "line_id": "l-1", "may_claim": True,
+             "claim_accepted": True, "claim_refusal": None},
+            {**line, "amount_fen": 200, "line_id": "l-2", "may_claim": True,
+             "claim_accepted": False, "claim_refusal": "户名不符"},
+        ]  # fmt: skip
+        school.close("/x", state="paying", checks=[], parts=parts, may_withdraw=False)
+        page = open_phone(CLOSING)
+        expect(page.locator("[data-part-state=listed]").first).to_contain_text("将打款到新账户")
+        expect(page.locator("[data-part-state=listed]").last).to_contain_text("未受理：户名不符")
+
+    def test_what_is_owed_by_then_is_paid_at_the_desk(self, open_phone, school):
+        facts = {"arrears_fen": 380, "short_fen": 380}
+        owes = {"check": "arrears", "stands": True, "waived": False, "facts": facts}
+        school.close("/x", state="settling", checks=[owes], may_withdraw=False)
+        page = open_phone(CLOSING)
+        expect(page.locator("[data-check=arrears]")).to_contain_text("请到现金窗口补缴")
+
     def test_what_the_card_centre_does_says_so(self, open_phone, school):
         school.close("/x", kind="graduation", may_withdraw=False)
         page = open_phone(CLOSING)

@@ -62,16 +62,18 @@ Page(
           row('owed', t.owed, preview.owed_fen),
           row('subsidy', t.subsidy, preview.subsidy_fen, t.subsidyWhy),
         ].filter((one) => one.fen),
-        checks: this.checksOf(preview.checks),
+        checks: this.checksOf(preview.checks, 1),
         refused: preview.reason ? i18n.reason(preview.reason) : null,
         wait: waiting.stands ? i18n.fill(t.effectWait, { time: clock.dayAndTime(waiting.facts.wait_until) }) : '',
       })
     },
 
-    checksOf(checks) {
+    /** `at` says which words: before the closing (1), or since it began (2), when no top-up is taken. */
+    checksOf(checks, at) {
       const { t } = this.data
       return checks.map(({ check, stands, waived, facts }) => {
-        const [fine, open] = t.names[check]
+        const fine = t.names[check][0]
+        const open = t.names[check][at] || t.names[check][1]
         const said = { count: facts.count, time: facts.wait_until && clock.dayAndTime(facts.wait_until) }
         const fens = { arrears: money.yuan(facts.arrears_fen || 0), short: money.yuan(facts.short_fen || 0) }
         const state = !stands ? 'ok' : waived ? 'waived' : 'open'
@@ -92,7 +94,7 @@ Page(
         headline,
         text: i18n.fill(text, { time: clock.dayAndTime(at) }),
         steps: t.steps.map((word, index) => ({ word, mark: closed || index < reached ? 'done' : index === reached ? 'now' : 'to-come' })),
-        checks: this.checksOf(closing.checks).filter((one) => one.state !== 'ok'),
+        checks: this.checksOf(closing.checks, 2).filter((one) => one.state !== 'ok'),
         mayWithdraw: closing.may_withdraw,
         byCentre: closing.kind !== 'own_request',
         parts: this.partsOf(closing.parts),
@@ -104,11 +106,11 @@ Page(
     partsOf(parts) {
       const { t } = this.data
       const channels = i18n.words('channels')
-      return parts.map(({ channel, amount_fen: fen, state, line_id: line, may_claim: claimable, claim_way: way }, index) => ({
+      return parts.map(({ channel, amount_fen: fen, state, line_id: line, may_claim: claimable, claim_way: way, claim_accepted: accepted, claim_refusal: reason }, index) => ({
         key: index,
         line,
         claimable,
-        said: way ? t.claimed[way] : t.claimText,
+        said: !way ? t.claimText : accepted === false ? i18n.fill(t.refusedClaim, { reason }) : (accepted ? t.accepted : t.claimed)[way],
         state,
         where: channel ? channels[channel] : t.bank,
         amount: money.yuan(fen),

@@ -16,7 +16,7 @@ module.exports = {
     open: 'Open',
     waived: 'Waived',
     names: {
-      arrears: ['Nothing is owed', '{arrears} owed and {short} short: please top up first'],
+      arrears: ['Nothing is owed', '{arrears} owed and {short} short: please top up first', '{arrears} owed and {short} short: please pay at the cash desk'],
       'unpaid-orders': ['No unfinished top-up', '{count} unfinished top-up(s): pay or cancel first'],
       'refunds-under-way': ['No refund under way', '{count} refund(s) under way: it goes on when they arrive'],
       reviews: ['No payment under review', '{count} offline payment(s) under review by the card centre'],
@@ -58,6 +58,8 @@ module.exports = {
     claimText: 'It came back from the bank: say how you want it',
     ways: { new_account: 'I told finance of a new account', in_person: 'I will come for it' },
     claimed: { new_account: 'Claimed: to the new account', in_person: 'Claimed: bring your ID to finance' },
+    accepted: { new_account: 'Accepted: it will be paid to the new account', in_person: 'Accepted: come to the finance office with your ID document' },
+    refusedClaim: 'Refused: {reason}. Please claim again',
     receipt: 'Receipt',
     number: 'Number',
     kind: 'Reason',

@@ -16,7 +16,7 @@ module.exports = {
     open: '待处理',
     waived: '已豁免',
     names: {
-      arrears: ['没有欠费', '欠费 {arrears}，余额还差 {short}，请先充值'],
+      arrears: ['没有欠费', '欠费 {arrears}，余额还差 {short}，请先充值', '欠费 {arrears}，余额还差 {short}，请到现金窗口补缴'],
       'unpaid-orders': ['没有未完成的充值', '{count} 笔充值未完成，请先支付或取消'],
       'refunds-under-way': ['没有在途退款', '{count} 笔退款在途，到账后继续'],
       reviews: ['没有待复核的消费', '{count} 笔脱机消费待复核，卡务中心处理后继续'],
@@ -58,6 +58,8 @@ module.exports = {
     claimText: '银行退回了这笔钱，请告诉财务怎么领取',
     ways: { new_account: '已向财务登记新账户', in_person: '到财务领取' },
     claimed: { new_account: '已认领：打款到新账户', in_person: '已认领：请带证件到财务领取' },
+    accepted: { new_account: '已受理：将打款到新账户', in_person: '已受理：请带证件到财务领取' },
+    refusedClaim: '未受理：{reason}。请重新认领',
     receipt: '销户凭据',
     number: '编号',
     kind: '原因',

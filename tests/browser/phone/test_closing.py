@@ -266,6 +266,17 @@ class TestGoingOn:
         page = open_phone(CLOSING)
         expect(page.locator("[data-check=arrears]")).to_contain_text("请到现金窗口补缴")
 
+    @pytest.mark.parametrize("state", ["closing", "closed"])
+    def test_the_code_page_offers_no_top_up(self, open_phone, school, state):
+        school.card_state = state
+        page = open_phone("login=zhang&page=pages/code/index")
+        expect(page.locator(f"{PAGE} [data-balance]")).to_be_visible()
+        expect(page.locator(f'{PAGE} [data-action="top-up"]')).to_have_count(0)
+
+    def test_the_code_page_offers_it_otherwise(self, open_phone, school):
+        page = open_phone("login=zhang&page=pages/code/index")
+        expect(page.locator(f'{PAGE} [data-action="top-up"]')).to_be_visible()
+
     def test_what_the_card_centre_does_says_so(self, open_phone, school):
         school.close("/x", kind="graduation", may_withdraw=False)
         page = open_phone(CLOSING)

@@ -328,6 +328,7 @@ Page(
       const face = holder.face(me)
       this.setData({
         face,
+        tops: !holder.ending(), // an account that ends takes no money
         asOf: i18n.fill(t.asOf, { time: clock.time(at) }),
         spent: face.spentToday && i18n.fill(t.spentToday, { amount: face.spentToday }),
       })

@@ -59,6 +59,8 @@ LINES = (
 SEALED_FOR = "console-applicants"
 SEPARATORS = str.maketrans("，\t；;", ",,,,")
 FIELDS = "application_fields"
+SURCHARGE: dict[str, bool | None] = {"yes": True, "no": False, "open": None}
+"""What the form says of the meal surcharge; left open, none is taken (搭伙费未定)."""
 """The section with the names of what is asked for."""
 
 blueprint = Blueprint("applications", __name__, url_prefix="/applications")
@@ -114,6 +116,7 @@ def _form(problem: Words | None = None, **facts: Any) -> str:
         chosen=request.form.getlist("permissions") or PERMISSIONS[:2],
         categories=TEMPORARY,
         permissions=PERMISSIONS,
+        surcharge_choices=SURCHARGE,
         today=business_date(clock.now()),
         most={
             "oa_number": MOST_NUMBER, "sponsor_unit": MOST_UNIT, "sponsor_number": MOST_NUMBER,
@@ -191,7 +194,7 @@ def _wanted(people: list[dict[str, str]]) -> Wanted:
         typed(*LINES)
         | {
             "permissions": form.getlist("permissions"),
-            "pays_surcharge": "pays_surcharge" in form,
+            "pays_surcharge": SURCHARGE.get(form.get("pays_surcharge", ""), "unsaid"),
             "people": people,
         }
     )

@@ -11,8 +11,10 @@ import pytest
 from applicants import Case, today
 from factories import make_document, make_person
 
+from backend.applications import service
 from backend.applications.models import ApplicationState
 from backend.console import language
+from backend.db import transaction
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.operators.models import Role
@@ -82,6 +84,42 @@ class TestRecording:
         page = desk.get(f"{ROOM}/{case.id}").text
         assert "待审批" in page
         assert document not in page
+
+    @pytest.mark.parametrize(
+        ("choice", "stored", "shown"),
+        [("yes", True, "收"), ("no", False, "不收"), ("open", None, "未定")],
+    )
+    def test_says_of_the_surcharge_one_of_three(
+        self,
+        staff: Callable[..., Staff],
+        case: Case,
+        choice: str,
+        stored: bool | None,
+        shown: str,
+    ) -> None:
+        desk = staff()
+        page = desk.get(f"{ROOM}/new").text
+        assert re.findall(r'name="pays_surcharge" value="(\w+)" required', page) == [
+            "yes", "no", "open"
+        ]  # fmt: skip
+        assert not re.search(r'name="pays_surcharge"[^>]* checked', page)
+        said = form(case, list=f"马师傅,甲,,{make_document()}", pays_surcharge=choice)
+        checked = desk.post(f"{ROOM}/check", said).text
+        assert re.search(rf'<dd><span class="chip[^"]*">\s*{shown}\s*</span></dd>', checked)
+        assert f'name="pays_surcharge" value="{choice}"' in checked
+        desk.post(ROOM, form(case, people=sealed(checked), pays_surcharge=choice))
+        with transaction() as session:
+            assert service.find(session, application_id=case.id).pays_surcharge is stored
+        assert ("搭伙费未定" in desk.get(f"{ROOM}/{case.id}").text) is (stored is None)
+
+    @pytest.mark.parametrize("choice", ["", "maybe"])
+    def test_says_something_of_the_surcharge(
+        self, staff: Callable[..., Staff], case: Case, choice: str
+    ) -> None:
+        said = form(case, list=f"马师傅,甲,,{make_document()}", pays_surcharge=choice)
+        answer = staff().post(f"{ROOM}/check", said)
+        assert answer.status_code == 422
+        assert "搭伙费" in answer.text
 
     def test_names_line_and_column_never_the_value(
         self, staff: Callable[..., Staff], case: Case

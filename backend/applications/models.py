@@ -39,6 +39,9 @@ class Fault(StrEnum):
 
     HOLDER_KNOWN = "holder_known"
     """已有账户: this document belongs to a holder; one person has one card, 二(三)"""
+    NUMBER_KNOWN = "number_known"
+    """号码已登记: a holder has this number under another kind of document, so one kind is wrong, or
+    they are two people: somebody has to look"""
 
 
 class Application(Base):
@@ -112,6 +115,8 @@ class Applicant(Base):
     """Reserved for the person when the application came."""
     document_kind: Mapped[DocumentKind | None]
     document_index: Mapped[bytes | None] = mapped_column(LargeBinary)
+    other_indexes: Mapped[list[Any] | None]
+    """Keyed hashes of the same number under every other kind, in hex; None: nobody noted them."""
     document_tail_index: Mapped[bytes | None] = mapped_column(LargeBinary)
     """None: 记名, no document was shown."""
     holder_id: Mapped[UUID | None] = mapped_column(ForeignKey("holders.id"))

@@ -156,6 +156,9 @@ def _open(session: Session, *, applicant_id: UUID, operator: OperatorCaller, now
     application = session.get_one(Application, applicant.application_id)
     begun = application.valid_from <= business_date(now)
     holder = _known(session, applicant)
+    if holder is None and _is_known_otherwise(session, applicant):
+        applicant.fault = Fault.NUMBER_KNOWN
+        return
     if holder is not None:
         if not _may_come_back(session, holder):
             applicant.fault = Fault.HOLDER_KNOWN
@@ -190,10 +193,12 @@ def _open(session: Session, *, applicant_id: UUID, operator: OperatorCaller, now
     session.flush()
 
 
-def is_known(session: Session, applicant: Applicant) -> bool:
-    """Say whether somebody's document belongs to a holder who gets no other account."""
+def fault_of(session: Session, applicant: Applicant) -> Fault | None:
+    """Return why somebody would get no card if the cards were opened now, None where they would."""
     holder = _known(session, applicant)
-    return holder is not None and not _may_come_back(session, holder)
+    if holder is not None:
+        return None if _may_come_back(session, holder) else Fault.HOLDER_KNOWN
+    return Fault.NUMBER_KNOWN if _is_known_otherwise(session, applicant) else None
 
 
 def _known(session: Session, applicant: Applicant) -> Holder | None:
@@ -201,6 +206,18 @@ def _known(session: Session, applicant: Applicant) -> Holder | None:
         return None
     known = select(Holder).where(Holder.document_index == applicant.document_index)
     return session.scalars(known).one_or_none()
+
+
+def _is_known_otherwise(session: Session, applicant: Applicant) -> bool:
+    """Say whether a holder has the number under another kind of document.
+
+    Two documents of one person have two numbers, and their hashes have nothing in common: nobody
+    can find that here.
+    """
+    indexes = [bytes.fromhex(index) for index in applicant.other_indexes or ()]
+    return bool(indexes) and bool(
+        session.scalar(select(exists().where(Holder.document_index.in_(indexes))))
+    )
 
 
 def _may_come_back(session: Session, holder: Holder) -> bool:

@@ -20,12 +20,18 @@ from backend.applications.models import (
     Approval,
     ApprovalKind,
     Extension,
+    Fault,
 )
 from backend.applications.rules import check_end, missing_approvals
 from backend.cards.service import closed_accounts
 from backend.clock import business_date
 from backend.errors import DomainError, IdReused, Kind
-from backend.holders.documents import document_fault, document_index, kind_of
+from backend.holders.documents import (
+    document_fault,
+    document_index,
+    kind_of,
+    other_indexes,
+)
 from backend.holders.identity import tail_index
 from backend.holders.models import Category, DocumentKind, Holder
 from backend.holders.rules import document_tail
@@ -194,24 +200,39 @@ def check(session: Session, *, wanted: Wanted, now: datetime) -> tuple[UUID, lis
     return sponsor_id, documents
 
 
-def known_positions(
+def faults_ahead(
     session: Session, *, people: Sequence[Person], documents: Sequence[str | None], sealer: Sealer
-) -> set[int]:
-    """Return which people of a list, from 1, are holders already: no card will be opened for them.
+) -> dict[int, Fault]:
+    """Return for which people of a list, from 1, no card will be opened, and why.
 
     Whose account was closed is none of them: it will be opened again (复户).
     `documents` are their normal numbers, as `check` returns them.
     """
-    indexes = {
-        index: position
-        for position, (person, document) in enumerate(zip(people, documents, strict=True), start=1)
-        if (index := _index(sealer, person, document)) is not None
-    }
+    own: dict[bytes, int] = {}
+    others: dict[bytes, int] = {}
+    for position, (person, document) in enumerate(zip(people, documents, strict=True), start=1):
+        if document is not None:
+            kind = person.document_kind or DocumentKind.UNSPECIFIED
+            own[document_index(sealer, kind=kind, document=document)] = position
+            found = other_indexes(sealer, kind=kind, document=document)
+            others |= dict.fromkeys(found, position)
     known = session.execute(
-        select(Holder.id, Holder.document_index).where(Holder.document_index.in_(indexes))
+        select(Holder.id, Holder.document_index).where(
+            Holder.document_index.in_(own.keys() | others.keys())
+        )
     ).all()
     closed = closed_accounts(session, holder_ids=[row.id for row in known])
-    return {indexes[row.document_index] for row in known if row.id not in closed}
+    faults = {
+        others[row.document_index]: Fault.NUMBER_KNOWN
+        for row in known
+        if row.document_index in others
+    }
+    for row in known:
+        if row.document_index in own:
+            faults.pop(own[row.document_index], None)
+            if row.id not in closed:
+                faults[own[row.document_index]] = Fault.HOLDER_KNOWN
+    return faults
 
 
 def _documents(people: Sequence[Person]) -> list[str | None]:
@@ -242,6 +263,7 @@ def _applicant(
     application: Application, place: int, person: Person, document: str | None, sealer: Sealer
 ) -> Applicant:
     number = f"L{secrets.randbelow(10**9):09d}"
+    kind = person.document_kind or DocumentKind.UNSPECIFIED
     return Applicant(
         id=new_id(),
         application_id=application.id,
@@ -250,18 +272,14 @@ def _applicant(
         unit=person.unit,
         holder_number=number,
         document_kind=person.document_kind,
-        document_index=_index(sealer, person, document),
+        document_index=document_index(sealer, kind=kind, document=document) if document else None,
+        other_indexes=[one.hex() for one in other_indexes(sealer, kind=kind, document=document)]
+        if document
+        else None,
         document_tail_index=tail_index(sealer, holder_number=number, tail=document_tail(document))
         if document
         else None,
     )
-
-
-def _index(sealer: Sealer, person: Person, document: str | None) -> bytes | None:
-    if document is None:
-        return None
-    kind = person.document_kind or DocumentKind.UNSPECIFIED
-    return document_index(sealer, kind=kind, document=document)
 
 
 def refuse_used_oa_number(session: Session, oa_number: str) -> None:

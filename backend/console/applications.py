@@ -139,7 +139,7 @@ def check() -> str | Response:
         wanted = _wanted(people)
         with transaction() as session:
             _, documents = service.check(session, wanted=wanted, now=clock.now())
-            known = service.known_positions(
+            known = service.faults_ahead(
                 session, people=wanted.people, documents=documents, sealer=parts().sealer
             )
     except (ma.ValidationError, DomainError) as error:
@@ -346,7 +346,11 @@ def _opening(application_id: UUID, problem: Words | None = None) -> str:
             "console/application_opening.html",
             application=application,
             people=waiting,
-            known={one.id for one in waiting if opening.is_known(session, one)},
+            known={
+                one.id: fault
+                for one in waiting
+                if (fault := opening.fault_of(session, one)) is not None
+            },
             needs_receipt=opening.is_paid_for(application, policies_at(session, now)),
             begun=application.valid_from <= business_date(now),
             opening_id=application.opening_id or request.form.get("opening_id") or new_id(),

@@ -54,6 +54,12 @@ def every_index(sealer: Sealer, *, document: str) -> frozenset[bytes]:
     )
 
 
+def other_indexes(sealer: Sealer, *, kind: DocumentKind, document: str) -> list[bytes]:
+    """Return the hashes of a number under every kind but one, in order."""
+    own = document_index(sealer, kind=kind, document=document)
+    return sorted(every_index(sealer, document=document) - {own})
+
+
 def born_on(document: str) -> date | None:
     """Return the day of birth that a resident identity number tells, or None.
 

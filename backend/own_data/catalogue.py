@@ -75,7 +75,7 @@ OF_OTHERS = frozenset(
 OF_MACHINES = frozenset(
     (
         "client_params", "content", "due_at", "next_query_at", "next_try_at", "prepayment",
-        "queries", "tried_at", "tries", "written_by",
+        "other_indexes", "queries", "tried_at", "tries", "written_by",
     )
 )  # fmt: skip
 """Columns that only steer programs."""

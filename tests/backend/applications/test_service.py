@@ -1,5 +1,6 @@
 """Temporary cards: applied for, approved, opened, extended, ended early, reminded of."""
 
+import secrets
 from dataclasses import replace
 from datetime import timedelta
 from uuid import UUID
@@ -10,7 +11,7 @@ from factories import balances, make_document, make_person, rows_used
 from sqlalchemy import select, text
 
 from backend import clock
-from backend.applications import ending, opening
+from backend.applications import ending, opening, service
 from backend.applications.ending import ApplicationNotOpened, LeavingNotEarly, LeftEarly
 from backend.applications.models import ApplicationState, ApprovalKind, Fault
 from backend.applications.opening import (
@@ -26,6 +27,7 @@ from backend.applications.service import (
     ApprovalRecorded,
     DocumentsNotValid,
     OaNumberUsed,
+    Person,
     SponsorNotStaff,
 )
 from backend.cards.models import Card, CardKind, CardState
@@ -34,8 +36,9 @@ from backend.cards.rules import CardEvent
 from backend.cards.service import change_state, expire_cards, find_card, list_cards
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
+from backend.holders.documents import document_index
 from backend.holders.identity import IdentityNotMatched, match_roster
-from backend.holders.models import Category, Holder
+from backend.holders.models import Category, DocumentKind, Holder
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.notices.models import HolderNotice
@@ -200,6 +203,34 @@ class TestOpening:
         one, other = case.people()
         assert (one.holder_id, one.fault) == (None, Fault.HOLDER_KNOWN)
         assert (other.fault, other.holder_id is None) == (None, False)
+
+    def test_leaves_out_whose_number_is_known_under_another_kind(
+        self, case: Case, parts: Parts
+    ) -> None:
+        known, number = make_person(parts), f"E{secrets.randbelow(10**8):08d}"
+        with transaction() as session:
+            holder = session.get_one(Holder, known.id)
+            holder.document_kind = DocumentKind.PASSPORT
+            holder.document_index = document_index(
+                parts.sealer, kind=DocumentKind.PASSPORT, document=number
+            )
+        permit = Person("钱工", "设备维护公司", DocumentKind.HK_MACAO_PERMIT, number.lower())
+        with transaction() as session:
+            ahead = service.faults_ahead(
+                session, people=[person(), permit], documents=[None, number], sealer=parts.sealer
+            )
+        assert ahead == {2: Fault.NUMBER_KNOWN}
+        case.opened(replace(case.wanted, people=[permit, person()]))
+        one, other = case.people()
+        assert (one.holder_id, one.fault) == (None, Fault.NUMBER_KNOWN)
+        assert (other.fault, other.holder_id is None) == (None, False)
+        with transaction() as session:
+            assert opening.fault_of(session, one) is Fault.NUMBER_KNOWN
+            said = replace(permit, document_kind=DocumentKind.PASSPORT)
+            ahead = service.faults_ahead(
+                session, people=[said], documents=[number], sealer=parts.sealer
+            )
+        assert ahead == {1: Fault.HOLDER_KNOWN}
 
     def test_opens_the_account_of_who_comes_back_again(self, case: Case, parts: Parts) -> None:
         known = make_person(parts)

@@ -23,6 +23,7 @@ from backend.charges import paying_back
 from backend.closings import deadlines, departures, emptying
 from backend.closings import service as closings
 from backend.db import transaction
+from backend.gates import emergencies
 from backend.gates import retention as passages
 from backend.holders import category_changes, permissions
 from backend.holders.identity import forget_old_identity_steps
@@ -186,6 +187,12 @@ def find_lending(_: Parts, now: datetime) -> int:
         return lending.find_due(session, now=now)
 
 
+def end_emergencies(_: Parts, now: datetime) -> int:
+    """Write down which emergencies have ended by themselves."""
+    with transaction() as session:
+        return emergencies.note_ends(session, now=now)
+
+
 def remind_graduates(_: Parts, now: datetime) -> int:
     """Tell graduates whose accounts are open that the deadline is near."""
     with transaction() as session:
@@ -269,6 +276,7 @@ TIMETABLE: Timetable = (
     ("close-expired", "* * * * *", close_expired),
     ("advance-closings", "* * * * *", advance_closings),
     ("find-lending", "15 * * * *", find_lending),
+    ("end-emergencies", "* * * * *", end_emergencies),
     ("remind-graduates", "0 1 * * *", remind_graduates),
     ("close-graduates", "2 * * * *", close_graduates),
     ("propose-exchanges", "5 * * * *", propose_exchanges),

@@ -78,6 +78,33 @@ def end(session: Session, *, emergency_id: UUID, actor: Actor, now: datetime) ->
     )
 
 
+def note_ends(session: Session, *, now: datetime) -> int:
+    """Write down, once, which emergencies have ended by themselves; return how many did.
+
+    Leaving goes by the clock and never waits for this.  Locks them; one that somebody ends this
+    moment is left to them.
+    """
+    over = session.scalars(
+        select(Emergency)
+        .where(Emergency.ended_at.is_(None), Emergency.ends_at <= now)
+        .order_by(Emergency.ends_at, Emergency.id)
+        .with_for_update(skip_locked=True)
+    ).all()
+    for found in over:
+        found.ended_at, found.ended_by = found.ends_at, operation_log.SYSTEM.name
+        operation_log.record(
+            session,
+            actor=operation_log.SYSTEM,
+            action="emergency.end",
+            subject_id=found.id,
+            now=now,
+            by_itself=True,
+            ended_at=found.ends_at.isoformat(),
+        )
+    session.flush()
+    return len(over)
+
+
 def is_over(emergency: Emergency, *, now: datetime) -> bool:
     """Return whether an emergency has ended, by itself or by hand."""
     return emergency.ended_at is not None or now >= emergency.ends_at

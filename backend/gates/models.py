@@ -145,5 +145,5 @@ class Emergency(Base):
     ends_at: Mapped[datetime] = mapped_column(index=True)
     """It ends by itself then."""
     ended_at: Mapped[datetime | None]
-    """Somebody ended it before."""
+    """When somebody ended it, or when it ended by itself, as soon as that is written down."""
     ended_by: Mapped[str | None]

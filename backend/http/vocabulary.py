@@ -288,7 +288,7 @@ MEANINGS: dict[str, str] = {
     "document_number": "Of the ID document (证件号码); it is compared and forgotten.",
     "dry_run": "Write nothing, report the same.",
     "emergency_id": "Which emergency.",
-    "ended_at": "When somebody ended it before its time.",
+    "ended_at": "When it ended; null: it lasts, or ended by itself within the last minute.",
     "ends_at": "It ends by itself then.",
     "enrolled_at": "When a device became this terminal.",
     "enrolment_token": "Enrols one device, once, within 15 minutes.",

@@ -2,6 +2,7 @@
 
 import secrets
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 from uuid import UUID
@@ -29,6 +30,7 @@ from backend.gates.rules import GateAccess, Rule, minute_of
 from backend.holders.models import Category, Holder, HolderSession
 from backend.http.parts import Parts
 from backend.ids import new_id
+from backend.jobs import end_emergencies
 from backend.operation_log.models import LogEntry
 from backend.operation_log.service import SYSTEM
 from qr import CodeForged
@@ -306,6 +308,25 @@ class TestEmergency:
                 )
         assert self.lasts(gate, begins + 2 * MINUTE) == (False, False)
         assert len(logged("emergency.end", made.id)) == 1
+
+    def test_that_ended_by_itself_is_written_down_once(self, gate: Device, parts: Parts) -> None:
+        begins = MONDAY - timedelta(days=30)
+        over, lasting = (
+            self.declare(gate, now=at) for at in (begins, begins + timedelta(minutes=5))
+        )
+        at = begins + 10 * MINUTE
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(lambda _: end_emergencies(parts, at), range(2)))
+        end_emergencies(parts, at + MINUTE)
+        [entry] = logged("emergency.end", over.id)
+        assert (entry.actor, entry.facts["by_itself"]) == ("system", True)
+        with transaction() as session:
+            assert session.get_one(Emergency, over.id).ended_at == at
+            assert session.get_one(Emergency, lasting.id).ended_at is None
+        assert logged("emergency.end", lasting.id) == []
+        with transaction() as session:
+            emergencies.end(session, emergency_id=over.id, actor=SYSTEM, now=at + MINUTE)
+        assert len(logged("emergency.end", over.id)) == 1
 
     def test_that_is_over_is_not_ended_again(self, gate: Device) -> None:
         made = self.declare(gate, now=MONDAY - timedelta(days=9))

@@ -161,7 +161,7 @@ class SpentCode(Base):
     code_key: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
     alias: Mapped[bytes] = mapped_column(LargeBinary)
     scope: Mapped[int]
-    issued_at: Mapped[int]
+    issued_at: Mapped[int] = mapped_column(BigInteger)
     """Epoch seconds.  A code older than the newest spent one is dead too: a filmed frame."""
     decision_id: Mapped[UUID]
     """The charge or passage."""

@@ -9,15 +9,18 @@ from typing import Any
 
 import pytest
 import zxingcpp
-from factories import Bound, Device, make_gate, make_holder, make_till, virtual_card
+from factories import Bound, Device, make_gate, make_holder, make_till, present, virtual_card
 from phones import Phone
 from werkzeug.test import TestResponse
 
 from backend import clock
 from backend.cards.models import CardKind
 from backend.cards.rules import CardEvent
+from backend.charges import service as charges
+from backend.db import transaction
 from backend.http.parts import Parts
 from backend.ids import new_id
+from backend.money import Fen
 from backend.settings import Settings
 from qr import (
     CodeExpired,
@@ -122,6 +125,27 @@ class TestAfterAPayment:
             assert charge(phone, make_till(), ask(phone)[0]["text"]).status_code == 201
             text = ask(phone, kind=kind)[0]["text"]
             assert charge(phone, make_till(), text, amount_fen=50).status_code == 201
+
+
+class TestAfter2038:
+    def test_codes_are_kept_and_compared_by_their_second(self, parts: Parts) -> None:
+        holder, till = make_holder(parts, balance_fen=500), make_till()
+        first = 2**31 + 7
+        answers = []
+        for issued_at in (first, first - 2**20, first + 1):
+            with transaction() as session:
+                charged, _ = charges.charge(
+                    session,
+                    charge_id=new_id(),
+                    terminal=till.caller,
+                    code=present(holder.id, issued_at=issued_at),
+                    code_text="",
+                    amount_fen=Fen(100),
+                    note=None,
+                    now=clock.now(),
+                )
+                answers.append(charged.reason)
+        assert answers == [None, "code-spent", None]
 
 
 class TestShort:

@@ -110,7 +110,7 @@ def walk(page: Page, number: str) -> None:
     for path in (
         "", "search", "found-cards", "top-ups", "cash-desk", "cash-desk/shifts", "reviews",
         "lending", "terminals", "gates", "offline-money", "surcharge-flags", "roster", "log",
-        "nowhere",
+        "arrears", "nowhere",
     ):  # fmt: skip
         page.goto(f"/console/{path}")
         assert_clean(page)

@@ -169,7 +169,7 @@ class TestReopening:
                     LogEntry.card_id.is_not(None),
                 )
             ).one()
-        assert (entry.documents, entry.facts["roster_batch"]) == ([], str(batch))
+        assert (entry.documents, entry.facts["roster_batch"]) == (None, str(batch))
         assert import_row(counter, gone, new_id(), valid_until=day(77))["remarks"] == []
 
     def test_a_roster_of_before_the_closing_says_nothing(

@@ -160,7 +160,7 @@ def export_closing_batch(batch_id: UUID) -> Response:
             reference=new_reference(),
             now=clock.now(),
         )
-    return csv_files.attached(csv_files.whole(rows), "graduates.csv")
+    return csv_files.attached(csv_files.whole(rows), "graduates")
 
 
 @staff.route("/<uuid:batch_id>/runs", methods=["POST"])

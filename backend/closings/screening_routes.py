@@ -118,7 +118,7 @@ def export_screening(screening_id: UUID) -> Response:
             reference=new_reference(),
             now=clock.now(),
         )
-    return csv_files.attached(csv_files.whole(rows), "term-screening.csv")
+    return csv_files.attached(csv_files.whole(rows), "screening")
 
 
 def _screening(session: Session, screening: Screening) -> dict[str, Any]:

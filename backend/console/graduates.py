@@ -289,7 +289,7 @@ def export(batch_id: UUID) -> Response:
             reference=new_reference(),
             now=clock.now(),
         )
-    return csv_files.attached(csv_files.whole(rows), "graduates.csv", type_=csv_files.IN_UTF8)
+    return csv_files.attached(csv_files.whole(rows), "graduates", type_=csv_files.IN_UTF8)
 
 
 def _to(batch_id: UUID, **query: Any) -> AnyResponse:

@@ -73,7 +73,7 @@ def export_period() -> Response:
         now=now,
     )
     return csv_files.attached(
-        (line.encode() for line in file), "operation-log.csv", type_=csv_files.IN_UTF8
+        (line.encode() for line in file), "operation-log", type_=csv_files.IN_UTF8
     )
 
 

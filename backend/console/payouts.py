@@ -195,7 +195,7 @@ def export(batch_id: UUID) -> Response:
         rows = bank_form.export(
             session, batch_id=batch_id, operator=who, reference=new_reference(), now=clock.now()
         )
-    return csv_files.attached(csv_files.whole(rows), "payout-batch.csv", type_=csv_files.IN_UTF8)
+    return csv_files.attached(csv_files.whole(rows), "payout-batch", type_=csv_files.IN_UTF8)
 
 
 @blueprint.post("/<uuid:batch_id>/payments")

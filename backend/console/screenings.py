@@ -226,7 +226,7 @@ def export(screening_id: UUID) -> Response:
             reference=new_reference(),
             now=clock.now(),
         )
-    return csv_files.attached(csv_files.whole(rows), "term-screening.csv", type_=csv_files.IN_UTF8)
+    return csv_files.attached(csv_files.whole(rows), "screening", type_=csv_files.IN_UTF8)
 
 
 def _to(screening_id: UUID) -> AnyResponse:

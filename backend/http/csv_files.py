@@ -26,8 +26,8 @@ def whole(rows: Iterable[Iterable[object]]) -> str:
 
 
 def attached(content: str | Iterable[bytes], name: str, *, type_: str = "text/csv") -> Response:
-    """Return an answer that a browser keeps as a file of this name."""
-    headers = {"Content-Disposition": f"attachment; filename={name}"}
+    """Return an answer that a browser keeps as the file `name`.csv."""
+    headers = {"Content-Disposition": f"attachment; filename={name}.csv"}
     return Response(content, content_type=type_, headers=headers)
 
 

@@ -146,4 +146,4 @@ def export_log(request: dict[str, Any]) -> Response:
     file = export.lines(
         wanted=wanted, taken_by=who.username, reference=reference, action_words={}, now=now
     )
-    return csv_files.attached((line.encode() for line in file), "operation-log.csv")
+    return csv_files.attached((line.encode() for line in file), "operation-log")

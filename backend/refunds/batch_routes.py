@@ -196,7 +196,7 @@ def export_payout_batch(batch_id: UUID) -> Response:
         rows = bank_form.export(
             session, batch_id=batch_id, operator=who, reference=new_reference(), now=clock.now()
         )
-    return csv_files.attached(csv_files.whole(rows), "payout-batch.csv")
+    return csv_files.attached(csv_files.whole(rows), "payout-batch")
 
 
 @staff.route("/payout-claims/<uuid:claim_id>/answer", methods=["PUT"])

@@ -224,7 +224,14 @@ def note_ordered(session: Session, *, top_up_id: UUID, prepayment: Prepayment) -
     top_up = session.get_one(TopUp, top_up_id, with_for_update=True)
     top_up.prepayment = prepayment.reference
     top_up.client_params = prepayment.client_params
-    happen(top_up, TopUpEvent.ORDERED)
+    if happen(top_up, TopUpEvent.ORDERED):  # no thread waits any more: it is on the ladder
+        top_up.next_query_at = next_query_at(
+            state=top_up.state,
+            queries=top_up.queries,
+            created_at=top_up.created_at,
+            expires_at=top_up.expires_at,
+            now=top_up.created_at,
+        )
     return top_up
 
 

@@ -78,6 +78,12 @@ class TestPlaceOrder:
         assert (top_up.state, top_up.client_params["kind"]) == (TopUpState.PENDING, "qr")
         assert desk.platform.order(top_up)["amount_fen"] == 1000
 
+    def test_is_asked_about_seconds_after_the_platform_took_it(
+        self, desk: Desk, holder: Bound, order: Order, channel: Channel
+    ) -> None:
+        top_up = desk.place(order(holder, channel=channel.name))
+        assert top_up.next_query_at == top_up.created_at + timedelta(seconds=5)
+
     def test_tells_the_platform_who_pays(
         self, desk: Desk, parts: Parts, holder: Bound, order: Order
     ) -> None:

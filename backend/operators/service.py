@@ -207,11 +207,19 @@ def log_in(
             raise OperatorNotKnown
         if hasher.check_needs_rehash(known):
             operator.password_hash = hasher.hash(password)
+    token, opened = open_session(session, operator_id=operator.id, now=now)
+    return token, opened, operator
+
+
+def open_session(
+    session: Session, *, operator_id: UUID, now: datetime
+) -> tuple[str, OperatorSession]:
+    """Open a session for whoever has shown who they are, and return its token."""
     token = secrets.token_urlsafe(32)
     opened = OperatorSession(
         id=new_id(),
         token_hash=token_hash(token),
-        operator_id=operator.id,
+        operator_id=operator_id,
         created_at=now,
         confirmed_at=now,
         used_at=now,
@@ -220,12 +228,12 @@ def log_in(
     session.add(opened)
     operation_log.record(
         session,
-        actor=Actor(LogChannel.COUNTER, f"{LOGGED_AS}{operator.id}"),
+        actor=Actor(LogChannel.COUNTER, f"{LOGGED_AS}{operator_id}"),
         action="operator.log_in",
         subject_id=opened.id,
         now=now,
     )
-    return token, opened, operator
+    return token, opened
 
 
 def confirm(

@@ -8,19 +8,26 @@ the first refusal.  The choices are derived from the document: every run sends t
 import io
 import json
 import re
-import secrets
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from uuid import UUID
 
-import pyotp
 import pytest
 import schemathesis
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from device import sign
-from factories import Bound, make_gate, make_holder, make_terminal, make_till, virtual_card
+from factories import (
+    Bound,
+    make_gate,
+    make_holder,
+    make_staff,
+    make_terminal,
+    make_till,
+    open_session,
+    virtual_card,
+)
 from flask import Flask
 from hypothesis import HealthCheck, Phase, settings
 from schemathesis import Case, GenerationMode, SerializationContext
@@ -41,9 +48,7 @@ from schemathesis.transport.serialization import Binary
 from werkzeug.wrappers import Request
 
 from backend import clock
-from backend.db import transaction
 from backend.http.parts import Parts
-from backend.operators import service as operators
 from backend.operators.models import Role
 from backend.terminals.models import TerminalKind
 from qr import Issuer, Scope
@@ -62,7 +67,6 @@ ENDS_THE_TOKEN = {"deleteSession", "unbind", "reportLost", "roll", "deleteOperat
 SCOPES = {"/charges/": Scope.PAY, "/passages/": Scope.GATE}
 SECOND = timedelta(seconds=1)
 XLSX = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-PASSWORD = secrets.token_urlsafe()
 
 contract = schemathesis.openapi.from_path(
     DOCUMENT,
@@ -186,26 +190,7 @@ class Callers:
         return self._staff(Role.FINANCE)
 
     def _staff(self, role: Role) -> str:
-        username, secret, now = secrets.token_hex(4), pyotp.random_base32(), clock.now()
-        with transaction() as session:
-            operators.add_operator(
-                session,
-                username=username,
-                role=role,
-                password=PASSWORD,
-                totp_secret=secret,
-                sealer=self._parts.sealer,
-            )
-            session.flush()
-            token, _, _ = operators.log_in(
-                session,
-                username=username,
-                password=PASSWORD,
-                totp=pyotp.TOTP(secret).at(now),
-                sealer=self._parts.sealer,
-                now=now,
-            )
-        return token
+        return open_session(make_staff(self._parts, role).id)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,6 @@
 """A browser without a window: it keeps cookies and fills in the token of the form it looks at."""
 
 import re
-import secrets
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -9,16 +8,17 @@ from uuid import UUID
 
 import pyotp
 import pytest
+from factories import PASSWORD, make_staff, open_session
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy import update
 from werkzeug.test import TestResponse
 
 from backend import clock
+from backend.console.access import COOKIE, PATH
 from backend.db import transaction
 from backend.http.parts import Parts
 from backend.operators.models import Operator, OperatorSession, Role
-from backend.operators.service import add_operator
 
 TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
 
@@ -28,19 +28,10 @@ class Staff:
 
     def __init__(self, client: FlaskClient, parts: Parts, role: Role) -> None:
         self.client, self.role = client, role
-        self.username = f"staff-{secrets.token_hex(4)}"
-        self.password = secrets.token_urlsafe(16)
         self.totp_secret = pyotp.random_base32()
-        with transaction() as session:
-            operator = add_operator(
-                session,
-                username=self.username,
-                role=role,
-                password=self.password,
-                totp_secret=self.totp_secret,
-                sealer=parts.sealer,
-            )
+        operator = make_staff(parts, role, totp_secret=self.totp_secret)
         self.id: UUID = operator.id
+        self.username = operator.username
 
     def code(self, at: datetime | None = None) -> str:
         """Return the one-time code of a moment."""
@@ -62,7 +53,7 @@ class Staff:
 
     def sign_in(self, **other: str) -> TestResponse:
         """Send the sign-in form."""
-        said = {"username": self.username, "password": self.password, "totp": self.code()}
+        said = {"username": self.username, "password": PASSWORD, "totp": self.code()}
         return self.post("/console/sign-in", said | other)
 
     def form_token(self, path: str = "/console/sign-in") -> str:
@@ -87,7 +78,7 @@ def staff(app: Flask, parts: Parts) -> Callable[..., Staff]:
     def make(role: Role = Role.CARD_CENTRE, *, signed_in: bool = True) -> Staff:
         person = Staff(app.test_client(), parts, role)
         if signed_in:
-            assert person.sign_in().status_code == 303
+            person.client.set_cookie(COOKIE, open_session(person.id), path=PATH)
         return person
 
     return make

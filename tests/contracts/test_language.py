@@ -2,6 +2,7 @@
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -61,11 +62,17 @@ BUILT = [
 NAIVE = {"utcnow", "utcfromtimestamp", "today"}
 
 
+@cache
+def texts() -> dict[Path, str]:
+    """Return every module that is shipped."""
+    paths = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
+    return {path: path.read_text("utf-8") for path in paths}
+
+
 def modules() -> Iterator[tuple[Path, ast.Module]]:
-    """Yield every module that is shipped."""
-    for package in PACKAGES:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            yield path, ast.parse(path.read_text("utf-8"))
+    """Yield every module that is shipped, parsed."""
+    for path, text in texts().items():
+        yield path, ast.parse(text)
 
 
 def names_in(node: ast.AST) -> set[str]:
@@ -106,6 +113,5 @@ class TestMoney:
 class TestGlossary:
     @pytest.mark.parametrize("term", BUILT)
     def test_term_stands_where_its_concept_is(self, term: str) -> None:
-        texts = [path.read_text("utf-8") for path, _ in modules()]
-        texts += [path.read_text("utf-8") for path in ROOT.glob("README*.md")]
-        assert any(term in text for text in texts)
+        readmes = [path.read_text("utf-8") for path in ROOT.glob("README*.md")]
+        assert any(term in text for text in [*texts().values(), *readmes])

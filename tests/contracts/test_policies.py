@@ -9,6 +9,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -69,9 +70,11 @@ class Module:
     def __init__(self, path: Path) -> None:
         self.name = str(path.relative_to(ROOT))
         self.tree = ast.parse(path.read_text())
-        self.parents = {
-            child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)
-        }
+
+    @cached_property
+    def parents(self) -> dict[ast.AST, ast.AST]:
+        """What each node is part of."""
+        return {child: node for node in ast.walk(self.tree) for child in ast.iter_child_nodes(node)}
 
     @property
     def loaded(self) -> ModuleType:
@@ -194,7 +197,9 @@ def _strings(value: Any) -> Iterator[str]:
 def modules() -> Iterator[Module]:
     """Every module that reads policies."""
     for path in sorted((ROOT / "backend").rglob("*.py")):
-        if not any(path.is_relative_to(ROOT / place) for place in OF_POLICIES):
+        if any(path.is_relative_to(ROOT / place) for place in OF_POLICIES):
+            continue
+        if any(name in path.read_text() for name in NAMES):  # `policies_at`, too, has it in it
             module = Module(path)
             if any(True for _ in module.reads()) or any(True for _ in module.names_of_policies()):
                 yield module

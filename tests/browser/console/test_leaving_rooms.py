@@ -13,11 +13,12 @@ from uuid import UUID
 import pytest
 from factories import Bound, make_holder, make_operator, make_person
 from playwright.sync_api import Page, expect
+from sqlalchemy import update
 
 from backend import clock
-from backend.closings import emptying, screenings
+from backend.closings import emptying
 from backend.closings import service as closings
-from backend.closings.models import ClosingBatch, ClosingKind, ScreeningOutcome
+from backend.closings.models import ClosingBatch, ClosingKind, ScreeningItem, ScreeningOutcome
 from backend.db import transaction
 from backend.holders.models import Category
 from backend.http.parts import Parts
@@ -202,13 +203,16 @@ def decide_the_rest(parts: Parts, screening_id: UUID) -> None:
     """Decide on what the other tests' people are found for: thousands, and each page is like it."""
     who = make_operator(parts, Role.CARD_CENTRE)
     with transaction() as session:
-        for item in screenings.items_of(session, screening_id=screening_id):
-            if item.outcome is None:
-                screenings.decide(
-                    session, screening_id=screening_id, item_id=item.id,
-                    outcome=ScreeningOutcome.CONTACT, reason="已电话联系", operator=who,
-                    now=clock.now(),
-                )  # fmt: skip
+        session.execute(
+            update(ScreeningItem)
+            .where(ScreeningItem.screening_id == screening_id, ScreeningItem.outcome.is_(None))
+            .values(
+                outcome=ScreeningOutcome.CONTACT,
+                reason="已电话联系",
+                decided_by=who.operator_id,
+                decided_at=clock.now(),
+            )
+        )
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

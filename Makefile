@@ -25,7 +25,7 @@ run: .venv/.stamp ## Set up and start the demo; Ctrl-C ends it, its data stays i
 
 test: .venv/.stamp browser ## Set up, lint and run every test
 	@$(MAKE) --no-print-directory lint; linted=$$?; \
-	$(BIN)/pytest -n 2 --dist loadgroup $(ARGS) && exit $$linted
+	$(BIN)/pytest -n 3 $(ARGS) && exit $$linted
 
 lint: .venv/.stamp ## Check style, types and the direction of imports
 	$(BIN)/ruff check --quiet .

@@ -15,12 +15,14 @@ import threading
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask, json
 from playwright.sync_api import Playwright, sync_playwright
 from sqlalchemy import Engine, create_engine
 from werkzeug.serving import make_server
+from xdist.scheduler import LoadScopeScheduling
 
 from backend import app as wiring
 from backend import clock, db
@@ -38,6 +40,18 @@ from backend.settings import Settings
 from payments.sandbox.keys import prepare
 from qr import KeyRing
 
+WAITING = (
+    "tests/backend/operation_log/test_chain.py",
+    "tests/backend/test_jobs.py",
+    "tests/browser/faces/test_alone.py",
+    "tests/browser/faces/test_offline.py",
+    "tests/browser/journeys/",
+    "tests/browser/offline/",
+    "tests/faults/",
+    "tests/journeys/",
+)
+"""Tests that wait for programs, browsers and the clock more than they work.  One worker begins with
+all of them, beside two that keep the processors busy; those of the demo share one demo, too."""
 TEMPLATE = "campus_card_template"
 ISSUER = "campus-card.test"
 ROOT_KEY = bytes(range(32))
@@ -57,6 +71,23 @@ def pytest_configure(config: pytest.Config) -> None:
     upgrade(postgres.create_database(TEMPLATE))
     os.environ["TEST_SERVERS"] = json.dumps([str(state / "pg"), postgres.url("{}"), valkey.url])
     config.stash[SERVERS] = (postgres, valkey, state)
+
+
+class WaitingTogether(LoadScopeScheduling):
+    """Gives the tests that wait to one worker, first of all, and the others one by one.
+
+    Marks for `--dist loadgroup` would say the same, but xdist 3.8 writes them where pytest 9 no
+    longer reads.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "waiting" if nodeid.startswith(WAITING) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> WaitingTogether:
+    """Share the tests out among the workers."""
+    return WaitingTogether(config, log)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -3,8 +3,6 @@
 import pytest
 from journeys.outsider import Demo, Phone, eventually
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 AMOUNT_FEN = 700
 CHANNELS = ("wechat", "alipay")
 

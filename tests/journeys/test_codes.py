@@ -8,8 +8,6 @@ from joserfc import jwt
 from joserfc.jwk import KeySet
 from journeys.outsider import Demo, ask
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 SCOPES = {"pay": 1, "gate": 2}
 
 

@@ -5,10 +5,7 @@ from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from uuid import uuid4
 
-import pytest
 from journeys.outsider import Demo, ask, eventually
-
-pytestmark = pytest.mark.xdist_group("demo")
 
 
 class TestDemoFile:

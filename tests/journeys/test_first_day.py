@@ -4,10 +4,7 @@ import threading
 from itertools import starmap
 from uuid import uuid4
 
-import pytest
 from journeys.outsider import Answer, Demo, Phone, eventually
-
-pytestmark = pytest.mark.xdist_group("demo")
 
 TOP_UP_FEN = 5_000
 MEAL_FEN = 1_250

@@ -20,7 +20,6 @@ PATH = {"wechat": "/callbacks/wechat-pay", "alipay": "/callbacks/alipay"}
 AMOUNT_FEN = 1234
 
 pytestmark = [
-    pytest.mark.xdist_group("demo"),
     pytest.mark.foreign,
     pytest.mark.skipif(
         shutil.which("node") is None or not (FOREIGN / "node_modules").is_dir(),

@@ -5,8 +5,6 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from journeys.outsider import Demo
 
-pytestmark = pytest.mark.xdist_group("demo")
-
 SCHOOL_TIME = timedelta(hours=8)
 OPENS, CLOSES = 8, 22
 

@@ -4,10 +4,7 @@ from typing import Any
 from uuid import uuid4
 
 import pyotp
-import pytest
 from journeys.outsider import Answer, Demo, Phone, ask
-
-pytestmark = pytest.mark.xdist_group("demo")
 
 MEAL_FEN = 100
 

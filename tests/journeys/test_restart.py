@@ -11,10 +11,7 @@ import pytest
 import requests
 from journeys.outsider import Demo, ask, eventually
 
-pytestmark = [
-    pytest.mark.xdist_group("demo"),
-    pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc"),
-]
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for processes in /proc")
 
 MEAL_FEN = 450
 PARTS = {"web": "backend.asgi", "worker": "backend.cli work", "sandbox": "payments.sandbox"}

@@ -6,10 +6,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from urllib.parse import urlsplit
 
-import pytest
 from journeys.outsider import Demo, ask
-
-pytestmark = pytest.mark.xdist_group("demo")
 
 CLIENTS = 8
 BEGUN = (

@@ -3,7 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("demo")]
+pytestmark = pytest.mark.browser
 
 CODE = '.wx-page:not([hidden]) [data-code-text]:not([data-code-text=""])'
 PAGE = ".wx-page:not([hidden])"

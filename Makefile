@@ -24,8 +24,9 @@ run: .venv/.stamp ## Set up and start the demo; Ctrl-C ends it, its data stays i
 	@exec $(BIN)/campus-card demo $(ARGS)
 
 test: .venv/.stamp browser ## Set up, lint and run every test
-	@$(MAKE) --no-print-directory lint; linted=$$?; \
-	$(BIN)/pytest -n 3 $(ARGS) && exit $$linted
+	@mkdir -p var; $(MAKE) --no-print-directory lint >var/lint.log 2>&1 & lint=$$!; \
+	$(BIN)/pytest -n 3 $(ARGS); tested=$$?; \
+	wait $$lint; linted=$$?; cat var/lint.log; [ $$tested$$linted = 00 ]
 
 lint: .venv/.stamp ## Check style, types and the direction of imports
 	$(BIN)/ruff check --quiet .

@@ -73,6 +73,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SERVERS] = (postgres, valkey, state)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the console: it lists every terminal of the school, and there are few as yet."""
+    items.sort(key=lambda item: not item.nodeid.startswith("tests/browser/console/"))
+
+
 class WaitingTogether(LoadScopeScheduling):
     """Gives the tests that wait to one worker, first of all, and the others one by one.
 

@@ -4,6 +4,7 @@ Whatever a page asks of another origin, refuses by its content security policy o
 fails the test that opened it.
 """
 
+import secrets
 from datetime import timedelta
 
 import pytest
@@ -13,7 +14,9 @@ from playwright.sync_api import Page, expect
 from scanners import Told, Uploads
 
 from backend import clock
+from backend.cards import found
 from backend.charges import service as charges
+from backend.console import found_cards
 from backend.db import transaction
 from backend.gates import service as gates
 from backend.gates.models import Direction
@@ -21,6 +24,7 @@ from backend.holders.roster import COLUMNS
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.money import Fen
+from backend.operation_log.service import SYSTEM
 from backend.operators.models import Role
 from backend.terminals import heartbeats
 
@@ -33,8 +37,19 @@ SIZES = """all => all.filter(one => one.checkVisibility()).map(one => one.getBou
 """The shorter side of everything that is seen, in pixels."""
 
 
+def find_many_cards() -> None:
+    """Record more found cards than a page lists, so that it and the log lead on to older ones."""
+    with transaction() as session:
+        for _ in range(found_cards.MOST + 1):
+            found.record(
+                session, found_id=new_id(), number=secrets.token_hex(5), place="食堂",
+                actor=SYSTEM, now=clock.now(),
+            )  # fmt: skip
+
+
 def live(parts: Parts, app: Flask) -> str:
     """Let a holder pay and pass, so that every table has rows; return the holder's number."""
+    find_many_cards()
     holder, till, gate = make_holder(parts, balance_fen=5000), make_till(), make_gate()
     with transaction() as session:
         now = clock.now()
@@ -114,6 +129,9 @@ def walk(page: Page, number: str) -> None:
     ):  # fmt: skip
         page.goto(f"/console/{path}")
         assert_clean(page)
+    for path in ("found-cards", "log"):
+        page.goto(f"/console/{path}")
+        expect(main.locator("a[href*='cursor='], input[name=cursor] ~ button")).to_be_visible()
     page.goto("/console/")
     for summary in page.locator("summary").all():
         summary.click()
@@ -299,6 +317,7 @@ class TestAccessibility:
         expect(page.locator("main")).to_be_focused()
 
     def test_what_is_pressed_is_large_enough(self, page, parts) -> None:
+        find_many_cards()
         sign_in(page, parts)
         page.set_viewport_size({"width": 390, "height": 844})
         for path in (

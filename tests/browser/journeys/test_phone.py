@@ -149,7 +149,9 @@ class TestTopUp:
         phone.locator('[data-pay="paid"]').click()
         expect(phone.locator('[data-phase="paid"]')).to_contain_text("100.00")
         phone.locator('[data-action="done"]').click()
-        assert balance_fen(phone) == before + 10_000
+        expect(phone.locator(f"{PAGE} [data-balance]").first).to_have_attribute(
+            "data-balance", f"¥{(before + 10_000) / 100:.2f}"
+        )
         phone.locator('[data-action="history"]').click()
         rows = phone.locator(f"{PAGE} [data-state]")
         expect(rows.first).to_have_attribute("data-state", "paid")

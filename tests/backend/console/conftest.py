@@ -18,7 +18,7 @@ from backend import clock
 from backend.console.access import COOKIE, PATH
 from backend.db import transaction
 from backend.http.parts import Parts
-from backend.operators.models import Operator, OperatorSession, Role
+from backend.operators.models import OperatorSession, Role
 
 TOKEN = re.compile(r'name="form_token" value="([0-9a-f]{64})"')
 
@@ -36,11 +36,6 @@ class Staff:
     def code(self, at: datetime | None = None) -> str:
         """Return the one-time code of a moment."""
         return pyotp.TOTP(self.totp_secret).at(at or clock.now())
-
-    def forget_code(self) -> None:
-        """Let the code of this half minute log in once more: tests do not wait for the next."""
-        with transaction() as session:
-            session.execute(update(Operator).where(Operator.id == self.id).values(last_totp_step=0))
 
     def outdate_code(self) -> None:
         """Let the last one-time code be older than five minutes."""

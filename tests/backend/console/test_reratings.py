@@ -138,7 +138,6 @@ class TestProposal:
         forget_confirmation(checker)
         refused = checker.post(f"{page}/approval")
         assert (refused.status_code, "再次验证" in refused.text) == (403, True)
-        checker.forget_code()
         checker.post("/console/confirmation", {"totp": checker.code()})
         assert [checker.post(f"{page}/approval").status_code for _ in range(2)] == [303, 303]
         assert "退回中" in checker.get(page).text

@@ -164,7 +164,6 @@ class TestApproval:
         refused = checker.post(f"{page}/approval")
         assert (refused.status_code, "再次验证" in refused.text) == (403, True)
         assert state_of(page) is BatchState.WAITING
-        checker.forget_code()
         assert checker.post("/console/confirmation", {"totp": checker.code()}).status_code == 200
         assert checker.post(f"{page}/approval").status_code == 303
         assert "发放中" in checker.get(page).text
@@ -215,7 +214,6 @@ class TestTakingBack:
         assert approval is not None
         age(checker)
         assert checker.post(approval[1]).status_code == 403
-        checker.forget_code()
         checker.post("/console/confirmation", {"totp": checker.code()})
         assert [checker.post(approval[1]).status_code for _ in range(2)] == [303, 303]
         assert balances(holder.id) == (0, 0)

@@ -23,6 +23,7 @@ help: ## Show this list
 run: .venv/.stamp ## Set up and start the demo; Ctrl-C ends it, its data stays in var/
 	@exec $(BIN)/campus-card demo $(ARGS)
 
+# Three workers on two processors: one of them mostly waits (tests/conftest.py, WAITING).
 test: .venv/.stamp browser ## Set up, lint and run every test
 	@mkdir -p var; $(MAKE) --no-print-directory lint >var/lint.log 2>&1 & lint=$$!; \
 	$(BIN)/pytest -n 3 $(ARGS); tested=$$?; \

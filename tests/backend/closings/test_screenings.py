@@ -48,6 +48,7 @@ class TestTwins:
 
     def test_a_college_of_thousands_is_looked_through_in_time(self, parts: Parts) -> None:
         with db.Session() as session:  # never committed: nobody else meets these people
+            session.execute(text("SET LOCAL statement_timeout = '60s'"))
             session.execute(
                 text(
                     "INSERT INTO holders (id, holder_number, name, category, unit, document_index,"

@@ -143,7 +143,6 @@ def dispose_log(_: Parts, now: datetime) -> int:
                 session,
                 before=now - timedelta(days=policies["log.keep_days"]),
                 policy_ids=policies.used("log.keep_days"),
-                now=now,
             )
         gone += done
         if not done:

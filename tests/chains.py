@@ -97,6 +97,7 @@ class Log:
             for statement in statements:
                 assert connection.execute(text(statement), values).rowcount > 0, statement
             for table in ("operation_log", "operation_log_seals"):
+                connection.execute(text(f"ALTER TABLE {table} ENABLE TRIGGER USER"))
                 connection.execute(text(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only"))
 
     @property

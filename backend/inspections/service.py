@@ -48,7 +48,7 @@ class Names:
 
     def username(self, entry: LogEntry) -> str | None:
         """Return the user name of the operator who acted."""
-        return self.usernames.get(_operator_id(entry) or NOBODY)
+        return self.usernames.get(operators.id_in_log(entry.actor) or NOBODY)
 
 
 def names_in(session: Session, entries: Iterable[LogEntry]) -> Names:
@@ -57,15 +57,11 @@ def names_in(session: Session, entries: Iterable[LogEntry]) -> Names:
     found = viewing.holders_by_id(
         session, list({entry.holder_id for entry in entries if entry.holder_id})
     )
-    ids = {id_ for id_ in map(_operator_id, entries) if id_}
+    ids = {id_ for id_ in (operators.id_in_log(entry.actor) for entry in entries) if id_}
     return Names(
         {id_: holder.holder_number for id_, holder in found.items()},
         operators.usernames(session, ids),
     )
-
-
-def _operator_id(entry: LogEntry) -> UUID | None:
-    return UUID(entry.actor.removeprefix(OPERATOR)) if entry.actor.startswith(OPERATOR) else None
 
 
 def understand(session: Session, said: dict[str, Any]) -> LogFilter:
@@ -101,7 +97,7 @@ def verify_newest(session: Session, *, heads: dict[int, bytes]) -> Verification:
     verification.read_only(session)
     total = seals.head(session).total
     rows_from = session.scalar(
-        select(func.min(LogSeal.number)).where(LogSeal.total > total - MOST_VERIFIED)
+        select(func.min(LogSeal.number)).where(LogSeal.total > max(0, total - MOST_VERIFIED))
     )
     return verification.verify(session, heads=heads, rows_from=rows_from or 1)
 

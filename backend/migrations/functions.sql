@@ -382,6 +382,46 @@ BEGIN
     END LOOP;
 END $$;
 
+-- Whether who asks may act as a table's owner does: the role that serves may not, where there is one.
+CREATE OR REPLACE FUNCTION acts_as_owner(p_table oid) RETURNS boolean STABLE LANGUAGE sql AS $$
+    SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = p_table;
+$$;
+
+-- That entries of the operation log are gone, nobody says but dispose_log, below.
+CREATE OR REPLACE FUNCTION refuse_disposal() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT acts_as_owner(TG_RELID) THEN
+        RAISE EXCEPTION 'only dispose_log says what is gone' USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    RETURN NEW;
+END $$;
+CREATE OR REPLACE TRIGGER refuse_disposal BEFORE INSERT ON operation_log
+    FOR EACH ROW WHEN (NEW.action = 'log.dispose') EXECUTE FUNCTION refuse_disposal();
+
+-- A seal (封存) goes on where the chain ends, and ends below the oldest transaction still running.
+-- Whether it says the truth about its entries, a verification tells.
+CREATE OR REPLACE FUNCTION chain_seal() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    last operation_log_seals;
+BEGIN
+    SELECT * INTO last FROM operation_log_seals ORDER BY number DESC LIMIT 1;
+    IF (NEW.number, NEW.since, NEW.previous_head, NEW.total) IS DISTINCT FROM (
+        coalesce(last.number, 0) + 1, coalesce(last.until, 0),
+        coalesce(last.head, decode(repeat('00', 32), 'hex')), coalesce(last.total, 0) + NEW.entries
+    ) OR NEW.until > pg_snapshot_xmin(pg_current_snapshot())::text::bigint THEN
+        RAISE EXCEPTION 'a seal goes on where the chain ends' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+
+DO $$
+BEGIN
+    IF to_regclass('operation_log_seals') IS NOT NULL THEN  -- made by a later migration
+        CREATE OR REPLACE TRIGGER chain_seal BEFORE INSERT ON operation_log_seals
+            FOR EACH ROW EXECUTE FUNCTION chain_seal();
+    END IF;
+END $$;
+
 -- Rows that are evidence are appended and never changed, not even by their owner.
 -- Only dispose_log, below, takes rows out of the operation log.
 CREATE OR REPLACE FUNCTION refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -413,9 +453,10 @@ END $$;
 
 -- Delete the entries of all seals up to one (台账保存期满销毁); the seals stay, so the chain is whole.
 -- Whoever calls it, and whatever a policy says: nothing that was sealed within the last 183 days by
--- the server's own clock goes (网络安全法: six months).  Returns how many entries went.
-CREATE OR REPLACE FUNCTION dispose_log(p_through bigint) RETURNS bigint
-LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
+-- the server's own clock goes (网络安全法: six months).  That it went is an entry, of this very moment.
+-- Returns how many entries went.
+CREATE OR REPLACE FUNCTION dispose_log(p_through bigint, p_policy_ids jsonb, p_before timestamptz)
+RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE
     gone bigint;
 BEGIN
@@ -431,6 +472,11 @@ BEGIN
      WHERE written_by < (SELECT until FROM operation_log_seals WHERE number = p_through);
     GET DIAGNOSTICS gone = ROW_COUNT;
     PERFORM set_config('campus_card.disposes', '', true);
+    INSERT INTO operation_log (id, at, channel, actor, action, outcome, policy_ids, facts)
+    SELECT uuidv7(), clock_timestamp(), 'batch', 'system', 'log.dispose', 'done', p_policy_ids,
+           jsonb_build_object('through', number, 'head', encode(head, 'hex'),
+                              'sealed_before', p_before, 'entries', gone)
+      FROM operation_log_seals WHERE number = p_through;
     RETURN gone;
 END $$;
 

@@ -17,11 +17,13 @@ from pathlib import Path
 from backend.clock import business_date, rfc3339
 from backend.operation_log.seals import Head
 
-LINE = re.compile(r"(\d{4}-\d\d-\d\d) (\d+) ([0-9a-f]{64}) (\d+) (\S+)\n")
+LINE = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}) ([1-9][0-9]{0,18}) ([0-9a-f]{64}) ([1-9][0-9]{0,18}) (\S+)\n"
+)
 
 
 class HeadsUnreadable(ValueError):
-    """A line of the file is not one that `keep` wrote; the text says which."""
+    """The file, or a line of it, is not one that `keep` wrote; the text says which."""
 
 
 def line_of(head: Head, *, now: datetime) -> str:
@@ -40,16 +42,20 @@ def keep(path: Path, head: Head, *, now: datetime) -> bool:
     """Append today's line; say whether it was missing.  Before the first seal there is none.
 
     Raises:
-        HeadsUnreadable: nothing is appended to a file that somebody else wrote into.
+        HeadsUnreadable: nothing is appended to a file that somebody else wrote into, nor what
+            would not read as a line, from a seal that was forged.
     """
     if head.number == 0:
         return False
+    line = line_of(head, now=now)
+    if not LINE.fullmatch(line):
+        raise HeadsUnreadable("the end of the chain is no head")
     days = [day for day, *_ in _lines(path)]
     if str(business_date(now)) in days:
         return False
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o640)
     try:
-        os.write(descriptor, line_of(head, now=now).encode())
+        os.write(descriptor, line.encode())
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -75,10 +81,14 @@ def newest(path: Path) -> str | None:
 
 
 def _lines(path: Path) -> list[tuple[str, int, bytes]]:
-    if not path.exists():
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
         return []
+    except (OSError, UnicodeDecodeError) as error:
+        raise HeadsUnreadable(str(path)) from error
     found = []
-    for place, line in enumerate(path.read_text().splitlines(keepends=True), 1):
+    for place, line in enumerate(text.splitlines(keepends=True), 1):
         parts = LINE.fullmatch(line)
         if parts is None:
             raise HeadsUnreadable(f"{path}, line {place}")

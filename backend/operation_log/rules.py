@@ -32,6 +32,8 @@ ID_BYTES, DIGEST_BYTES = 16, 32
 WIDTH = ID_BYTES + DIGEST_BYTES
 LATE = timedelta(hours=1)
 """An entry is written when it happens: one that is dated so long before the last seal was not."""
+EARLIEST, LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
+"""Between them lies every moment that anything happened; a column can hold infinity, too."""
 LEAST_KEPT = timedelta(days=183)
 """By law (网络安全法) nobody deletes anything younger; the function `dispose_log` says the same."""
 DISPOSE = "log.dispose"
@@ -75,6 +77,21 @@ def moment_text(at: datetime) -> str:
     '2026-09-01T04:00:00.000000Z'
     """
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+
+
+def read_moment(stored: str | None) -> datetime | None:
+    """Return a moment from what PostgreSQL writes for it; None for what cannot be one.
+
+    >>> read_moment("2026-09-01 04:00:00+00") == datetime(2026, 9, 1, 4, 0, tzinfo=UTC)
+    True
+    >>> [read_moment(text) for text in ("infinity", "10001-01-01 00:00:00+00", None)]
+    [None, None, None]
+    """
+    try:
+        at = datetime.fromisoformat(stored or "")
+    except ValueError:
+        return None
+    return at if at.tzinfo and EARLIEST <= at < LATEST else None
 
 
 def digest(name: str, members: Iterable[str | None]) -> bytes:

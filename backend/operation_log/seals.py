@@ -11,23 +11,35 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Text, cast, func, select, text
 from sqlalchemy.orm import Session
 
 from backend.operation_log.models import LogEntry, LogSeal
-from backend.operation_log.rules import ENTRY, NO_HEAD, digest, head_of, moment_text, spell
+from backend.operation_log.rules import (
+    EARLIEST,
+    ENTRY,
+    LATEST,
+    NO_HEAD,
+    digest,
+    head_of,
+    moment_text,
+    read_moment,
+    spell,
+)
 
 ENTRIES_A_SEAL = 10_000
 """About: the entries of one transaction are never divided."""
 ALARM_SECONDS = 60
 FETCH = 1_000
+FURTHEST = 2**62
+"""Above every number and total that a seal can have come to."""
 LOCK = text(
     "SELECT pg_try_advisory_xact_lock("
     "hashtextextended(current_schema() || '.operation_log_seals', 0))"
 )
 HORIZON = text("SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint")
 ENTRIES = text(
-    "SELECT id, at, channel, actor, action, outcome, holder_id::text, card_id::text,"
+    "SELECT id, at::text, channel, actor, action, outcome, holder_id::text, card_id::text,"
     " subject_id::text, before::text, after::text, documents::text, receipt_number,"
     " policy_ids::text, facts::text, reference, written_by::text"
     " FROM operation_log WHERE written_by >= :since AND written_by < :until"
@@ -37,6 +49,10 @@ ENTRIES = text(
 
 class LogRestored(RuntimeError):
     """The server counts transactions from below the last seal: the log came from another one."""
+
+
+class LastSealForged(RuntimeError):
+    """The last seal is none that a seal can follow: `verify-log` says more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +91,18 @@ def seal(session: Session, *, now: datetime) -> int:
     at any point it leaves nothing, and the next run does the same again.
 
     Raises:
+        LastSealForged: nothing can follow it.
         LogRestored: transaction ids went backwards; see `backend/decisions/0012-operation-log.md`.
     """
     if not session.scalar(LOCK):
         return 0
-    last = session.scalars(select(LogSeal).order_by(LogSeal.number.desc()).limit(1)).one_or_none()
+    last = session.execute(
+        select(LogSeal.number, LogSeal.until, LogSeal.total, LogSeal.head)
+        .order_by(LogSeal.number.desc())
+        .limit(1)
+    ).one_or_none()
+    if last and (None in last or max(last.number, last.total) > FURTHEST):
+        raise LastSealForged
     since = last.until if last else 0
     horizon: int = session.execute(HORIZON).scalar_one()
     if horizon < since:
@@ -115,23 +138,29 @@ def _end(session: Session, *, since: int, horizon: int) -> int:
     return horizon if full is None else full + 1
 
 
-def digests(session: Session, *, since: int, until: int) -> Iterator[tuple[UUID, datetime, bytes]]:
-    """Yield id, time and digest of each entry of a range of transaction ids, in sealing order."""
+def digests(
+    session: Session, *, since: int, until: int
+) -> Iterator[tuple[UUID, datetime | None, bytes]]:
+    """Yield id, time and digest of each entry of a range of transaction ids, in sealing order.
+
+    No row is trusted: one whose time is none is hashed with what stands there, and has no time.
+    """
     rows = session.connection().execute(
         ENTRIES, {"since": since, "until": until}, execution_options={"yield_per": FETCH}
     )
-    for id_, at, *members in rows:
-        yield id_, at, digest(ENTRY, [str(id_), moment_text(at), *members])
+    for id_, stored, *members in rows:
+        at = read_moment(stored)
+        yield id_, at, digest(ENTRY, [str(id_), moment_text(at) if at else stored, *members])
 
 
 def head(session: Session) -> Head:
     """Return the end of the chain; before the first seal it is number 0."""
     row = session.execute(
-        select(LogSeal.number, LogSeal.head, LogSeal.total, LogSeal.sealed_at)
+        select(LogSeal.number, LogSeal.head, LogSeal.total, cast(LogSeal.sealed_at, Text))
         .order_by(LogSeal.number.desc())
         .limit(1)
     ).one_or_none()
-    return Head(*row) if row else Head(0, NO_HEAD, 0, None)
+    return Head(*row[:3], read_moment(row[3])) if row else Head(0, NO_HEAD, 0, None)
 
 
 def sealed_until(session: Session) -> int:
@@ -143,8 +172,8 @@ def sealed_until(session: Session) -> int:
 def lag(session: Session, *, now: datetime) -> Lag:
     """Return what is not sealed yet, and how long it has waited."""
     count, oldest = session.execute(
-        select(func.count(), func.min(LogEntry.at)).where(
-            LogEntry.written_by >= sealed_until(session)
-        )
+        select(
+            func.count(), func.min(LogEntry.at).filter(LogEntry.at.between(EARLIEST, LATEST))
+        ).where(LogEntry.written_by >= sealed_until(session))
     ).one()
     return Lag(count, max(0, int((now - oldest).total_seconds())) if oldest else 0)

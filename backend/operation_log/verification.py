@@ -3,31 +3,50 @@
 Where entries were kept for long enough and are gone, an entry of the log itself says so: of their
 seals the chain alone is computed, and that no row is left there.  Such an entry excuses nothing
 that was younger than the law allows.
+
+What is read here is evidence, and perhaps forged: whatever stands in a row, it is a difference or
+it proves nothing, and never an exception.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import func, select, text
+from sqlalchemy import Row, Text, cast, func, or_, select, text
 from sqlalchemy.orm import Session
 
 from backend.operation_log.models import LogEntry, LogSeal
 from backend.operation_log.rules import (
     DISPOSE,
+    EARLIEST,
     LATE,
+    LATEST,
     LEAST_KEPT,
     NO_HEAD,
+    WIDTH,
     Difference,
     Fault,
     compare,
     head_of,
     read,
+    read_moment,
 )
-from backend.operation_log.seals import Head, digests
+from backend.operation_log.seals import Head, digests, head
 
 FIRST = -(2**63)
-"""Below every transaction id: no row hides beneath the chain."""
+"""Not above any transaction id or number: no row hides beneath the chain."""
+SEALS = select(
+    LogSeal.number,
+    LogSeal.since,
+    LogSeal.until,
+    LogSeal.entries,
+    LogSeal.total,
+    LogSeal.contents,
+    LogSeal.previous_head,
+    LogSeal.head,
+    cast(LogSeal.sealed_at, Text),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +83,24 @@ class Disposal:
 def disposal(session: Session) -> Disposal | None:
     """Return the newest word on entries that are gone, or None.
 
-    One that is dated in the future by the database's clock is none: it would excuse too much.
+    One that is dated in the future by the database's clock is none: it would excuse too much.  Nor
+    is one that does not name a seal and its head: `dispose_log` did not write it.
     """
+    through, head = (LogEntry.facts[name].astext for name in ("through", "head"))
     found = session.execute(
-        select(LogEntry.facts, LogEntry.at)
-        .where(LogEntry.action == DISPOSE, LogEntry.at <= func.clock_timestamp())
+        select(through, head, LogEntry.at)
+        .where(
+            LogEntry.action == DISPOSE,
+            LogEntry.at.between(EARLIEST, func.least(func.clock_timestamp(), LATEST)),
+            through.regexp_match("^[1-9][0-9]{0,17}$"),
+            head.regexp_match("^[0-9a-f]{64}$"),
+        )
         .order_by(LogEntry.written_by.desc(), LogEntry.id.desc())
         .limit(1)
     ).one_or_none()
     if found is None:
         return None
-    return Disposal(found.facts["through"], bytes.fromhex(found.facts["head"]), found.at)
+    return Disposal(int(found[0]), bytes.fromhex(found[1]), found[2])
 
 
 def read_only(session: Session) -> None:
@@ -95,17 +121,12 @@ def verify(
     chain = _Chain(session, heads or {}, rows_from)
     difference = chain.follow()
     last = chain.last
-    stored = session.execute(
-        select(LogSeal.number, LogSeal.head, LogSeal.total, LogSeal.sealed_at)
-        .order_by(LogSeal.number.desc())
-        .limit(1)
-    ).one_or_none()
     unsealed = session.execute(
-        text("SELECT count(*) FROM operation_log WHERE written_by >= :since"),
+        text("SELECT count(*) FROM operation_log WHERE written_by >= :since OR written_by IS NULL"),
         {"since": last.until if last else 0},
     ).scalar_one()
     return Verification(
-        head=Head(*stored) if stored else Head(0, NO_HEAD, 0, None),
+        head=head(session),
         seals=last.number if last else 0,
         entries=chain.entries,
         disposed=chain.disposed,
@@ -117,26 +138,43 @@ def verify(
 def holds(session: Session, *, first: int, last: int) -> bool:
     """Say whether some seals, one after another, are what they were and so are their entries."""
     for number in range(first, last + 1):
-        seal = session.get_one(LogSeal, number)
+        seal = _whole(session.execute(SEALS.where(LogSeal.number == number)).first())
+        if seal is None:
+            return False
         since = FIRST if number == 1 else seal.since
         rows = [(id_, hashed) for id_, _, hashed in digests(session, since=since, until=seal.until)]
-        if _head_of(seal) != seal.head or compare(list(read(seal.contents)), rows):
+        if compare(list(read(seal.contents)), rows):
             return False
-        session.expunge(seal)
     return True
 
 
-def _head_of(seal: LogSeal) -> bytes:
-    return head_of(
-        number=seal.number,
-        since=seal.since,
-        until=seal.until,
-        entries=seal.entries,
-        total=seal.total,
-        contents=seal.contents,
-        previous_head=seal.previous_head,
-        sealed_at=seal.sealed_at,
-    )
+@dataclass(frozen=True, slots=True)
+class _Seal:
+    """A seal that is whole: everything is there, and its head is the head of that."""
+
+    number: int
+    since: int
+    until: int
+    entries: int
+    total: int
+    contents: bytes
+    previous_head: bytes
+    head: bytes
+    sealed_at: datetime
+
+
+def _whole(row: Row[*tuple[Any, ...]] | None) -> _Seal | None:
+    """Return the seal that a row holds, or None where it was changed."""
+    if row is None or None in row:
+        return None
+    members = tuple(row)
+    sealed_at = read_moment(members[-1])
+    if sealed_at is None:
+        return None
+    seal = _Seal(*[*members[:-1], sealed_at])
+    of_contents = {name: getattr(seal, name) for name in _Seal.__slots__ if name != "head"}
+    fits = len(seal.contents) == WIDTH * seal.entries and head_of(**of_contents) == seal.head
+    return seal if fits else None
 
 
 class _Chain:
@@ -145,47 +183,49 @@ class _Chain:
     def __init__(self, session: Session, heads: Mapping[int, bytes], rows_from: int) -> None:
         self._session, self._heads, self._rows_from = session, heads, rows_from
         self._disposal = disposal(session)
-        self.last: LogSeal | None = None
+        self.last: _Seal | None = None
         self.entries = self.disposed = 0
 
     def follow(self) -> Difference | None:
         """Go along the chain; return the first difference."""
         number = 0
-        while seal := self._next():
+        while row := self._next():
             number += 1
-            if difference := self._check(seal, number):
+            if row.number != number:
+                return Difference(Fault.SEAL_MISSING, number)
+            seal = _whole(row)
+            if seal is None or not self._follows(seal):
+                return Difference(Fault.SEAL_CHANGED, number)
+            if difference := self._check(seal):
                 return difference
-            self._session.expunge(seal)
             self.last = seal
         if missing := sorted(kept for kept in self._heads if kept > number):
             return Difference(Fault.SEAL_MISSING, missing[0])
         return self._tail()
 
-    def _next(self) -> LogSeal | None:
-        after = self.last.number if self.last else FIRST
-        return self._session.scalars(
-            select(LogSeal).where(LogSeal.number > after).order_by(LogSeal.number).limit(1)
+    def _next(self) -> Row[*tuple[Any, ...]] | None:
+        following = self.last.number + 1 if self.last else FIRST
+        return self._session.execute(
+            SEALS.where(LogSeal.number >= following).order_by(LogSeal.number).limit(1)
         ).one_or_none()
 
-    def _check(self, seal: LogSeal, number: int) -> Difference | None:
+    def _follows(self, seal: _Seal) -> bool:
         last = self.last
-        if seal.number != number:
-            return Difference(Fault.SEAL_MISSING, number)
-        follows = (
+        return (
             seal.since == (last.until if last else 0)
             and seal.total == (last.total if last else 0) + seal.entries
             and seal.previous_head == (last.head if last else NO_HEAD)
         )
-        head = _head_of(seal)
-        if not follows or head != seal.head:
-            return Difference(Fault.SEAL_CHANGED, number)
-        if self._heads.get(number, head) != head:
+
+    def _check(self, seal: _Seal) -> Difference | None:
+        number = seal.number
+        if self._heads.get(number, seal.head) != seal.head:
             return Difference(Fault.HEAD_DIFFERS, number)
         if self._disposal is not None and number <= self._disposal.through:
             return self._check_disposed(seal, self._disposal)
         return self._compare_rows(seal) if number >= self._rows_from else None
 
-    def _check_disposed(self, seal: LogSeal, said: "Disposal") -> Difference | None:
+    def _check_disposed(self, seal: _Seal, said: Disposal) -> Difference | None:
         if seal.sealed_at > said.at - LEAST_KEPT:
             return Difference(Fault.DISPOSED_EARLY, seal.number)
         if seal.number == said.through and seal.head != said.head:
@@ -196,37 +236,34 @@ class _Chain:
         self.disposed += seal.entries
         return None
 
-    def _since(self, seal: LogSeal) -> int:
+    def _since(self, seal: _Seal) -> int:
         return seal.since if self.last else FIRST
 
-    def _compare_rows(self, seal: LogSeal) -> Difference | None:
+    def _compare_rows(self, seal: _Seal) -> Difference | None:
         sealed = list(read(seal.contents))
         rows = list(digests(self._session, since=self._since(seal), until=seal.until))
         found = compare(sealed, ((id_, hashed) for id_, _, hashed in rows))
         if found is not None:
             return Difference(found[0], seal.number, found[1])
         self.entries += len(rows)
-        if self.last is not None:
-            for id_, at, _ in rows:
-                if at < self._oldest(self.last.sealed_at):
-                    return Difference(Fault.ENTRY_BACKDATED, seal.number, id_)
+        oldest = self._oldest()
+        for id_, at, _ in rows:
+            if at is None or at < oldest:
+                return Difference(Fault.ENTRY_BACKDATED, seal.number, id_)
         return None
 
     def _tail(self) -> Difference | None:
-        """Return an unsealed entry that was not written when it says."""
-        if self.last is None:
-            return None
-        id_ = self._session.scalar(
+        """Return an unsealed entry that was not written when it says, or that no seal will hold."""
+        until, number = (self.last.until, self.last.number) if self.last else (FIRST, 0)
+        in_time = func.coalesce(LogEntry.at.between(self._oldest(), LATEST), False)
+        found = self._session.execute(
             select(LogEntry.id)
-            .where(
-                LogEntry.written_by >= self.last.until,
-                LogEntry.at < self._oldest(self.last.sealed_at),
-            )
+            .where(or_(LogEntry.written_by.is_(None), (LogEntry.written_by >= until) & ~in_time))
             .order_by(LogEntry.written_by, LogEntry.id)
             .limit(1)
-        )
-        return None if id_ is None else Difference(Fault.ENTRY_BACKDATED, self.last.number + 1, id_)
+        ).one_or_none()
+        return found and Difference(Fault.ENTRY_BACKDATED, number + 1, found.id)
 
-    @staticmethod
-    def _oldest(sealed_at: datetime) -> datetime:
-        return sealed_at - LATE
+    def _oldest(self) -> datetime:
+        """Return since when everything was written that the last seal does not hold."""
+        return self.last.sealed_at - LATE if self.last else EARLIEST

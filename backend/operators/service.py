@@ -331,13 +331,21 @@ def end_sessions(session: Session, *, operator_id: UUID, now: datetime) -> None:
     )
 
 
+def id_in_log(actor: str) -> UUID | None:
+    """Return which operator the log means by an actor; None for anybody else, and for nonsense.
+
+    >>> id_in_log("operator:x"), id_in_log("system")
+    (None, None)
+    """
+    try:
+        return UUID(actor.removeprefix(LOGGED_AS)) if actor.startswith(LOGGED_AS) else None
+    except ValueError:
+        return None
+
+
 def names_in_log(session: Session, entries: Collection[LogEntry]) -> dict[str, str]:
     """Return the user names of the operators among those who acted, by what the log calls them."""
-    ids = {
-        UUID(entry.actor.removeprefix(LOGGED_AS))
-        for entry in entries
-        if entry.actor.startswith(LOGGED_AS)
-    }
+    ids = {id_ for id_ in (id_in_log(entry.actor) for entry in entries) if id_}
     return {f"{LOGGED_AS}{id_}": name for id_, name in usernames(session, ids).items()}
 
 

@@ -30,9 +30,9 @@ def filled(log: Log) -> Log:
     return log
 
 
-def dispose(log: Log, *, before: datetime = TODAY - KEPT, now: datetime = TODAY) -> int:
+def dispose(log: Log, *, before: datetime = TODAY - KEPT) -> int:
     with log.session() as session:
-        return retention.dispose(session, before=before, policy_ids=[POLICY], now=now)
+        return retention.dispose(session, before=before, policy_ids=[POLICY])
 
 
 def actions(log: Log) -> list[str]:
@@ -89,7 +89,7 @@ class TestDisposing:
         self, filled: Log, through: str
     ) -> None:
         with pytest.raises(ProgrammingError), filled.session() as session:
-            session.execute(text(f"SELECT dispose_log({through})"))
+            session.execute(text(f"SELECT dispose_log({through}, '[]', now())"))
 
     def test_cannot_be_turned_on_tables_of_the_caller(self, filled: Log) -> None:
         """A temporary table that shadows the seals would make everything old."""
@@ -105,7 +105,7 @@ class TestDisposing:
                 )
             )
             with pytest.raises(ProgrammingError, match="not for long enough"):
-                session.execute(text("SELECT dispose_log(4)"))
+                session.execute(text("SELECT dispose_log(4, '[]', now())"))
             session.rollback()
 
     def test_is_the_only_way(self, filled: Log) -> None:

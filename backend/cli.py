@@ -264,12 +264,17 @@ def log_head() -> None:
     help="A file of heads, one line a day; else the one of CAMPUS_CARD_LOG_HEADS.",
 )
 def verify_log(head: str | None, number: int | None, heads: Path | None) -> None:
-    """Compute the operation log's chain again from its rows; exit 1 at the first difference."""
+    """Compute the operation log's chain again from its rows, against heads that were kept.
+
+    Exits 1 at the first difference, and 3 where a file of heads is named and holds none: then
+    nothing shows a tail that was cut off, or a whole log.
+    """
     import re
 
     from backend import db
     from backend.operation_log import heads as kept_heads
     from backend.operation_log import verification
+    from backend.policies.service import are_adopted
 
     if (head is None) != (number is None):
         raise click.UsageError("--head and --number belong together")
@@ -277,16 +282,18 @@ def verify_log(head: str | None, number: int | None, heads: Path | None) -> None
         raise click.BadParameter("64 hexadecimal digits, lower case", param_hint="--head")
     settings = _settings()
     path = heads or settings.log_heads
+    kept, fault = {}, f"no head in {path}"
     try:
         kept = kept_heads.read(path) if path else {}
     except kept_heads.HeadsUnreadable as error:
-        raise click.ClickException(f"not a line of heads: {error}") from error
+        fault = f"not a file of heads: {error}"
     engine = db.connect(settings.database_url)
     with db.transaction() as session:
         verification.read_only(session)
         found = verification.verify(session, heads=kept)
         if found.holds and head is not None and number is not None:
             found = verification.verify(session, heads={number: bytes.fromhex(head)})
+        begun = found.seals > 0 or found.unsealed > 0 or are_adopted(session)
     engine.dispose()
     click.echo(f"seals        {found.seals}")
     click.echo(f"entries      {found.entries}")
@@ -294,14 +301,20 @@ def verify_log(head: str | None, number: int | None, heads: Path | None) -> None
     click.echo(f"unsealed     {found.unsealed}")
     click.echo(f"head         {found.head.number} {found.head.head.hex()}")
     click.echo(f"heads kept   {len(kept) + (head is not None)}")
-    if found.difference is None:
-        click.echo("the log holds")
+    if found.difference is not None:
+        where = f"seal {found.difference.seal}"
+        if found.difference.entry_id is not None:
+            where += f", entry {found.difference.entry_id}"
+        click.echo(f"THE LOG DOES NOT HOLD: {found.difference.fault}, {where}")
+        sys.exit(1)
+    if not begun:
+        click.echo("nothing has happened here yet: no rule, no entry, no seal")
         return
-    where = f"seal {found.difference.seal}"
-    if found.difference.entry_id is not None:
-        where += f", entry {found.difference.entry_id}"
-    click.echo(f"THE LOG DOES NOT HOLD: {found.difference.fault}, {where}")
-    sys.exit(1)
+    click.echo("the log holds" if found.seals else "the log holds: NOTHING IS SEALED")
+    if path and not kept:
+        click.echo(f"NOTHING OUTSIDE THE DATABASE WAS COMPARED: {fault}")
+        if head is None:
+            sys.exit(3)
 
 
 @main.command("export-log")
@@ -464,7 +477,10 @@ def pass_days(first: "datetime", last: "datetime", yes: bool) -> None:  # noqa: 
 @click.argument("name")
 @click.option("--document", required=True, help="The number of the paper that decided it (文号).")
 def adopt_preset(name: str, document: str) -> None:
-    """Put a preset of policies in force from now on, such as offline_money or no_offline_money."""
+    """Put a preset of policies in force from now on, such as offline_money or no_offline_money.
+
+    As the role that owns the tables: whoever serves needs a proposal of two people.
+    """
     from backend import clock, db
     from backend.operation_log import service as operation_log
     from backend.operation_log.service import SYSTEM
@@ -475,7 +491,8 @@ def adopt_preset(name: str, document: str) -> None:
         raise click.BadParameter(f"there are {', '.join(PRESETS)}", param_hint="NAME")
     if not document.strip() or not document.isprintable():
         raise click.BadParameter("a number such as 图文〔2026〕7号", param_hint="--document")
-    engine = db.connect(_settings().database_url)
+    settings = _settings()
+    engine = db.connect(settings.owner_database_url or settings.database_url)
     with db.transaction() as session:
         now = clock.now()
         policies.adopt_preset(session, name, document_number=document, now=now)

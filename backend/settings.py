@@ -39,7 +39,7 @@ class Settings:
     """CAMPUS_CARD_DEMO: the demo file; set only by `campus-card demo`.  Switches the stage on."""
     owner_database_url: str | None = field(default=None, repr=False)
     """CAMPUS_CARD_OWNER_DATABASE_URL: the same database as the role that owns the tables, for
-    `campus-card migrate` alone; unset, the role that serves owns them too."""
+    `campus-card migrate` and `adopt-preset` alone; unset, the role that serves owns them too."""
     log_heads: Path | None = None
     """CAMPUS_CARD_LOG_HEADS: the file to which the head of the operation log is appended daily; on
     another machine's disk, or shipped there."""

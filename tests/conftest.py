@@ -21,6 +21,7 @@ import pytest
 from flask import Flask, json
 from playwright.sync_api import Playwright, sync_playwright
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.orm import Session
 from werkzeug.serving import make_server
 from xdist.scheduler import LoadScopeScheduling
 
@@ -214,12 +215,13 @@ def settings(app_database_url: str, redis_url: str, state: Path, platform_sandbo
 
 
 @pytest.fixture(scope="session")
-def app(settings: Settings) -> Iterator[Flask]:
+def app(settings: Settings, owner: Engine) -> Iterator[Flask]:
     """The application, with the school's accounts and policies; at the end, the proof."""
     application = wiring.create_app(settings)
+    with Session(owner) as session, session.begin():
+        long_ago = clock.now().replace(year=2020)
+        adopt_preset(session, "standard", document_number="test", now=long_ago)
     with db.transaction() as session:
-        now = clock.now()
-        adopt_preset(session, "standard", document_number="test", now=now.replace(year=2020))
         for kind, name in (
             (AccountKind.SURCHARGE, None),
             (AccountKind.SUBSIDY_FUND, None),

@@ -205,6 +205,15 @@ def top_up(holder_id: UUID, amount_fen: int) -> None:
 
 
 @contextmanager
+def owners_transaction() -> Iterator[Session]:
+    """Open a transaction of the owner of the database, who may put presets in force."""
+    owner = create_engine(db.Session.kw["bind"].url.set(username=SUPERUSER))
+    with Session(owner, expire_on_commit=False) as session, session.begin():
+        yield session
+    owner.dispose()
+
+
+@contextmanager
 def other_policies(**values: Any) -> Iterator[None]:
     """Let policies have had other values for ever, and put them back: as only their owner can.
 

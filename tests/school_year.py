@@ -28,7 +28,7 @@ import requests
 import time_machine
 from click.testing import CliRunner
 from college import free_ports
-from factories import WEIGHTS, Device, make_gate, make_till
+from factories import WEIGHTS, Device, make_gate, make_till, owners_transaction
 from flask import json
 from psycopg import sql
 from sqlalchemy import make_url, select
@@ -344,8 +344,9 @@ def found_college(
         patched.setattr(cli, "_settings", lambda: own)
         patched.setattr(wiring, "wire", lambda _: parts)
         patched.setattr(db, "connect", lambda _: engine)
-        with transaction() as session:
+        with owners_transaction() as session:
             adopt_preset(session, "standard", document_number="图文〔2027〕1号", now=clock.now())
+        with transaction() as session:
             for kind, name in (
                 (AccountKind.SURCHARGE, None),
                 (AccountKind.SUBSIDY_FUND, None),

@@ -9,7 +9,7 @@ from typing import Any
 
 from backend import app, db
 from backend.demo.sandbox import tell_history
-from backend.demo.seed import Demo, describe, is_seeded, seed
+from backend.demo.seed import Demo, describe, is_seeded, lay_down_rules, seed
 from backend.migrations import create_app_role, upgrade
 from backend.settings import Settings
 from payments.sandbox.keys import prepare
@@ -32,11 +32,16 @@ def found(environment: dict[str, str], addresses: dict[str, str], now: datetime)
     settings = Settings.from_environment(environment)
     if settings.owner_database_url:
         create_app_role(settings.owner_database_url)
-    upgrade(settings.owner_database_url or settings.database_url)
-    engine = db.connect(settings.database_url)
-    demo = Demo(base64.b64decode(environment["CAMPUS_CARD_ROOT_KEY"]))
+    owner_url = settings.owner_database_url or settings.database_url
+    upgrade(owner_url)
+    engine = db.connect(owner_url)
     with db.transaction() as session:
         seeded = is_seeded(session)
+        if not seeded:
+            lay_down_rules(session, now=now)
+    engine.dispose()
+    engine = db.connect(settings.database_url)
+    demo = Demo(base64.b64decode(environment["CAMPUS_CARD_ROOT_KEY"]))
     if not seeded:
         seed(app.wire(settings), demo, sandbox_url=addresses["sandbox_url"], now=now)
     with db.transaction() as session:

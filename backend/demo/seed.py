@@ -86,7 +86,7 @@ def is_seeded(session: Session) -> bool:
 
 
 def seed(parts: Parts, demo: Demo, *, sandbox_url: str, now: datetime) -> None:
-    """Found the college, bind its people, and live a month."""
+    """Found the college, bind its people, and live a month by the rules that are laid down."""
     began = now - timedelta(days=DAYS)
     with transaction() as session:
         _found(session, parts, demo, now=began)
@@ -110,11 +110,16 @@ def seed(parts: Parts, demo: Demo, *, sandbox_url: str, now: datetime) -> None:
                 )
 
 
-def _found(session: Session, parts: Parts, demo: Demo, *, now: datetime) -> None:
+def lay_down_rules(session: Session, *, now: datetime) -> None:
+    """Put in force what the college goes by since before its month, as the database's owner."""
+    began = now - timedelta(days=DAYS)
     adopt_preset(
-        session, "standard", document_number="图文〔2026〕1号", now=now - timedelta(days=400)
+        session, "standard", document_number="图文〔2026〕1号", now=began - timedelta(days=400)
     )
-    adopt_preset(session, "offline_money", document_number="图文〔2026〕7号", now=now)
+    adopt_preset(session, "offline_money", document_number="图文〔2026〕7号", now=began)
+
+
+def _found(session: Session, parts: Parts, demo: Demo, *, now: datetime) -> None:
     for kind, name in (
         (AccountKind.SURCHARGE, None),
         (AccountKind.SUBSIDY_FUND, None),

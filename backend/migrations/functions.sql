@@ -33,6 +33,87 @@ END $$;
 CREATE OR REPLACE TRIGGER open_empty BEFORE INSERT ON accounts
     FOR EACH ROW EXECUTE FUNCTION open_empty();
 
+-- Whether who asks may act as a table's owner does: the role that serves may not, where there is one.
+CREATE OR REPLACE FUNCTION acts_as_owner(p_table oid) RETURNS boolean STABLE LANGUAGE sql AS $$
+    SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = p_table;
+$$;
+
+-- A proposal (提议) comes in undecided; what it says stays, by the grants below.  It is approved or
+-- withdrawn once, and withdrawn after its approval only before it takes effect.
+CREATE OR REPLACE FUNCTION guard_proposal() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF acts_as_owner(TG_RELID)
+       OR TG_OP = 'INSERT' AND NEW.state = 'waiting' AND NEW.approved_by IS NULL
+       OR TG_OP = 'UPDATE' AND OLD.state = 'waiting'
+       OR TG_OP = 'UPDATE' AND OLD.state = 'approved' AND NEW.state = 'withdrawn'
+          AND OLD.effective_at > clock_timestamp()
+          AND (NEW.approved_by, NEW.approved_at, NEW.effective_at)
+            = (OLD.approved_by, OLD.approved_at, OLD.effective_at)
+    THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'a proposal is decided once' USING ERRCODE = 'insufficient_privilege';
+END $$;
+
+-- A rule (规定) comes in by a proposal that two people decided, with its value and its paper, and not
+-- in the past; where the proposal ends, what held before comes in again.  It goes while it lies in the
+-- future, where no decision names it, by the same proposal withdrawn.  Presets are the owner's.
+CREATE OR REPLACE FUNCTION guard_policy() RETURNS trigger LANGUAGE plpgsql AS $$
+DECLARE
+    proposal policy_proposals;
+BEGIN
+    SELECT * INTO proposal FROM policy_proposals
+     WHERE id = CASE TG_OP WHEN 'DELETE' THEN OLD.proposal_id ELSE NEW.proposal_id END;
+    IF TG_OP = 'DELETE' THEN
+        IF acts_as_owner(TG_RELID)
+           OR proposal.state = 'withdrawn' AND OLD.valid_from > clock_timestamp()
+        THEN
+            RETURN OLD;
+        END IF;
+    ELSIF acts_as_owner(TG_RELID)
+       OR proposal.state = 'approved' AND proposal.changes ? NEW.key
+          AND NEW.valid_from > clock_timestamp() - interval '5 minutes'
+          AND ((NEW.valid_from, NEW.value, NEW.document_number)
+             = (proposal.effective_at, proposal.changes -> NEW.key, proposal.document_number)
+            OR NEW.valid_from = proposal.valid_until AND EXISTS (
+                SELECT FROM policies former
+                 WHERE (former.key, former.value, former.document_number, former.valid_until)
+                     = (NEW.key, NEW.value, NEW.document_number, proposal.effective_at)))
+    THEN
+        RETURN NEW;
+    END IF;
+    RAISE EXCEPTION 'a policy comes and goes by a proposal of two people'
+        USING ERRCODE = 'insufficient_privilege';
+END $$;
+
+-- The rows of a key follow one another without a gap: whoever may say until when one holds can only
+-- say when the next one begins.
+CREATE OR REPLACE FUNCTION join_policies() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF EXISTS (
+        SELECT FROM (
+            SELECT valid_until, lead(valid_from) OVER (ORDER BY valid_from) AS following
+              FROM policies WHERE key = CASE TG_OP WHEN 'DELETE' THEN OLD.key ELSE NEW.key END
+        ) AS of_key WHERE valid_until IS DISTINCT FROM following
+    ) THEN
+        RAISE EXCEPTION 'a policy holds until the next one' USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NULL;
+END $$;
+
+DO $$
+BEGIN
+    IF to_regclass('policy_proposals') IS NOT NULL THEN  -- made by a later migration
+        CREATE OR REPLACE TRIGGER guard_proposal BEFORE INSERT OR UPDATE ON policy_proposals
+            FOR EACH ROW EXECUTE FUNCTION guard_proposal();
+        CREATE OR REPLACE TRIGGER guard_policy BEFORE INSERT OR DELETE ON policies
+            FOR EACH ROW EXECUTE FUNCTION guard_policy();
+        DROP TRIGGER IF EXISTS join_policies ON policies;
+        CREATE CONSTRAINT TRIGGER join_policies AFTER INSERT OR UPDATE OR DELETE ON policies
+            DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION join_policies();
+    END IF;
+END $$;
+
 -- Serialises everything that is said about one caller-made id, before its row exists.
 CREATE OR REPLACE FUNCTION lock_id(p_id uuid) RETURNS void LANGUAGE sql AS $$
     SELECT pg_advisory_xact_lock(hashtextextended(p_id::text, 0));
@@ -382,11 +463,6 @@ BEGIN
     END LOOP;
 END $$;
 
--- Whether who asks may act as a table's owner does: the role that serves may not, where there is one.
-CREATE OR REPLACE FUNCTION acts_as_owner(p_table oid) RETURNS boolean STABLE LANGUAGE sql AS $$
-    SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = p_table;
-$$;
-
 -- That entries of the operation log are gone, nobody says but dispose_log, below.
 CREATE OR REPLACE FUNCTION refuse_disposal() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -483,7 +559,8 @@ END $$;
 -- What the role that serves may do, where the deployment has one: it owns nothing, so it disables no
 -- trigger and truncates nothing; what is evidence it appends to.  `written_by` it cannot choose, and
 -- so not where in the order of sealing a row of the operation log stands.  Balances and transfers it
--- has from post_transfer; of a policy that decisions name it can only say until when it holds.
+-- has from post_transfer; a policy only from an approved proposal, and of one that decisions name it
+-- can only say until when it holds, which is when the next one begins.
 DO $$
 DECLARE
     app CONSTANT text := 'campus_card_app';
@@ -508,6 +585,9 @@ BEGIN
                     THEN 'GRANT SELECT, INSERT ON %I TO %I'
                 WHEN t = 'accounts' THEN
                     'GRANT SELECT, INSERT, UPDATE (card_id, card_alias, card_state) ON %I TO %I'
+                WHEN t = 'policy_proposals' THEN
+                    'GRANT SELECT, INSERT, UPDATE (state, approved_by, approved_at, effective_at,'
+                    ' withdrawn_by, withdrawn_at, withdrawn_reason) ON %I TO %I'
                 WHEN t = 'policies' THEN
                     'GRANT SELECT, INSERT, UPDATE (valid_until), DELETE ON %I TO %I'
                 ELSE 'GRANT SELECT, INSERT, UPDATE, DELETE ON %I TO %I'

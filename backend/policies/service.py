@@ -49,6 +49,11 @@ def policies_at(session: Session, now: datetime) -> Policies:
     )
 
 
+def are_adopted(session: Session) -> bool:
+    """Say whether anything was ever put in force, which the operation log tells of."""
+    return session.scalar(select(Policy.id).limit(1)) is not None
+
+
 def document_of(session: Session, policy_id: UUID) -> str:
     """Return the number of the paper that decided a policy (文号)."""
     return session.get_one(Policy, policy_id).document_number
@@ -132,7 +137,10 @@ def take_back(session: Session, row: Policy) -> None:
 
 
 def adopt_preset(session: Session, name: str, *, document_number: str, now: datetime) -> None:
-    """Put a preset in force from `now` on, leaving alone what says the same already."""
+    """Put a preset in force from `now` on, leaving alone what says the same already.
+
+    Only the owner of the database may: everybody else needs a proposal.
+    """
     lock(session)
     for key, value in PRESETS[name].items():
         current = row_at(session, key=key, at=now)

@@ -269,12 +269,12 @@ def withdraw(
         return proposal, False
     if proposal.effective_at is not None and proposal.effective_at <= now:
         raise ProposalInForce
-    rows = rows_of(session, proposal_id=proposal.id)
-    for row in rows:
-        service.take_back(session, row)
-    _check_order(session, since=now)
     proposal.state, proposal.withdrawn_by = ProposalState.WITHDRAWN, who.operator_id
     proposal.withdrawn_at, proposal.withdrawn_reason = now, reason
+    rows = rows_of(session, proposal_id=proposal.id)
+    for row in rows:  # the database lets them go once the proposal is withdrawn
+        service.take_back(session, row)
+    _check_order(session, since=now)
     _log(session, proposal, "policy.withdraw", who, rows=rows, reason=reason, now=now)
     return proposal, True
 

@@ -21,7 +21,7 @@ import psycopg
 import pyotp
 import requests
 from college import College
-from factories import make_gate, make_terminal, make_till
+from factories import make_gate, make_terminal, make_till, owners_transaction
 from psycopg import sql
 from sqlalchemy import make_url
 
@@ -368,9 +368,10 @@ def campus_of(settings: Settings, database_url: str, place: Path, *, seed: str) 
 
 def _found(college: College) -> None:
     """Give a college its accounts and its policies."""
+    with owners_transaction() as session:
+        long_ago = clock.now().replace(year=2020)
+        adopt_preset(session, "standard", document_number="建校", now=long_ago)
     with transaction() as session:
-        now = clock.now()
-        adopt_preset(session, "standard", document_number="建校", now=now.replace(year=2020))
         for kind, name in (
             (AccountKind.SURCHARGE, None),
             (AccountKind.SUBSIDY_FUND, None),

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from factories import Bound, make_holder
+from factories import Bound, make_holder, owners_transaction
 from flask import Flask
 from flask.testing import FlaskClient
 from phones import Phone
@@ -71,10 +71,10 @@ def without_redis(app: Flask, parts: Parts, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture
 def regulation(app: Flask) -> Iterator[None]:
     """Put the preset `regulation` in force: restoring is for the counter and the kiosk."""
-    with transaction() as session:
+    with owners_transaction() as session:
         adopt_preset(session, "regulation", document_number="test", now=clock.now())
     yield
-    with transaction() as session:
+    with owners_transaction() as session:
         adopt_preset(session, "standard", document_number="test", now=clock.now())
 
 

@@ -13,6 +13,7 @@ from factories import (
     make_gate,
     make_holder,
     make_till,
+    owners_transaction,
     top_up,
     virtual_card,
 )
@@ -71,7 +72,7 @@ def rate_of_now(app: Flask) -> Iterator[Callable[[int], None]]:
     made: list[UUID] = []
 
     def change(permille: int) -> None:
-        with transaction() as session:
+        with owners_transaction() as session:
             service.lock(session)
             row = service.put_in_force(
                 session,
@@ -83,7 +84,7 @@ def rate_of_now(app: Flask) -> Iterator[Callable[[int], None]]:
             made.append(row.id)
 
     yield change
-    with transaction() as session:
+    with owners_transaction() as session:
         for id_ in made:
             service.take_back(session, session.get_one(Policy, id_))
 

@@ -6,7 +6,7 @@ from html import unescape
 from uuid import UUID
 
 import pytest
-from factories import Device, make_gate, make_holder, make_till
+from factories import Device, make_gate, make_holder, make_till, owners_transaction
 from sqlalchemy import func, select
 
 from backend import clock
@@ -235,14 +235,14 @@ class TestOfflineMoney:
         off = person.get("/console/offline-money").text
         assert 'class="loss">¥0.00<' in off
         assert "/console/policies/changes?preset=offline_money" in off
-        with transaction() as session:
+        with owners_transaction() as session:
             adopt_preset(session, "offline_money", document_number="图文7号", now=clock.now())
         try:
             with transaction() as session:
                 stands = exposure(session, now=clock.now())
             on = person.get("/console/offline-money").text
         finally:
-            with transaction() as session:
+            with owners_transaction() as session:
                 adopt_preset(session, "no_offline_money", document_number="test", now=clock.now())
         assert stands.worst_loss_fen > 0
         yuan = f"¥{stands.worst_loss_fen / 100:.2f}"

@@ -97,6 +97,9 @@ class TestTheRoleThatServes:
             ("INSERT INTO transfers SELECT * FROM transfers LIMIT 1", "transfers"),
             ("UPDATE policies SET value = value WHERE false", "policies"),
             ("UPDATE policies SET valid_from = valid_from WHERE false", "policies"),
+            ("UPDATE policy_proposals SET changes = changes WHERE false", "policy_proposals"),
+            ("UPDATE policy_proposals SET made_by = made_by WHERE false", "policy_proposals"),
+            ("DELETE FROM policy_proposals WHERE false", "policy_proposals"),
         ],
     )
     def test_moves_no_money_past_the_door_and_changes_no_rule(
@@ -127,7 +130,8 @@ class TestTheRoleThatServes:
             ).all()
         assert {name for name, reads, _, _ in found if not reads} == set()
         assert {name for name, *_, empties in found if empties} == set()
-        closed = {table for table, _ in EVIDENCE} | {"alembic_version", "accounts", "policies"}
+        closed = {table for table, _ in EVIDENCE}
+        closed |= {"alembic_version", "accounts", "policies", "policy_proposals"}
         assert {name for name, _, changes, _ in found if not changes} == closed
 
 

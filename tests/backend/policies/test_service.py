@@ -4,11 +4,10 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import Engine, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from backend import db
 from backend.ids import new_id
 from backend.policies.models import Policy
 from backend.policies.rules import PRESETS
@@ -21,9 +20,9 @@ SECOND = timedelta(seconds=1)
 
 
 @pytest.fixture
-def session(app: object) -> Iterator[Session]:
-    """A session whose changes nobody else sees, as policies hold for everybody."""
-    with db.Session() as session:
+def session(app: object, owner: Engine) -> Iterator[Session]:
+    """The owner's session, whose changes nobody else sees, as policies hold for everybody."""
+    with Session(owner) as session:
         yield session
         session.rollback()
 

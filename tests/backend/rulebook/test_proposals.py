@@ -8,7 +8,7 @@ import pytest
 from factories import make_operator, make_person
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, select, update
+from sqlalchemy import Engine, delete, select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -48,6 +48,14 @@ CAP = "charge.per_charge_cap_fen"
 def session(app: object) -> Iterator[Session]:
     """A session whose changes nobody else sees, as policies hold for everybody."""
     with db.Session() as session:
+        yield session
+        session.rollback()
+
+
+@pytest.fixture
+def owners_session(app: object, owner: Engine) -> Iterator[Session]:
+    """The same of the database's owner, who may change what is decided."""
+    with Session(owner) as session:
         yield session
         session.rollback()
 
@@ -230,8 +238,9 @@ class TestApprove:
         ],
     )
     def test_executes_nothing_but_what_was_proposed(
-        self, session: Session, people: Any, changed: Any
+        self, owners_session: Session, people: Any, changed: Any
     ) -> None:
+        session = owners_session
         proposal = propose(session, people["maker"], asked())
         session.execute(
             update(PolicyProposal).where(PolicyProposal.id == proposal.id).values(**changed)
@@ -377,10 +386,10 @@ class TestWithdraw:
     )
 )
 def test_at_every_moment_one_value_holds_whatever_is_decided_and_taken_back(
-    app: object, steps: list[tuple[int, int | None, int, bool]]
+    app: object, owner: Engine, steps: list[tuple[int, int | None, int, bool]]
 ) -> None:
     """Against a plain model: which value begins when; an end is a beginning of the former one."""
-    with db.Session() as session:
+    with Session(owner) as session:
         session.execute(delete(Policy).where(Policy.key == RATE))
         service.put_in_force(session, key=RATE, value=999, document_number="t", at=NOW - HOUR)
         model = {-1: 999}
@@ -452,8 +461,9 @@ class TestPreview:
 
 class TestAddMissing:
     def test_gives_an_older_school_the_shipped_value_and_leaves_the_rest(
-        self, session: Session
+        self, owners_session: Session
     ) -> None:
+        session = owners_session
         before = policies_at(session, NOW)
         session.execute(delete(Policy).where(Policy.key == "refund.least_fen"))
         service.add_missing(session.connection())
@@ -464,7 +474,8 @@ class TestAddMissing:
         same = before.ids.keys() - {"refund.least_fen"}
         assert {key: after.ids[key] for key in same} == {key: before.ids[key] for key in same}
 
-    def test_leaves_a_school_alone_that_is_not_founded(self, session: Session) -> None:
+    def test_leaves_a_school_alone_that_is_not_founded(self, owners_session: Session) -> None:
+        session = owners_session
         session.execute(delete(Policy))
         service.add_missing(session.connection())
         assert session.scalars(select(Policy)).all() == []

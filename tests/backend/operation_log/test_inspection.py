@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +223,7 @@ class TestCommands:
         """Run a command of `campus-card` on a log of its own."""
         environment = os.environ | {
             "CAMPUS_CARD_DATABASE_URL": log.app_url,
+            "CAMPUS_CARD_OWNER_DATABASE_URL": log.owner_url,
             "CAMPUS_CARD_REDIS_URL": settings.redis_url,
             "CAMPUS_CARD_ROOT_KEY": "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
             "CAMPUS_CARD_CODE_KEYS": str(settings.code_keys),
@@ -265,12 +266,34 @@ class TestCommands:
         log.seal()
         head = log.head()
         log.tamper("DELETE FROM operation_log", "DELETE FROM operation_log_seals")
-        assert run("verify-log")[0] == 0
         status, said = run("verify-log", "--number", "1", "--head", head.head.hex())
         assert (status, "seal-missing, seal 1" in said) == (1, True)
         heads.keep(tmp_path / "heads", head, now=NOW)
         status, said = run("verify-log")
         assert (status, "seal-missing, seal 1" in said) == (1, True)
+
+    @pytest.mark.parametrize("kept", [None, "", "\n", "x\n", "\udcff"])
+    def test_say_loudly_that_nothing_outside_was_compared(
+        self, run: Any, log: Log, tmp_path: Path, kept: str | None
+    ) -> None:
+        """With rules and an empty log, all of it was cut off; without its heads, nobody can say."""
+        path = tmp_path / "heads"
+        if kept is not None:
+            path.write_bytes(kept.encode(errors="surrogateescape"))
+        assert run("verify-log")[0] == 0  # nothing has happened here yet
+        assert run("adopt-preset", "regulation", "--document", "图文〔2026〕1号")[0] == 0
+        status, said = run("verify-log")
+        assert (status, "NOTHING IS SEALED" in said) == (3, True)
+        log.seal(datetime.now(UTC))
+        status, said = run("verify-log")
+        assert (status, "the log holds\n" in said) == (3, True)
+        assert f"NOTHING OUTSIDE THE DATABASE WAS COMPARED: {'no' if not kept else 'not'}" in said
+        head = log.head()
+        status, said = run("verify-log", "--number", "1", "--head", head.head.hex())
+        assert (status, "NOTHING OUTSIDE" in said) == (0, True)
+        log.tamper("DELETE FROM operation_log", "DELETE FROM operation_log_seals")
+        status, said = run("verify-log")
+        assert (status, "NOTHING IS SEALED" in said, "NOTHING OUTSIDE" in said) == (3, True, True)
 
     @pytest.mark.parametrize(
         "wrong",

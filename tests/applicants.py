@@ -52,7 +52,7 @@ class Case:
         self.operator = make_operator(parts, Role.CARD_CENTRE)
         self.sponsor = make_person(parts, category=Category.STAFF, unit="后勤保卫处")
         self.wanted = Wanted(
-            oa_number=f"OA-{secrets.token_hex(5)}",
+            oa_number=f"OA-{secrets.token_hex(5).upper()}",
             sponsor_unit="后勤保卫处",
             sponsor_number=self.sponsor.number,
             purpose="设备维护",
@@ -63,7 +63,7 @@ class Case:
             valid_until=today() + timedelta(days=60),
             people=[person()],
         )
-        self.receipt = f"R{secrets.token_hex(5)}"
+        self.receipt = f"R-{secrets.token_hex(5).upper()}"
         self.opening_id = new_id()
 
     def make(self, wanted: Wanted | None = None) -> tuple[Application, bool]:

@@ -8,7 +8,7 @@ from backend.applications.models import ApplicationState, ApprovalKind, Fault
 from backend.applications.rules import MOST_PEOPLE, PERMISSIONS, TEMPORARY
 from backend.applications.service import Paper, Person, Wanted
 from backend.holders.models import Category, DocumentKind
-from backend.http.fields import Flag, Moment, Text, Word
+from backend.http.fields import Flag, Moment, PaperNumber, Text, Word
 from backend.http.paging import PageQuery
 
 MOST_NUMBER, MOST_UNIT, MOST_NAME, MOST_PURPOSE, MOST_DOCUMENT = 40, 100, 60, 200, 100
@@ -39,7 +39,7 @@ class ApplicantRequest(ma.Schema):
 
 
 class ApplicationRequest(ma.Schema):
-    oa_number = Text(required=True, validate=NUMBER)
+    oa_number = PaperNumber(MOST_NUMBER, required=True)
     sponsor_unit = Text(required=True, validate=ma.validate.Length(1, MOST_UNIT))
     sponsor_number = Text(required=True, validate=NUMBER)
     purpose = Text(required=True, validate=ma.validate.Length(1, MOST_PURPOSE))
@@ -128,7 +128,7 @@ class ApplicationList(ma.Schema):
 
 
 class OpeningRequest(ma.Schema):
-    receipt_number = Text(load_default=None, allow_none=True, validate=NUMBER)
+    receipt_number = PaperNumber(MOST_NUMBER, load_default=None, allow_none=True)
 
 
 class OpeningReply(ma.Schema):
@@ -141,7 +141,7 @@ class OpeningReply(ma.Schema):
 
 
 class ExtensionRequest(ma.Schema):
-    oa_number = Text(required=True, validate=NUMBER)
+    oa_number = PaperNumber(MOST_NUMBER, required=True)
     valid_until = ma.fields.Date(required=True)
     approvals = ma.fields.List(ma.fields.Nested(OaApprovalRequest), required=True)
 

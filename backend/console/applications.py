@@ -43,6 +43,7 @@ from backend.db import transaction
 from backend.errors import DomainError, NotFound
 from backend.holders import viewing
 from backend.holders.models import DocumentKind
+from backend.http.fields import one_spelling
 from backend.http.paging import page_of
 from backend.http.parts import parts
 from backend.http.words import Words
@@ -71,7 +72,7 @@ def show() -> str:
     """List applications: of one state, or by the number of the OA."""
     said = request.args.get("state", "")
     state = next((known for known in ApplicationState if known == said), None)
-    oa_number = searchable(request.args.get("oa_number", ""), longest=MOST_NUMBER)
+    oa_number = one_spelling(searchable(request.args.get("oa_number", ""), longest=MOST_NUMBER))
     with transaction() as session:
         found = page_of(
             partial(service.list_applications, session, state=state, oa_number=oa_number or None),

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date
@@ -164,11 +164,16 @@ def numbers_of(session: Session, *, holder_id: UUID) -> list[str]:
 
 
 def _refuse_taken(session: Session, number: str, holder_id: UUID) -> None:
-    owner = session.scalar(select(HolderNumber.holder_id).where(HolderNumber.number == number))
-    promised = session.scalar(
-        select(CategoryChange.holder_id).where(CategoryChange.holder_number == number)
-    )
-    if owner not in (None, holder_id) or promised is not None:
+    """Refuse a number that is, was or will be somebody else's, in upper or lower case."""
+    owners = session.scalars(
+        select(HolderNumber.holder_id).where(HolderNumber.folded == number.upper())
+    ).all()
+    promised = session.scalars(
+        select(CategoryChange.holder_id).where(
+            func.upper(CategoryChange.holder_number) == number.upper()
+        )
+    ).first()
+    if set(owners) - {holder_id} or promised is not None:
         raise HolderNumberTaken
 
 

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import CheckConstraint, ForeignKey, Index, LargeBinary, Text, text
+from sqlalchemy import CheckConstraint, Computed, ForeignKey, Index, LargeBinary, Text, text
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
@@ -156,6 +156,8 @@ class HolderNumber(Base):
     __table_args__ = (Index(None, "holder_id"),)
 
     number: Mapped[str] = mapped_column(primary_key=True)
+    folded: Mapped[str] = mapped_column(Computed("upper(number)", persisted=True), index=True)
+    """As it is compared: nobody is given a number that differs only in upper and lower case."""
     holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
 
 

@@ -351,6 +351,8 @@ class _People:
             if row.document_index
         }
         self._numbers = set(session.scalars(select(HolderNumber.number)))
+        self._spelled = {number.upper(): number for number in self._numbers}
+        """Numbers by what nobody tells apart who says them; of this file, too."""
         self._may = SOURCE_CATEGORIES[source]
         self._met: set[str] = set()
         told = select(RosterConflict.holder_id, RosterConflict.field, RosterConflict.value)
@@ -377,6 +379,8 @@ class _People:
         holder = self._known.get(number)
         if holder is None and number in self._numbers:
             raise Faulty("holder_number", "is somebody's earlier number")
+        if holder is None and number.upper() in self._spelled:
+            raise Faulty("holder_number", "differs from another one only in upper and lower case")
         for index in row.every_index:
             if self._owners.get(index, number) != number:
                 raise Faulty("document_number", "belongs to another holder number")
@@ -385,6 +389,7 @@ class _People:
         for index in row.every_index:
             self._owners[index] = number
         self._met.add(number)
+        self._spelled.setdefault(number.upper(), number)
         return holder
 
     def _check_same(self, holder: Any, row: Row) -> None:

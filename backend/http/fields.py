@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
-from unicodedata import category
+from unicodedata import category, normalize
 
 import marshmallow as ma
 
@@ -133,6 +133,31 @@ def is_visible(text: str) -> bool:
         letter not in _NOTHING_TO_SEE and not category(letter).startswith(_BLANK_KINDS)
         for letter in text
     )
+
+
+def one_spelling(number: str) -> str:
+    """Return the number of a paper (单据编号) in its one form: NFKC, upper case, no blanks.
+
+    >>> {one_spelling(said) for said in ("R-1", " r-1 ", "Ｒ－１", "R\u200b–1")}
+    {'R-1'}
+    """
+    letters = normalize("NFKC", normalize("NFKC", number).upper())
+    return "".join(
+        "-" if category(letter) == "Pd" else letter
+        for letter in letters
+        if not category(letter).startswith(_BLANK_KINDS)
+    )
+
+
+class PaperNumber(Text):
+    """The number of a paper that counts once (收据号, OA 流程编号), in its one form."""
+
+    def __init__(self, most: int, **options: Any) -> None:
+        super().__init__(validate=ma.validate.Length(1, most), **options)
+
+    def _deserialize(self, *args: Any, **kwargs: Any) -> Any:
+        text = super()._deserialize(*args, **kwargs)
+        return one_spelling(text) if PLAIN_TEXT.match(text) else text
 
 
 class Reason(Line):

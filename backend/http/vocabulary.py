@@ -854,7 +854,7 @@ MEANINGS: dict[str, str] = {
     "ApplicantReply.document_kind": "Which ID document (证件类型); null: none was shown (记名).",
     "last_on": "The last day on which the card works.",
     "left_on": "Of somebody who left early: the last day; else null.",
-    "oa_number": "Of the flow in the college's OA (OA 流程编号).",
+    "oa_number": "Of the flow in the college's OA (OA 流程编号); upper case, no blanks.",
     "OpeningReply.opened_at": "When the cards were opened.",
     "opened_count": "How many of the list have a card by now.",
     "opening_fault": "Why this one has no card; null where nothing stands against it.",
@@ -882,7 +882,8 @@ MEANINGS: dict[str, str] = {
     "ApplicationReply.receipt_number": "Of the card fee (收据号), collected by finance; or null.",
     "ApplicationSummary.receipt_number": "Of the card fee (收据号), collected by finance; or null.",
     "OpeningReply.receipt_number": "Of the card fee (收据号), collected by finance; or null.",
-    "OpeningRequest.receipt_number": "Of the card fee (收据号); null where there is none to pay.",
+    "OpeningRequest.receipt_number": "Of the card fee (收据号), in any case and width; null where"
+    " there is none to pay.",
     "ApplicationReply.opened_at": "When the cards were opened; null: not yet.",
     "ApplicationSummary.opened_at": "When the cards were opened; null: not yet.",
     "EarlyLeavingReply.reason": "Why, as the sponsor tells.",

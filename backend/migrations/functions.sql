@@ -60,7 +60,7 @@ END $$;
 -- future, where no decision names it, by the same proposal withdrawn.  Presets are the owner's.
 CREATE OR REPLACE FUNCTION guard_policy() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    proposal policy_proposals;
+    proposal record;
 BEGIN
     SELECT * INTO proposal FROM policy_proposals
      WHERE id = CASE TG_OP WHEN 'DELETE' THEN OLD.proposal_id ELSE NEW.proposal_id END;
@@ -378,13 +378,18 @@ RETURNS bigint STABLE LANGUAGE sql AS $$
     END;
 $$;
 
--- A number (学工号) stays with its holder for ever, also once they have another one.
+-- A number (学工号) stays with its holder for ever, also once they have another one.  Two people's
+-- numbers differ in more than upper and lower case, which nobody tells apart who says them.
 CREATE OR REPLACE FUNCTION keep_number() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_OP = 'UPDATE' AND NEW.holder_number = OLD.holder_number THEN
+        RETURN NULL;
+    END IF;
     INSERT INTO holder_numbers (number, holder_id) VALUES (NEW.holder_number, NEW.id)
     ON CONFLICT (number) DO NOTHING;
-    IF NOT FOUND AND NEW.id <> (
-        SELECT holder_id FROM holder_numbers WHERE number = NEW.holder_number
+    IF EXISTS (
+        SELECT FROM holder_numbers
+         WHERE folded = upper(NEW.holder_number) AND holder_id <> NEW.id
     ) THEN
         RAISE EXCEPTION 'the holder number is, or was, somebody else''s'
             USING ERRCODE = 'unique_violation', CONSTRAINT = 'pk_holder_numbers';
@@ -478,7 +483,7 @@ CREATE OR REPLACE TRIGGER refuse_disposal BEFORE INSERT ON operation_log
 -- Whether it says the truth about its entries, a verification tells.
 CREATE OR REPLACE FUNCTION chain_seal() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    last operation_log_seals;
+    last record;
 BEGIN
     SELECT * INTO last FROM operation_log_seals ORDER BY number DESC LIMIT 1;
     IF (NEW.number, NEW.since, NEW.previous_head, NEW.total) IS DISTINCT FROM (

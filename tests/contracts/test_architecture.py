@@ -114,6 +114,46 @@ class TestMigrations:
             {"id": "2", "terminals": []},
         ]
 
+    def test_spell_the_papers_of_old_applications_once_and_keep_each_readable(
+        self, database_url: str, worker: int
+    ) -> None:
+        name = f"papers_{worker}"
+        engine = create_engine(database_url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            connection.execute(text(f"CREATE DATABASE {name}"))
+        engine.dispose()
+        url = re.sub(r"/worker_\d+\?", f"/{name}?", database_url)
+        command.upgrade(configuration(url), "0033_undo_closings")
+        engine = create_engine(url)
+        with engine.begin() as connection:
+            for key in ("made_by", "sponsor_id"):  # nobody is there
+                connection.execute(
+                    text(f"ALTER TABLE applications DROP CONSTRAINT fk_applications_{key}")
+                )
+            for number in (" r-2 ", "R-1", " R-1 ", "r-3", "Ｒ－３", None):
+                connection.execute(
+                    text(
+                        "INSERT INTO applications (id, content_index, state, oa_number,"
+                        " sponsor_unit, sponsor_id, purpose, category, permissions,"
+                        " pays_surcharge, valid_from, valid_until, made_by, made_at, opening_id,"
+                        " opened_at, receipt_number, policy_ids)"
+                        " VALUES (uuidv7(), '', 'opened', :oa, 'x', uuidv7(), 'x',"
+                        " 'temporary_outsider', '[]', true, now(), now(), uuidv7(),"
+                        " clock_timestamp(), uuidv7(), clock_timestamp(), :receipt, '[]')"
+                    ),
+                    {"oa": f"oa-{number}", "receipt": number},
+                )
+        upgrade(url)
+        with engine.connect() as connection:
+            found = connection.execute(
+                text("SELECT receipt_number, oa_number FROM applications ORDER BY made_at")
+            ).all()
+        engine.dispose()
+        assert [receipt for receipt, _ in found] == ["R-2", "R-1", " R-1 ", "R-3", "Ｒ－３", None]
+        assert [oa for _, oa in found] == [
+            "OA-R-2", "OA-R-1", "oa- R-1 ", "OA-R-3", "oa-Ｒ－３", "OA-NONE"
+        ]  # fmt: skip
+
     def test_give_a_school_in_operation_its_new_policies(
         self, database_url: str, worker: int
     ) -> None:

@@ -3,13 +3,13 @@
 Rows that are there stay, whatever they are: a verification judges them, and a constraint that looked
 at them first could keep a log that somebody spoilt from ever being upgraded.
 
-Revises: 0033_undo_closings
+Revises: 0038_widen_issued_at
 """
 
 from alembic import op
 
 revision = "0060_shape_the_log"
-down_revision = "0033_undo_closings"
+down_revision = "0038_widen_issued_at"
 branch_labels = None
 depends_on = None
 

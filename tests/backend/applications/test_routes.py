@@ -101,6 +101,52 @@ class TestLife:
         assert listed["items"][0]["id"] == str(desk.case.id)
 
 
+def spellings(number: str) -> list[str]:
+    """Return what a person may type for a number: the same to whoever reads it."""
+    wide = "".join(chr(ord(letter) + 0xFEE0) for letter in number)
+    return [
+        number,
+        f" {number} ",
+        number.lower(),
+        wide,
+        number.replace("-", "\u2013"),
+        f"{number}\u200b",
+    ]
+
+
+class TestNumbersOfPapers:
+    def test_open_one_application_however_they_are_spelled(
+        self, desk: Desk, app: Flask, parts: Parts
+    ) -> None:
+        desk.put("", desk.content)
+        desk.approve()
+        opening = f"/openings/{new_id()}"
+        first, *others = spellings(desk.case.receipt)
+        opened = desk.put(opening, {"receipt_number": f" {first.lower()}"})
+        assert (opened.status_code, opened.json["receipt_number"]) == (201, first)
+        for spelled in others:
+            assert desk.put(opening, {"receipt_number": spelled}).status_code == 200, spelled
+        second = Desk(app, parts, Case(parts))
+        second.put("", second.content)
+        second.approve()
+        for spelled in (first, *others):
+            refused = second.put(f"/openings/{new_id()}", {"receipt_number": spelled})
+            assert refused.json["code"] == "receipt-number-used", spelled
+
+    def test_bring_one_application_or_one_extension(
+        self, desk: Desk, app: Flask, parts: Parts
+    ) -> None:
+        assert desk.put("", desk.content).json["oa_number"] == desk.content["oa_number"]
+        for spelled in spellings(desk.content["oa_number"]):
+            other = Desk(app, parts, Case(parts))
+            refused = other.put("", other.content | {"oa_number": spelled})
+            assert refused.json["code"] == "oa-number-used", spelled
+
+    @pytest.mark.parametrize("blank", [" ", "\u200b", "\u3000"])
+    def test_are_more_than_blanks(self, desk: Desk, blank: str) -> None:
+        assert desk.put("", desk.content | {"oa_number": blank}).status_code == 422
+
+
 class TestRefusals:
     @pytest.mark.parametrize("role", [role for role in Role if role is not Role.CARD_CENTRE])
     def test_are_what_other_roles_get(self, desk: Desk, parts: Parts, role: Role) -> None:

@@ -19,7 +19,8 @@ from factories import WEIGHTS, make_document
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook
-from sqlalchemy import func, select, update
+from sqlalchemy import Engine, func, select, text, update
+from sqlalchemy.exc import IntegrityError
 
 from backend import app as wiring
 from backend import cli, clock, db
@@ -84,6 +85,24 @@ def as_xlsx(*rows: Sequence[object], heading: Sequence[str] = CHINESE) -> bytes:
     book.save(file)
     book.close()
     return file.getvalue()
+
+
+def test_two_numbers_differ_in_more_than_upper_and_lower_case(parts: Parts, owner: Engine) -> None:
+    """Neither against who is known, nor in one file, nor past the roster into the database."""
+    number = f"o{secrets.token_hex(4)}x"
+    assert load(parts, as_csv(new_row(holder_number=number))).faults == []
+    other = number.upper()
+    (fault,) = load(parts, as_csv(new_row(holder_number=other))).faults
+    assert (fault.column, "upper and lower case" in fault.fault) == ("holder_number", True)
+    fresh = f"o{secrets.token_hex(4)}x"
+    rows = [new_row(holder_number=fresh), new_row(holder_number=fresh.upper())]
+    (fault,) = load(parts, as_csv(*rows)).faults
+    assert fault.row == 3
+    with pytest.raises(IntegrityError, match="somebody else's"), owner.begin() as connection:
+        connection.execute(
+            text("UPDATE holders SET holder_number = :other WHERE holder_number = :fresh"),
+            {"other": other, "fresh": fresh},
+        )
 
 
 def load(

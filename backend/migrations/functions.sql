@@ -522,7 +522,8 @@ BEGIN
     FOREACH t IN ARRAY ARRAY[
         'transfers', 'operation_log', 'operation_log_seals', 'resolutions', 'cash_top_ups',
         'cash_reversals', 'counter_operations', 'replacements', 'issue_decisions',
-        'application_approvals', 'application_extensions', 'early_leavings', 'reopenings'
+        'application_approvals', 'application_extensions', 'early_leavings', 'reopenings',
+        'charge_reversals', 'bill_files', 'holder_numbers'
     ] LOOP
         CONTINUE WHEN to_regclass(t) IS NULL;  -- made by a later migration
         EXECUTE format('DROP TRIGGER IF EXISTS append_only ON %I', t);

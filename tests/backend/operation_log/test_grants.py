@@ -27,6 +27,9 @@ EVIDENCE = (
     ("application_approvals", "kind"),
     ("early_leavings", "reason"),
     ("reopenings", "document"),
+    ("charge_reversals", "amount_fen"),
+    ("bill_files", "content_sealed"),
+    ("holder_numbers", "number"),
 )
 
 

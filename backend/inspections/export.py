@@ -29,6 +29,7 @@ CHANNELS = {
     LogChannel.MINI_PROGRAM: "小程序",
     LogChannel.KIOSK: "自助机",
     LogChannel.COUNTER: "柜台",
+    LogChannel.HOTLINE: "热线",
     LogChannel.TERMINAL: "终端",
     LogChannel.PLATFORM: "支付平台",
     LogChannel.BATCH: "批处理",
@@ -86,7 +87,7 @@ def _row(entry: LogEntry, names: Names, action_words: Mapping[str, str], until: 
     return line(
         _moment(entry.at),
         action_words.get(entry.action, entry.action),
-        "成功" if done else words.said("zh-CN", entry.outcome, entry.facts).title,
+        "成功" if done else words.said("zh-CN", entry.outcome, {}).title,
         CHANNELS[entry.channel],
         names.username(entry) or entry.actor,
         names.holder_number(entry),

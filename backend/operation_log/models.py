@@ -52,7 +52,8 @@ class LogEntry(Base):
         CheckConstraint(
             "jsonb_typeof(facts) = 'object'"
             " AND coalesce(jsonb_typeof(documents), 'array') = 'array'"
-            " AND coalesce(jsonb_typeof(policy_ids), 'array') = 'array'",
+            " AND coalesce(jsonb_typeof(policy_ids), 'array') = 'array'"
+            " AND concat(before, after, documents, policy_ids, facts) !~ '[0-9]{255}'",
             name="shapes",
         ),
         Index(None, "holder_id", "at"),

@@ -26,6 +26,7 @@ CHECKS = (
             "jsonb_typeof(facts) = 'object'"
             " AND coalesce(jsonb_typeof(documents), 'array') = 'array'"
             " AND coalesce(jsonb_typeof(policy_ids), 'array') = 'array'"
+            " AND concat(before, after, documents, policy_ids, facts) !~ '[0-9]{255}'"
         ),
     ),
     (

@@ -80,7 +80,8 @@ class TestTheRoleThatServes:
     @pytest.mark.parametrize(
         ("column", "value"),
         [("at", "'infinity'"), ("at", "'-infinity'"), ("at", "'0044-03-15 BC'"), ("facts", "'5'"),
-         ("facts", "'null'"), ("documents", "'5'"), ("policy_ids", "'{}'"), ("channel", "'x'")],
+         ("facts", "'null'"), ("documents", "'5'"), ("policy_ids", "'{}'"), ("channel", "'x'"),
+         ("facts", "'{\"x\": 1e5000}'"), ("after", "'-1e300'")],
     )  # fmt: skip
     def test_writes_no_entry_that_cannot_be_one(self, log: Log, column: str, value: str) -> None:
         said = dict.fromkeys(ENTRY.split(", "), "'x'")

@@ -22,8 +22,8 @@ from backend.http.parts import Parts
 from backend.ids import new_id, new_reference
 from backend.inspections import export, service
 from backend.operation_log import seals
-from backend.operation_log.models import LogEntry
-from backend.operation_log.service import SYSTEM, record
+from backend.operation_log.models import LogChannel, LogEntry
+from backend.operation_log.service import SYSTEM, Actor, record
 from backend.operators.models import Role
 from backend.settings import Settings
 
@@ -158,6 +158,25 @@ class TestExport:
         assert entry.facts["rows"] == len(rows)
         assert entry.actor.startswith("operator:")
         assert holder.number not in repr(entry.facts)
+
+    def test_holds_every_channel_and_whatever_the_role_that_serves_can_forge(
+        self, app: Flask, parts: Parts
+    ) -> None:
+        reference = new_reference()
+        for channel in LogChannel:
+            with transaction() as session:
+                record(
+                    session, actor=Actor(channel, "operator:x"), action="x", now=clock.now(),
+                    outcome="access-outside-hours", reference=reference, before=[], after="x",
+                    documents=["x"], opens_at="x", amount_fen=[], balance_fen=2**70,
+                )  # fmt: skip
+        answer = self.take(app, parts, reference=reference)
+        rows = rows_of(answer.get_data(as_text=True))[2:-1]
+        assert len({row[3] for row in rows}) == len(LogChannel)
+        found = app.test_client().post(
+            f"{PATH}/searches", json={"reference": reference}, headers=sign_in(parts, Role.AUDITOR)
+        )
+        assert len(found.get_json()["items"]) == len(LogChannel)
 
     def test_without_its_row_in_the_log_nothing_is_handed_out(
         self, app: Flask, parts: Parts, monkeypatch: pytest.MonkeyPatch

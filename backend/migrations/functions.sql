@@ -468,16 +468,25 @@ BEGIN
     END LOOP;
 END $$;
 
--- That entries of the operation log are gone, nobody says but dispose_log, below.
-CREATE OR REPLACE FUNCTION refuse_disposal() RETURNS trigger LANGUAGE plpgsql AS $$
+-- An entry of the operation log is one that can be read, whoever writes it: a time that is one, shapes
+-- that are what they should be, no number that nobody can hold.  That entries are gone, nobody says but
+-- dispose_log, below.
+CREATE OR REPLACE FUNCTION check_entry() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
-    IF NOT acts_as_owner(TG_RELID) THEN
+    IF NEW.action = 'log.dispose' AND NOT acts_as_owner(TG_RELID) THEN
         RAISE EXCEPTION 'only dispose_log says what is gone' USING ERRCODE = 'insufficient_privilege';
+    ELSIF NEW.at NOT BETWEEN '1970-01-01 00:00:00+00' AND '2999-12-31 00:00:00+00'
+       OR jsonb_typeof(NEW.facts) <> 'object'
+       OR jsonb_typeof(NEW.documents) <> 'array'
+       OR jsonb_typeof(NEW.policy_ids) <> 'array'
+       OR concat(NEW.before, NEW.after, NEW.documents, NEW.policy_ids, NEW.facts) ~ '[0-9]{255}'
+    THEN
+        RAISE EXCEPTION 'nobody could read this entry' USING ERRCODE = 'check_violation';
     END IF;
     RETURN NEW;
 END $$;
-CREATE OR REPLACE TRIGGER refuse_disposal BEFORE INSERT ON operation_log
-    FOR EACH ROW WHEN (NEW.action = 'log.dispose') EXECUTE FUNCTION refuse_disposal();
+CREATE OR REPLACE TRIGGER check_entry BEFORE INSERT ON operation_log
+    FOR EACH ROW EXECUTE FUNCTION check_entry();
 
 -- A seal (封存) goes on where the chain ends, and ends below the oldest transaction still running.
 -- Whether it says the truth about its entries, a verification tells.
@@ -489,7 +498,10 @@ BEGIN
     IF (NEW.number, NEW.since, NEW.previous_head, NEW.total) IS DISTINCT FROM (
         coalesce(last.number, 0) + 1, coalesce(last.until, 0),
         coalesce(last.head, decode(repeat('00', 32), 'hex')), coalesce(last.total, 0) + NEW.entries
-    ) OR NEW.until > pg_snapshot_xmin(pg_current_snapshot())::text::bigint THEN
+    ) OR NEW.until > pg_snapshot_xmin(pg_current_snapshot())::text::bigint
+       OR NEW.sealed_at NOT BETWEEN '1970-01-01 00:00:00+00' AND '2999-12-31 00:00:00+00'
+       OR length(NEW.head) <> 32
+    THEN
         RAISE EXCEPTION 'a seal goes on where the chain ends' USING ERRCODE = 'check_violation';
     END IF;
     RETURN NEW;
@@ -537,6 +549,7 @@ END $$;
 -- Whoever calls it, and whatever a policy says: nothing that was sealed within the last 183 days by
 -- the server's own clock goes (网络安全法: six months).  That it went is an entry, of this very moment.
 -- Returns how many entries went.
+DROP FUNCTION IF EXISTS dispose_log(bigint);  -- of earlier versions
 CREATE OR REPLACE FUNCTION dispose_log(p_through bigint, p_policy_ids jsonb, p_before timestamptz)
 RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER SET search_path FROM CURRENT AS $$
 DECLARE

@@ -31,10 +31,6 @@ class LogChannel(StrEnum):
     """批处理"""
 
 
-MOMENT = "{0} >= '1970-01-01 00:00:00+00' AND {0} < '3000-01-01 00:00:00+00'"
-"""A timestamp that is one, which is not infinity: `rules.EARLIEST` up to `LATEST`."""
-
-
 class LogEntry(Base):
     """One operation, done or refused.
 
@@ -48,14 +44,6 @@ class LogEntry(Base):
 
     __tablename__ = "operation_log"
     __table_args__ = (
-        CheckConstraint(MOMENT.format("at"), name="moment"),
-        CheckConstraint(
-            "jsonb_typeof(facts) = 'object'"
-            " AND coalesce(jsonb_typeof(documents), 'array') = 'array'"
-            " AND coalesce(jsonb_typeof(policy_ids), 'array') = 'array'"
-            " AND concat(before, after, documents, policy_ids, facts) !~ '[0-9]{255}'",
-            name="shapes",
-        ),
         Index(None, "holder_id", "at"),
         Index(None, "at"),
         Index(None, "actor", "at"),
@@ -109,8 +97,6 @@ class LogSeal(Base):
     __table_args__ = (
         CheckConstraint("entries > 0", name="not_empty"),
         CheckConstraint("length(contents) = 48 * entries", name="contents"),
-        CheckConstraint(MOMENT.format("sealed_at"), name="moment"),
-        CheckConstraint("length(head) = 32 AND length(previous_head) = 32", name="heads"),
     )
 
     number: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)

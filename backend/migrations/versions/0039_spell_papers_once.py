@@ -3,7 +3,7 @@
 Of several that are one number by now, the oldest is spelled anew; the others stay as they are, since
 what they opened is there, and nothing that is typed from now on can be like them.
 
-Revises: 0060_shape_the_log
+Revises: 0038_widen_issued_at
 """
 
 from unicodedata import category, normalize
@@ -11,8 +11,8 @@ from unicodedata import category, normalize
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0061_spell_papers_once"
-down_revision = "0060_shape_the_log"
+revision = "0039_spell_papers_once"
+down_revision = "0038_widen_issued_at"
 branch_labels = None
 depends_on = None
 

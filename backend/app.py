@@ -13,6 +13,7 @@ from backend import db, stage
 from backend.applications import routes as applications
 from backend.bundles import routes as bundles
 from backend.cards import code_routes as codes
+from backend.cards import conflict_routes as conflicts
 from backend.cards import counter_routes as counter
 from backend.cards import delegation_routes as delegations
 from backend.cards import found_routes as found_cards
@@ -103,6 +104,7 @@ BLUEPRINTS = (
     (operator_changes.public, API),
     (operator_changes.blueprint, API),
     (roster.staff, API),
+    (conflicts.blueprint, API),
     (counter.staff, API),
     (replacements.staff, API),
     (found_cards.staff, API),

@@ -399,6 +399,7 @@ def import_roster(
     from sqlalchemy import text
 
     from backend import app, clock, db
+    from backend.cards.counter import wake_all
     from backend.cards.service import ended_accounts, open_accounts_to_issue
     from backend.holders.models import RosterSource
     from backend.holders.roster import RosterUnreadable
@@ -423,6 +424,7 @@ def import_roster(
                 dry_run=dry_run,
                 open_accounts=open_accounts_to_issue,
                 ended_accounts=ended_accounts,
+                wake_cards=wake_all,
             )
     except RosterUnreadable as error:
         raise click.ClickException(f"{file.name}: {error.facts['fault']}") from error
@@ -437,6 +439,8 @@ def import_roster(
             click.echo(f"row {fault.row}: {fault.column}: {fault.fault}")
     for one in report.remarks:
         click.echo(f"row {one.row}: {one.holder_number}: {one.remark}")
+    for title in report.unread_sheets:
+        click.echo(f"not read, another sheet: {title}")
     for number in report.absent:
         click.echo(f"not in the list: {number}")
     click.echo(

@@ -4,7 +4,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -75,7 +75,8 @@ class Bound(Person):
 
 def make_document() -> str:
     """Return a document number nobody has, with its right check digit."""
-    body = "110105" + f"{secrets.randbelow(10**11):011d}"
+    born = date(1970, 1, 1) + timedelta(days=secrets.randbelow(13_000))
+    body = f"{secrets.randbelow(900_000) + 100_000}{born:%Y%m%d}{secrets.randbelow(1000):03d}"
     total = sum(int(digit) * weight for digit, weight in zip(body, WEIGHTS, strict=True))
     return body + "10X98765432"[total % 11]
 

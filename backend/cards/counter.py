@@ -3,7 +3,7 @@
 Source: regulation 三(一), 三(四), 三(十)–(十二).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import Any
@@ -275,6 +275,37 @@ def wake(session: Session, *, holder_id: UUID, actor: Actor, now: datetime, **fa
         again = STOPPED_BEFORE.get(_before_expiry(session, one))
         if again is not None:
             change_state(session, card=one, event=again, actor=actor, now=now, as_before=True)
+
+
+def wake_all(
+    session: Session, holder_ids: Collection[UUID], *, actor: Actor, now: datetime, **facts: Any
+) -> None:
+    """Let the expired cards of holders live again who have a last day ahead, and tell them: `wake`.
+
+    So does the roster (名册) with those of whom it says a later one, regulation 三(十).
+    """
+    today = business_date(now)
+    asleep = session.execute(
+        select(Holder.id, Holder.valid_until)
+        .join(Card, Card.holder_id == Holder.id)
+        .where(
+            Holder.id.in_(holder_ids),
+            Holder.valid_until >= today,
+            Card.state == CardState.EXPIRED,
+        )
+        .distinct()
+        .order_by(Holder.id)
+    ).all()
+    for holder_id, valid_until in asleep:
+        until = valid_until.isoformat()
+        wake(session, holder_id=holder_id, actor=actor, now=now, valid_until=until, **facts)
+        notices.tell(
+            session,
+            holder_id=holder_id,
+            kind=NOTICES[CardEvent.EXTEND],
+            now=now,
+            valid_until=until,
+        )
 
 
 STOPPED_BEFORE: dict[str | None, CardEvent] = {

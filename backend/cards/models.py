@@ -81,6 +81,9 @@ class Card(Base):
     rebind draws new ones, so no earlier code can come back."""
     number: Mapped[str | None] = mapped_column(unique=True)
     """Printed on the physical card."""
+    new_student: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Whether it was made as a new-student card (新生卡), which is exchanged, 三(二), whatever its
+    holder is called by then.  The database writes it: see `note_new_student_card`."""
     created_at: Mapped[datetime]
 
 

@@ -8,6 +8,7 @@ from flask_smorest import Blueprint
 
 from backend import clock
 from backend.cards import service
+from backend.cards.counter import wake_all
 from backend.cards.schemas import RosterQuery, RosterReply
 from backend.db import transaction
 from backend.errors import IdReused
@@ -80,6 +81,7 @@ def import_roster(query: dict[str, Any]) -> RosterReport:
             dry_run=query["dry_run"],
             open_accounts=service.open_accounts_to_issue,
             ended_accounts=service.ended_accounts,
+            wake_cards=wake_all,
         )
 
 

@@ -192,4 +192,5 @@ class RosterReply(ma.Schema):
     faults = ma.fields.List(ma.fields.Nested(RowFaultReply), required=True)
     conflicts = ma.fields.List(ma.fields.Nested(RowFaultReply), required=True)
     remarks = ma.fields.List(ma.fields.Nested(RowRemarkReply), required=True)
+    unread_sheets = ma.fields.List(ma.fields.String(), required=True)
     absent = ma.fields.List(ma.fields.String(), required=True)

@@ -11,6 +11,7 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from backend import clock
+from backend.cards.counter import wake_all
 from backend.console import access, forms
 from backend.db import transaction
 from backend.holders import category_changes, data_changes, permissions, viewing
@@ -53,6 +54,7 @@ def show() -> str:
             "console/people.html",
             waiting=waiting,
             conflicts=conflicts,
+            alone=data_changes.ALONE,
             holders=viewing.holders_by_id(session, known),
             me=who.actor.name,
             may_act=who.role is Role.CARD_CENTRE,
@@ -191,11 +193,16 @@ def decide_data(change_id: UUID) -> Response:
 @blueprint.post("/conflicts/<uuid:conflict_id>/decision")
 @logged("holder.settle_conflict", subject="conflict_id")
 def settle(conflict_id: UUID) -> Response:
-    """Take the roster's value over, or keep ours."""
+    """Keep ours, or take the roster's value over: one proposes it, another does it."""
     who, accept = access.operator_in(Role.CARD_CENTRE), forms.decision("accept", "keep")
     with transaction() as session:
         data_changes.settle(
-            session, conflict_id=conflict_id, accept=accept, actor=who.actor, now=clock.now()
+            session,
+            conflict_id=conflict_id,
+            accept=accept,
+            wake_cards=wake_all,
+            actor=who.actor,
+            now=clock.now(),
         )
     return redirect(url_for("console.people.show"), 303)
 

@@ -9,6 +9,7 @@ from uuid import UUID
 from flask import Blueprint, Response, abort, render_template, request
 
 from backend import clock
+from backend.cards.counter import wake_all
 from backend.cards.service import ended_accounts, open_accounts_to_issue
 from backend.closings import reopenings
 from backend.closings.routes import MAY_CLOSE
@@ -84,15 +85,24 @@ def _run(content: bytes, *, dry_run: bool, batch_id: UUID | None = None) -> Rost
             dry_run=dry_run,
             open_accounts=open_accounts_to_issue,
             ended_accounts=ended_accounts,
+            wake_cards=wake_all,
         )
 
 
 def _unreadable(error: RosterUnreadable) -> Response:
     tell(error)
     page = _page(
-        problem=language.refusal(error.code, dict(error.facts)), fault=error.facts.get("fault")
+        problem=language.refusal(error.code, dict(error.facts)),
+        fault=_in_words(str(error.facts["fault"])),
     )
     return Response(page, STATUS[error.kind])
+
+
+def _in_words(fault: str) -> str:
+    """Return what is wrong with a file in the words of the page; columns may follow a colon."""
+    what, _, columns = fault.partition(": ")
+    named = [language.word("columns", column) for column in columns.split(", ") if column]
+    return " ".join([language.word("faults", what), *named])
 
 
 def _closings(report: RosterReport | None) -> dict[str, UUID]:

@@ -20,6 +20,7 @@ from sqlalchemy.orm import Session
 
 from backend.cards import binding, loss
 from backend.cards.codes import PresentedCode
+from backend.cards.counter import wake_all
 from backend.cards.models import CardKind
 from backend.cards.service import ended_accounts, expire_cards, find_card, open_accounts
 from backend.charges import service as charges
@@ -175,6 +176,7 @@ def _found(session: Session, parts: Parts, demo: Demo, *, now: datetime) -> None
         dry_run=False,
         open_accounts=open_accounts,
         ended_accounts=ended_accounts,
+        wake_cards=wake_all,
     )
 
 

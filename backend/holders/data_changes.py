@@ -2,7 +2,7 @@
 
 The card centre proposes a change with the papers that were shown; a name or a document is changed
 when a second person approves.  From then on the roster does not overwrite the field: it reports the
-difference, and staff take its value over or keep theirs.
+difference, and staff keep theirs, or two of them take its value over.
 
 Source: regulation 三(十二).
 """
@@ -27,7 +27,7 @@ from backend.holders.models import (
     Identity,
     RosterConflict,
 )
-from backend.holders.roster import lock_roster
+from backend.holders.roster import WakeCards, lock_roster
 from backend.holders.rules import document_tail
 from backend.ids import content_hash
 from backend.operation_log import service as operation_log
@@ -182,11 +182,21 @@ def list_conflicts(session: Session, *, limit: int) -> Sequence[RosterConflict]:
 
 
 def settle(
-    session: Session, *, conflict_id: UUID, accept: bool, actor: Actor, now: datetime
+    session: Session,
+    *,
+    conflict_id: UUID,
+    accept: bool,
+    wake_cards: WakeCards,
+    actor: Actor,
+    now: datetime,
 ) -> tuple[RosterConflict, bool]:
-    """Take over the roster's value or keep ours; say whether this call was the first.
+    """Keep our value, or take the roster's over; say whether this call was the first.
 
-    What is taken over is no longer proven.  Locks the roster.
+    What two people proved one cannot undo: the first who wants to take over proposes it (提议), the
+    second does.  To keep ours, one is enough, also where another proposed otherwise; a unit is
+    changed by one person, so it is taken over by one.  A newer roster with another value ends the
+    proposal.  What is taken over is no longer proven, and expired cards live again by a later last
+    day.  Locks the roster.
 
     Raises:
         NotFound: there is no such conflict.
@@ -200,14 +210,12 @@ def settle(
         return conflict, False
     if accept and conflict.field not in TAKEN_OVER:
         raise ConflictSettled(accepted=False)
-    if accept:
-        holder = session.get_one(Holder, conflict.holder_id, with_for_update={"key_share": True})
-        value = conflict.value
-        if conflict.field == "valid_until":
-            value = date.fromisoformat(str(value))
-        setattr(holder, conflict.field, value)
-        holder.proven = [field for field in holder.proven if field != conflict.field]
+    if accept and conflict.field not in ALONE and conflict.made_by in (None, actor.name):
+        return conflict, _propose_taking_over(session, conflict, actor=actor, now=now)
     conflict.settled_at, conflict.settled_by, conflict.accepted = now, actor.name, accept
+    session.flush()
+    if accept:
+        _take_over(session, conflict, wake_cards=wake_cards, actor=actor, now=now)
     operation_log.record(
         session,
         actor=actor,
@@ -219,6 +227,46 @@ def settle(
         accepted=accept,
     )
     return conflict, True
+
+
+def _propose_taking_over(
+    session: Session, conflict: RosterConflict, *, actor: Actor, now: datetime
+) -> bool:
+    if conflict.made_by is not None:
+        return False
+    conflict.made_by, conflict.made_at = actor.name, now
+    operation_log.record(
+        session,
+        actor=actor,
+        action="holder.propose_settlement",
+        holder_id=conflict.holder_id,
+        subject_id=conflict.id,
+        now=now,
+        field=conflict.field,
+    )
+    return True
+
+
+def _take_over(
+    session: Session,
+    conflict: RosterConflict,
+    *,
+    wake_cards: WakeCards,
+    actor: Actor,
+    now: datetime,
+) -> None:
+    holder = session.get_one(
+        Holder, conflict.holder_id, with_for_update={"key_share": True}, populate_existing=True
+    )
+    value = conflict.value
+    if conflict.field == "valid_until":
+        value = date.fromisoformat(str(value))
+    setattr(holder, conflict.field, value)
+    holder.proven = [field for field in holder.proven if field != conflict.field]
+    session.flush()
+    if conflict.field == "valid_until":
+        batch = conflict.batch_id and str(conflict.batch_id)
+        wake_cards(session, [holder.id], actor=actor, now=now, roster_batch=batch)
 
 
 def _hashes(holder: Holder, value: str, kind: DocumentKind, sealer: Sealer) -> dict[str, Any]:

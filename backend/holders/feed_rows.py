@@ -3,6 +3,7 @@
 The plaintext document number goes no further than this file; neither does the birth date in it.
 """
 
+import re
 from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
@@ -16,6 +17,7 @@ from backend.holders.documents import (
     is_male,
     kind_of,
 )
+from backend.holders.feeds import Misread
 from backend.holders.identity import tail_index
 from backend.holders.models import Category, DocumentKind, Employment, Identity
 from backend.holders.rules import SURCHARGED, document_tail, retires_on
@@ -67,6 +69,17 @@ DOCUMENT_WORDS = {
 YES_WORDS = {"是": True, "yes": True, "true": True, "1": True}
 NO_WORDS = {"否": False, "no": False, "false": False, "0": False}
 LONGEST_CELL = 100
+SHEET_BOOLEANS = ("TRUE", "FALSE")
+"""What a yes-or-no cell of a spreadsheet says: of the surcharge, and of nothing else."""
+DAY = re.compile(
+    r"(\d{4})(?:([-/])(\d{1,2})\2(\d{1,2})|年(\d{1,2})月(\d{1,2})日|(\d\d)(\d\d))"
+    r"(?: 0?0:00(?::00)?)?",
+    re.ASCII,
+)
+"""2029-07-01, 2029/7/1 as Excel has it in China, 2029年7月1日, 20290701; midnight may follow.
+
+The year stands first: a day that began with the day or the month would be a guess.
+"""
 
 Word = TypeVar("Word", bound=StrEnum)
 
@@ -101,7 +114,7 @@ class Row:
     kind_said: bool
 
 
-def read_row(cells: dict[str, str], *, sealer: Sealer, ages: RetirementAges) -> Row:
+def read_row(cells: dict[str, str], *, sealer: Sealer, ages: RetirementAges, today: date) -> Row:
     """Return what a row says.
 
     Of staff without a last day, the day on which they retire is worked out from a resident identity
@@ -124,7 +137,7 @@ def read_row(cells: dict[str, str], *, sealer: Sealer, ages: RetirementAges) -> 
     entered_on = _day(cells, "entered_on")
     valid_until = _day(cells, "valid_until") or programme_ends_on
     surcharge = _surcharge(cells.get("pays_surcharge", ""), category)
-    document = _document(cells.get("document_number", ""), identity)
+    document = _document(cells.get("document_number", ""), identity, today=today)
     if not number.isascii() or not number.isalnum():
         raise Faulty("holder_number", "not letters and digits")
     if valid_until is None and category is Category.STAFF:
@@ -169,6 +182,10 @@ def _surcharge(said: str, category: Category) -> bool | None:
 def _check_text(cells: dict[str, str]) -> None:
     for column in (*COLUMNS, *FURTHER_COLUMNS):
         value = cells.get(column, "")
+        if isinstance(value, Misread):
+            raise Faulty(column, value.fault)
+        if value in SHEET_BOOLEANS and column != "pays_surcharge":
+            raise Faulty(column, "a yes or no of the spreadsheet")
         if len(value) > LONGEST_CELL:
             raise Faulty(column, f"longer than {LONGEST_CELL} characters")
         if not PLAIN_TEXT.match(value):
@@ -210,16 +227,29 @@ def _day(cells: dict[str, str], column: str) -> date | None:
     cell = cells.get(column, "")
     if not cell:
         return None
-    try:
-        day = date.fromisoformat(cell.replace("/", "-"))
-    except ValueError:
-        day = date.max
-    if not is_possible(day):
+    day = read_day(cell)
+    if day is None or not is_possible(day):
         raise Faulty(column, "not a day such as 2029-07-01")
     return day
 
 
-def _document(text: str, identity: Identity) -> str | None:
+def read_day(text: str) -> date | None:
+    """Return the day that a cell says, or None where it says none for certain.
+
+    >>> read_day("2028/2/29"), read_day("2028年2月29日"), read_day("29/2/2028")
+    (datetime.date(2028, 2, 29), datetime.date(2028, 2, 29), None)
+    """
+    said = DAY.fullmatch(text)
+    if said is None:
+        return None
+    year, month, day = (int(part) for part in said.groups() if part and part.isdigit())
+    try:
+        return date(year, month, day)
+    except ValueError:
+        return None
+
+
+def _document(text: str, identity: Identity, *, today: date) -> str | None:
     if identity is Identity.REGISTERED:
         if text:
             raise Faulty("document_number", "is for people with a real name only")
@@ -231,6 +261,8 @@ def _document(text: str, identity: Identity) -> str | None:
     document = normal_document(text)
     if fault := document_fault(document):
         raise Faulty("document_number", fault)
+    if (born := born_on(document)) and born > today:
+        raise Faulty("document_number", "a day of birth in the future")
     return document
 
 

@@ -199,6 +199,11 @@ class RosterConflict(Base):
             postgresql_where=text("settled_at IS NULL"),
         ),
         CheckConstraint("(settled_at IS NULL) = (accepted IS NULL)", name="settled"),
+        CheckConstraint("(made_at IS NULL) = (made_by IS NULL)", name="made"),
+        CheckConstraint(
+            "accepted IS NOT TRUE OR field = 'unit' OR coalesce(made_by <> settled_by, false)",
+            name="two_people",
+        ),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -208,6 +213,9 @@ class RosterConflict(Base):
     """What the roster says."""
     batch_id: Mapped[UUID | None] = mapped_column(ForeignKey("roster_batches.id"))
     seen_at: Mapped[datetime]
+    made_by: Mapped[str | None]
+    """Who wants the roster's value taken over (提议采用名册); another one settles it so."""
+    made_at: Mapped[datetime | None]
     settled_at: Mapped[datetime | None]
     settled_by: Mapped[str | None]
     accepted: Mapped[bool | None]

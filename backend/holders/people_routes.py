@@ -12,7 +12,6 @@ from backend.holders import category_changes, data_changes, permissions, viewing
 from backend.holders.category_changes import ChangeWaiting, HolderNumberTaken
 from backend.holders.data_changes import (
     ChangeDecided,
-    ConflictSettled,
     DocumentInUse,
     DocumentWrong,
 )
@@ -28,15 +27,12 @@ from backend.holders.people_schemas import (
     ApprovalRequest,
     CategoryChangeReply,
     CategoryChangeRequest,
-    ConflictList,
-    ConflictReply,
     DataChangeList,
     DataChangeReply,
     DataChangeRequest,
     OverrideReply,
     OverrideRequest,
     PersonReply,
-    SettleRequest,
 )
 from backend.http.auth import Unauthenticated, guard
 from backend.http.parts import parts
@@ -231,34 +227,6 @@ def decide_data_change(request: dict[str, Any], change_id: UUID) -> Any:
             session,
             change_id=change_id,
             approve=request["approve"],
-            actor=who.actor,
-            now=clock.now(),
-        )[0]
-
-
-@blueprint.route("/roster-conflicts", methods=["GET"])
-@raises(blueprint, Unauthenticated, RoleNotAllowed)
-@blueprint.response(200, ConflictList)
-def list_conflicts() -> dict[str, Any]:
-    """List where the roster differs from what was proven (名册差异), 200 at most, oldest first."""
-    caller_in(*LOOKS)
-    with transaction() as session:
-        return {"items": data_changes.list_conflicts(session, limit=MOST)}
-
-
-@blueprint.route("/roster-conflicts/<uuid:conflict_id>/settlement", methods=["PUT"])
-@blueprint.arguments(SettleRequest)
-@raises(blueprint, Unauthenticated, RoleNotAllowed, NotFound, ConflictSettled)
-@blueprint.response(200, ConflictReply)
-@logged("holder.settle_conflict", subject="conflict_id")
-def settle_conflict(request: dict[str, Any], conflict_id: UUID) -> Any:
-    """Take the roster's value over, or keep what was proven.  Retries get the first answer."""
-    who = caller_in(Role.CARD_CENTRE)
-    with transaction() as session:
-        return data_changes.settle(
-            session,
-            conflict_id=conflict_id,
-            accept=request["accept"],
             actor=who.actor,
             now=clock.now(),
         )[0]

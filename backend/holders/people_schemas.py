@@ -114,6 +114,7 @@ class ConflictReply(ma.Schema):
     holder_id = ma.fields.UUID(required=True)
     field = ma.fields.String(required=True)
     seen_at = Moment(required=True)
+    made_at = Moment(required=True, allow_none=True)
     settled_at = Moment(required=True, allow_none=True)
     accepted = ma.fields.Boolean(required=True, allow_none=True)
 

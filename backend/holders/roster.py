@@ -30,7 +30,13 @@ from backend.holders.feed_rows import (
     Row,
     read_row,
 )
-from backend.holders.feeds import MOST_ROWS, MOST_UNPACKED_BYTES, RosterUnreadable, rows
+from backend.holders.feeds import (
+    MOST_ROWS,
+    MOST_UNPACKED_BYTES,
+    RosterUnreadable,
+    rows,
+    unread_sheets,
+)
 from backend.holders.models import (
     Category,
     Holder,
@@ -129,6 +135,20 @@ class OpenAccounts(Protocol):
     ) -> None: ...
 
 
+class WakeCards(Protocol):
+    """Lets expired cards live again of holders who have a last day ahead (延期)."""
+
+    def __call__(
+        self,
+        session: Session,
+        holder_ids: Collection[UUID],
+        *,
+        actor: Actor,
+        now: datetime,
+        **facts: Any,
+    ) -> None: ...
+
+
 class EndedAccounts(Protocol):
     """Says whose accounts, among some holders', are closed, and whose closing goes on (销户)."""
 
@@ -153,6 +173,7 @@ def import_roster(
     dry_run: bool,
     open_accounts: OpenAccounts,
     ended_accounts: EndedAccounts,
+    wake_cards: WakeCards,
     batch_id: UUID | None = None,
     whole: bool = False,
 ) -> RosterReport:
@@ -160,6 +181,7 @@ def import_roster(
 
     `open_accounts` opens purses and cards for people who are new (开户), in the same transaction;
     `ended_accounts` says who has none any more, which is remarked on: a row opens nothing again.
+    `wake_cards` lets cards live again that had expired before a row gave a later last day, 三(十).
     `whole` says that the feed has everybody of its source: who is missing is listed, not touched.
     A `batch_id` that was imported before gets its report again.  A dry run writes nothing and
     reports the same.
@@ -183,8 +205,9 @@ def import_roster(
     today, here = business_date(now), {}
     for number, cells in rows(content, headings=COLUMNS | FURTHER_COLUMNS, needed=NEEDED):
         report.rows += 1
+        people.names(cells.get("holder_number", ""))
         try:
-            row = read_row(cells, sealer=sealer, ages=ages)
+            row = read_row(cells, sealer=sealer, ages=ages, today=today)
             holder = people.match(row)
         except Faulty as fault:
             report.faults.append(RowFault(number, fault.column, fault.fault))
@@ -203,6 +226,7 @@ def import_roster(
         report.changed += 1
         changed.append((holder, differing))
     report.remarks = _remarks(here, ended_accounts(session, holder_ids=here))
+    report.unread_sheets = unread_sheets(content)
     if whole:
         report.absent = people.absent(today=today)
     if not dry_run:
@@ -213,6 +237,7 @@ def import_roster(
             changed,
             batch_id=batch_id,
             open_accounts=open_accounts,
+            wake_cards=wake_cards,
             actor=actor,
             now=now,
         )
@@ -247,6 +272,7 @@ def _write(
     *,
     batch_id: UUID,
     open_accounts: OpenAccounts,
+    wake_cards: WakeCards,
     actor: Actor,
     now: datetime,
 ) -> None:
@@ -268,6 +294,8 @@ def _write(
             after=_logged(differing),
             fields=sorted(column for column in differing if column not in HASHES),
         )
+    extended = [holder.id for holder, differing in changed if "valid_until" in differing]
+    wake_cards(session, extended, actor=actor, now=now, roster_batch=str(batch_id))
 
 
 def _logged(values: dict[str, Any]) -> dict[str, Any]:
@@ -313,6 +341,7 @@ def _note(
     session.flush()
     for holder_id, column, value in conflicts:
         seen = {"value": value, "batch_id": batch_id, "seen_at": now}
+        seen |= {"made_by": None, "made_at": None}  # who wanted to take over another value
         row = upsert(RosterConflict).values(id=new_id(), holder_id=holder_id, field=column, **seen)
         session.execute(
             row.on_conflict_do_update(  # an open one says what the newest roster says
@@ -335,6 +364,7 @@ def _note(
         faults=len(report.faults),
         conflicts=len(report.conflicts),
         remarks=len(report.remarks),
+        unread_sheets=len(report.unread_sheets),
         absent=len(report.absent),
     )
 
@@ -350,9 +380,13 @@ class _People:
             for row in self._known.values()
             if row.document_index
         }
-        self._numbers = set(session.scalars(select(HolderNumber.number)))
+        self._numbers = {
+            row.number: row.holder_id
+            for row in session.execute(select(HolderNumber.number, HolderNumber.holder_id))
+        }
         self._spelled = {number.upper(): number for number in self._numbers}
         """Numbers by what nobody tells apart who says them; of this file, too."""
+        self._named: set[UUID] = set()
         self._may = SOURCE_CATEGORIES[source]
         self._met: set[str] = set()
         told = select(RosterConflict.holder_id, RosterConflict.field, RosterConflict.value)
@@ -364,6 +398,11 @@ class _People:
         }
         self.conflicts: list[tuple[UUID, str, Any]] = []
         """New ones, or what is new in open ones: holder, column, and what the roster says."""
+
+    def names(self, number: str) -> None:
+        """Note that a row has a number, of today or of before, whatever else is wrong with it."""
+        if number in self._numbers:
+            self._named.add(self._numbers[number])
 
     def match(self, row: Row) -> Any:
         """Return the holder that a row is about, as it stands, None for a new one.
@@ -437,7 +476,7 @@ class _People:
         return sorted(
             number
             for number, row in self._known.items()
-            if number not in self._met
+            if row.id not in self._named
             and row.category in self._may
             and row.valid_until >= today
             and row.identity is Identity.REAL_NAME

@@ -46,12 +46,14 @@ class RosterReport:
     """Fields that were left alone: they are proven, and differ (名册差异)."""
     remarks: list[RowRemark] = field(default_factory=list)
     """Of people who are here still by the feed.  The rows are counted above like any other."""
+    unread_sheets: list[str] = field(default_factory=list)
+    """Sheets of the file that hold something and were not read (未读工作表), by their names."""
     absent: list[str] = field(default_factory=list)
     """Holder numbers of people whom a whole list does not have; nothing is done to them."""
 
 
 def read_report(stored: dict[str, Any]) -> RosterReport:
-    """Return a report as it was given.  Older ones have no remarks."""
+    """Return a report as it was given.  Older ones have no remarks, or no sheets."""
     lists = {
         name: [RowFault(**fault) for fault in stored[name]] for name in ("faults", "conflicts")
     }

@@ -1,6 +1,8 @@
 """The exchange (换卡) of new-student cards for student cards, by class, regulation 三(二), 二(五).
 
-The account, the binding and the virtual card go on; it costs nothing.  A new-student card that was
+The account, the binding and the virtual card go on; it costs nothing.  It goes by the card that was
+made as a new-student card, and by the holder's category: a roster that calls somebody a student in
+the meantime does not exchange the card.  A new-student card that was
 not exchanged when it was due stays usable and stands on a list of exceptions.
 """
 
@@ -9,7 +11,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
 from backend.cards.loss import lock_holder
@@ -20,6 +22,7 @@ from backend.clock import business_date
 from backend.db import transaction
 from backend.holders import permissions
 from backend.holders.models import Category, Holder
+from backend.holders.roster import STUDENTS
 from backend.ids import new_id
 from backend.issues.models import BatchKind, IssueBatch, IssueDecision, IssueItem, Outcome
 from backend.issues.rules import MOST_ITEMS, NewStudent, due_classes
@@ -73,13 +76,18 @@ def new_students(session: Session) -> list[NewStudent]:
         Card.kind == CardKind.PHYSICAL,
         Card.state.in_((CardState.ACTIVE, CardState.LOST, CardState.FROZEN)),
     )
+    exchanged = (
+        Holder.category == Category.NEW_STUDENT,
+        Holder.id.in_(in_use.where(Card.new_student)),
+    )
     on_a_list = select(IssueItem.holder_id).where(IssueItem.kind == BatchKind.EXCHANGE)
     rows = session.execute(
         select(Holder.id, Holder.unit, func.coalesce(signed.c.at, made.c.at).label("at"))
         .join(made, made.c.holder_id == Holder.id)
         .outerjoin(signed, signed.c.holder_id == Holder.id)
         .where(
-            Holder.category == Category.NEW_STUDENT,
+            Holder.category.in_(STUDENTS),
+            or_(*exchanged),
             Holder.id.in_(in_use),
             Holder.id.not_in(on_a_list),
         )
@@ -173,10 +181,11 @@ def exchange(
         documents=documents,
         batch_id=str(batch.id),
     )
-    card = open_physical_card(session, holder_id=holder_id, state=CardState.ACTIVE, now=now)
     holder = session.get_one(Holder, holder_id)
     before, holder.category = holder.category, Category.STUDENT
     holder.note_proven("category")  # an older roster still says new student
+    session.flush()  # the card that is made now is a student's
+    card = open_physical_card(session, holder_id=holder_id, state=CardState.ACTIVE, now=now)
     policies = policies_at(session, now)
     permissions.work_out(session, policies=policies, now=now, holder_ids=[holder.id])
     operation_log.record(

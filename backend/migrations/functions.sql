@@ -407,6 +407,27 @@ BEGIN
     END IF;
 END $$;
 
+-- A physical card that is made for a new student is a new-student card (新生卡) for good: it is
+-- exchanged, whatever its holder is called by then.
+CREATE OR REPLACE FUNCTION note_new_student_card() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.new_student := NEW.kind = 'physical' AND EXISTS (
+        SELECT FROM holders WHERE id = NEW.holder_id AND category = 'new_student'
+    );
+    RETURN NEW;
+END $$;
+
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM information_schema.columns
+                WHERE table_name = 'cards' AND column_name = 'new_student') THEN
+        DROP TRIGGER IF EXISTS note_new_student_card ON cards;
+        CREATE TRIGGER note_new_student_card BEFORE INSERT ON cards
+            FOR EACH ROW EXECUTE FUNCTION note_new_student_card();
+        ALTER TABLE cards ENABLE ALWAYS TRIGGER note_new_student_card;
+    END IF;
+END $$;
+
 -- What goes back of a payment (退款): counted in one row of each payment, whose CHECK refuses more than
 -- was paid (P5).  Only a refund's return makes room again.
 CREATE OR REPLACE FUNCTION count_refund() RETURNS trigger LANGUAGE plpgsql AS $$

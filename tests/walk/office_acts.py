@@ -152,19 +152,23 @@ def write_a_name_anew(walk: Walk) -> str | None:
 
 
 def _settle(walk: Walk, one: Person, name: str) -> str:
-    """Settle what the roster says against a proven name, one way or the other."""
+    """Settle what the roster says against a proven name: one keeps it, two take the new one."""
     ((conflict,),) = walk.campus.rows(
         "SELECT id FROM roster_conflicts WHERE holder_id = %s AND field = 'name'"
         " AND settled_at IS NULL",
         one.id,
     )
-    accept = walk.chance.random() < 0.5
-    centre, path = (
-        walk.campus.one(Role.CARD_CENTRE),
-        f"/staff/roster-conflicts/{conflict}/settlement",
-    )
-    walk.ask(centre, "PUT", path, {"accept": accept})
-    walk.ask(centre, "PUT", path, {"accept": not accept}, want="conflict-settled")
+    accept, proposed = walk.chance.random() < 0.5, walk.chance.random() < 0.5
+    first, second = walk.campus.two(Role.CARD_CENTRE)
+    path = f"/staff/roster-conflicts/{conflict}/settlement"
+    if accept or proposed:
+        for _ in range(2):
+            said = walk.ask(first, "PUT", path, {"accept": True}).body
+            if said["settled_at"] is not None:
+                raise walk.wrong("one person alone took the roster's name over a proven one")
+    one_of_them = second if accept else walk.chance.choice([first, second])
+    walk.ask(one_of_them, "PUT", path, {"accept": accept})
+    walk.ask(one_of_them, "PUT", path, {"accept": not accept}, want="conflict-settled")
     if accept:
         one.name = name
         one.proven.discard("name")

@@ -20,6 +20,7 @@ from redis import Redis
 from sqlalchemy import func, select, text
 
 from backend import clock
+from backend.cards.counter import wake_all
 from backend.cards.models import Card, CardKind, CardState
 from backend.cards.rules import CardEvent
 from backend.cards.service import ended_accounts, open_accounts
@@ -104,6 +105,7 @@ def on_roster(parts: Parts, name: str = "王小明") -> Person:
             dry_run=False,
             open_accounts=open_accounts,
             ended_accounts=ended_accounts,
+            wake_cards=wake_all,
         )
         assert report.faults == []
         holder_id = session.scalars(select(Holder.id).where(Holder.holder_number == number)).one()

@@ -99,14 +99,28 @@ def test_a_difference_is_settled(staff: Staff, parts: Parts) -> None:
                 value="王二",
                 batch_id=None,
                 seen_at=clock.now(),
+                made_by=None,
+                made_at=None,
                 settled_at=None,
                 settled_by=None,
                 accepted=None,
             )
         )
     decision = f"/console/people/conflicts/{conflict_id}/decision"
-    assert decision in person.get("/console/people").text
+
+    def form(who: Any) -> str:
+        page = who.get("/console/people").text
+        return str(page[page.index(decision) :].partition("</form>")[0])
+
+    assert "提议采用名册" in form(person)
     assert person.post(decision, {"decision": "accept"}).status_code == 303
+    with transaction() as session:
+        assert session.get_one(Holder, holder.id).name == "王小明"
+    assert 'value="accept"' not in form(person)
+    assert "须由他人复核" in form(person)
+    another = staff()
+    assert "采用名册" in form(another)
+    assert another.post(decision, {"decision": "accept"}).status_code == 303
     with transaction() as session:
         assert session.get_one(Holder, holder.id).name == "王二"
 

@@ -23,11 +23,12 @@ from factories import (
     virtual_card,
 )
 from flask import Flask
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from backend import clock
 from backend.bundles import service as bundles
+from backend.cards.counter import wake_all
 from backend.cards.models import Card, CardState
 from backend.cards.service import ended_accounts, open_accounts
 from backend.charges import service as charges
@@ -37,7 +38,13 @@ from backend.gates import service as gates
 from backend.gates.models import Direction
 from backend.holders import category_changes, identity, permissions, roster, viewing
 from backend.holders.identity import IdentityNotMatched
-from backend.holders.models import Category, CategoryChange, DataChange, Holder
+from backend.holders.models import (
+    Category,
+    CategoryChange,
+    DataChange,
+    Holder,
+    RosterConflict,
+)
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.money import Fen
@@ -479,15 +486,27 @@ class TestDataChanges:
 
 
 class TestConflicts:
-    @pytest.mark.parametrize("accept", [True, False])
-    def test_are_settled_once(self, ask: Ask, parts: Parts, *, accept: bool) -> None:
+    @pytest.fixture
+    def differing(self, ask: Ask, parts: Parts) -> tuple[Any, str]:
+        """Return somebody whose proven name the roster has otherwise, and where to settle it."""
         holder = make_person(parts)
         with transaction() as session:
             now = session.get_one(Holder, holder.id)
             now.name, now.proven = "王大明", ["name"]
+        self.bring(parts, holder, "王小明")
+        [conflict] = [
+            item
+            for item in ask("GET", "roster-conflicts")[1]["items"]
+            if item["holder_id"] == str(holder.id)
+        ]
+        return holder, f"roster-conflicts/{conflict['id']}/settlement"
+
+    @staticmethod
+    def bring(parts: Parts, holder: Any, name: str) -> None:
+        """Import a roster that has somebody under a name."""
         feed = (
             "学工号,姓名,类别,单位,证件号码,有效期至\n"
-            f"{holder.number},王小明,学生,软件2401班,{holder.document},2099-07-01\n"
+            f"{holder.number},{name},学生,软件2401班,{holder.document},2099-07-01\n"
         )
         with transaction() as session:
             report = roster.import_roster(
@@ -500,17 +519,113 @@ class TestConflicts:
                 dry_run=False,
                 open_accounts=open_accounts,
                 ended_accounts=ended_accounts,
+                wake_cards=wake_all,
             )
         assert [fault.column for fault in report.conflicts] == ["name"]
-        [conflict] = [
-            item
-            for item in ask("GET", "roster-conflicts")[1]["items"]
-            if item["holder_id"] == str(holder.id)
-        ]
-        path = f"roster-conflicts/{conflict['id']}/settlement"
-        for _ in range(2):
-            assert ask("PUT", path, {"accept": accept})[1]["accepted"] is accept
-        assert ask("PUT", path, {"accept": not accept})[1]["code"] == "conflict-settled"
+
+    @staticmethod
+    def named(holder: Any) -> tuple[str, list[str]]:
+        """Return somebody's name as it stands, and what is proven of them."""
         with transaction() as session:
             now = session.get_one(Holder, holder.id)
-            assert (now.name, now.proven) == (("王小明", []) if accept else ("王大明", ["name"]))
+            return now.name, now.proven
+
+    def test_one_person_keeps_what_is_proven(self, ask: Ask, differing: tuple[Any, str]) -> None:
+        holder, path = differing
+        for _ in range(2):
+            assert ask("PUT", path, {"accept": False})[1]["accepted"] is False
+        assert ask("PUT", path, {"accept": True})[1]["code"] == "conflict-settled"
+        assert self.named(holder) == ("王大明", ["name"])
+
+    def test_what_two_people_proved_takes_two_to_undo(
+        self, ask: Ask, parts: Parts, differing: tuple[Any, str]
+    ) -> None:
+        holder, path = differing
+        for _ in range(2):
+            status, said = ask("PUT", path, {"accept": True})
+            assert (status, said["settled_at"], said["accepted"]) == (200, None, None)
+            assert said["made_at"] is not None
+        assert self.named(holder) == ("王大明", ["name"])
+        second = sign_in(parts, Role.CARD_CENTRE)
+        for by in (second, None):
+            assert ask("PUT", path, {"accept": True}, by=by)[1]["accepted"] is True
+        assert self.named(holder) == ("王小明", [])
+        with transaction() as session:
+            steps = session.execute(
+                select(LogEntry.action, LogEntry.actor)
+                .where(LogEntry.holder_id == holder.id, LogEntry.action.like("holder.%settle%"))
+                .order_by(LogEntry.at, LogEntry.id)
+            ).all()
+        assert [step.action for step in steps] == [
+            "holder.propose_settlement", "holder.settle_conflict",
+        ]  # fmt: skip
+        assert steps[0].actor != steps[1].actor
+
+    def test_another_keeps_what_one_wanted_taken_over(
+        self, ask: Ask, parts: Parts, differing: tuple[Any, str]
+    ) -> None:
+        holder, path = differing
+        ask("PUT", path, {"accept": True})
+        second = sign_in(parts, Role.CARD_CENTRE)
+        assert ask("PUT", path, {"accept": False}, by=second)[1]["accepted"] is False
+        assert self.named(holder) == ("王大明", ["name"])
+
+    def test_a_newer_roster_ends_what_was_proposed_of_an_older_one(
+        self, ask: Ask, parts: Parts, differing: tuple[Any, str]
+    ) -> None:
+        holder, path = differing
+        ask("PUT", path, {"accept": True})
+        self.bring(parts, holder, "王中明")
+        second = sign_in(parts, Role.CARD_CENTRE)
+        assert ask("PUT", path, {"accept": True}, by=second)[1]["settled_at"] is None
+        assert self.named(holder) == ("王大明", ["name"])
+        assert ask("PUT", path, {"accept": True})[1]["accepted"] is True
+        assert self.named(holder) == ("王中明", [])
+
+    @pytest.mark.parametrize("maker", ["NULL", "'x'"])
+    def test_the_database_lets_nobody_do_both(self, differing: tuple[Any, str], maker: str) -> None:
+        holder, _ = differing
+        with pytest.raises(IntegrityError), transaction() as session:
+            session.execute(
+                text(
+                    "UPDATE roster_conflicts SET settled_at = now(), settled_by = 'x',"
+                    f" accepted = true, made_by = {maker},"
+                    f" made_at = CASE WHEN {maker} IS NULL THEN NULL ELSE now() END"
+                    " WHERE holder_id = :id"
+                ),
+                {"id": holder.id},
+            )
+
+    def test_one_person_takes_a_unit_over_and_a_last_day_wakes_the_card(
+        self, ask: Ask, parts: Parts
+    ) -> None:
+        holder = make_person(parts)
+        conflicts = {"unit": "软件2409班", "valid_until": "2099-07-01"}
+        ids = {field: new_id() for field in conflicts}
+        with transaction() as session:
+            one = session.get_one(Holder, holder.id)
+            one.valid_until, one.proven = date(2020, 7, 1), list(conflicts)
+            session.execute(
+                update(Card).where(Card.holder_id == holder.id).values(state=CardState.EXPIRED)
+            )
+            for field, value in conflicts.items():
+                session.add(
+                    RosterConflict(
+                        id=ids[field],
+                        holder_id=holder.id,
+                        field=field,
+                        value=value,
+                        seen_at=clock.now(),
+                    )
+                )
+        for field, alone in (("unit", True), ("valid_until", None)):
+            path = f"roster-conflicts/{ids[field]}/settlement"
+            assert ask("PUT", path, {"accept": True})[1]["accepted"] is alone
+        ask("PUT", path, {"accept": True}, by=sign_in(parts, Role.CARD_CENTRE))
+        with transaction() as session:
+            one = session.get_one(Holder, holder.id)
+            assert (one.unit, one.valid_until, one.proven) == (
+                "软件2409班", date(2099, 7, 1), [],
+            )  # fmt: skip
+            states = set(session.scalars(select(Card.state).where(Card.holder_id == holder.id)))
+        assert states == {CardState.ACTIVE}

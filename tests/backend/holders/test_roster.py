@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,14 @@ from hypothesis import strategies as st
 from openpyxl import Workbook
 from sqlalchemy import Engine, func, select, text, update
 from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from backend import app as wiring
 from backend import cli, clock, db
-from backend.cards.models import Card, CardState
-from backend.cards.service import ended_accounts, open_accounts
+from backend.cards.counter import wake_all
+from backend.cards.models import Card, CardKind, CardState
+from backend.cards.rules import CardEvent
+from backend.cards.service import change_state, ended_accounts, open_accounts
 from backend.db import transaction
 from backend.errors import IdReused
 from backend.holders import identity, roster
@@ -45,6 +48,7 @@ from backend.holders.roster_reports import Remark
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.ledger import service as ledger
+from backend.notices.models import HolderNotice
 from backend.operation_log.models import LogEntry
 from backend.operation_log.service import SYSTEM
 
@@ -66,6 +70,18 @@ def new_row(**changed: str) -> Row:
         "pays_surcharge": "否",
     }
     return list((row | changed).values())
+
+
+def document_of(day: date, order: str = "001") -> str:
+    """Return a valid number of somebody who was born on a day."""
+    body = f"{secrets.randbelow(900_000) + 100_000}{day:%Y%m%d}{order}"
+    total = sum(int(d) * w for d, w in zip(body, WEIGHTS, strict=True))
+    return body + "10X98765432"[total % 11]
+
+
+def born_tomorrow() -> str:
+    """Return a number that nobody can have yet."""
+    return document_of(clock.business_date(clock.now()) + timedelta(days=2))
 
 
 def as_csv(
@@ -125,6 +141,7 @@ def load(
             dry_run=dry_run,
             open_accounts=open_accounts,
             ended_accounts=ended_accounts,
+            wake_cards=wake_all,
             **options,
         )
 
@@ -132,6 +149,15 @@ def load(
 def counts(report: RosterReport) -> tuple[int, int, int, int]:
     """Return what a report counts: added, changed, unchanged, at fault."""
     return report.added, report.changed, report.unchanged, len(report.faults)
+
+
+def card_of(session: Session, row: Row) -> Card:
+    """Return the physical card of the person of a row."""
+    return session.scalars(
+        select(Card)
+        .join(Holder, Holder.id == Card.holder_id)
+        .where(Holder.holder_number == row[0], Card.kind == CardKind.PHYSICAL)
+    ).one()
 
 
 def find(number: str) -> Holder | None:
@@ -239,6 +265,56 @@ class TestFormats:
             report = load(parts, as_xlsx(row))
             assert report.faults == [RowFault(2, "document_number", "not a document number")]
 
+    @pytest.mark.parametrize(
+        "said",
+        ["2028/2/29", "2028-2-29", "2028/02/29", "2028年2月29日", "20280229", "2028/2/29 0:00"],
+    )
+    def test_reads_days_as_spreadsheets_write_them(self, parts: Parts, said: str) -> None:
+        row = new_row(valid_until=said)
+        assert load(parts, as_csv(row)).faults == []
+        [found] = find_all(row[0])
+        assert found.valid_until == date(2028, 2, 29)
+
+    def test_reads_a_number_as_its_cell_shows_it(self, parts: Parts) -> None:
+        number = secrets.randbelow(10**9) + 10**9
+        rows = [[value, *new_row()[1:]] for value in (number, number + 1)]
+        book, file = Workbook(), io.BytesIO()
+        for row in (CHINESE, *rows):
+            book.active.append(list(row))
+        book.active["A2"].number_format = "0" * 12
+        book.active["A3"].number_format = "#,##0"
+        book.save(file)
+        report = load(parts, file.getvalue())
+        assert report.faults == [
+            RowFault(3, "holder_number", "a number that its format shows otherwise")
+        ]
+        assert find(f"00{number}") is not None
+        assert find(str(number)) is None
+
+    def test_takes_no_error_and_no_yes_of_a_spreadsheet_for_a_word(self, parts: Parts) -> None:
+        class_, number = list[object](new_row()), list[object](new_row())
+        class_[3], number[0] = "#N/A", True
+        report = load(parts, as_xlsx(class_, number))
+        assert report.faults == [
+            RowFault(2, "unit", "an error of the spreadsheet"),
+            RowFault(3, "holder_number", "a yes or no of the spreadsheet"),
+        ]
+        surcharge: list[object] = [*new_row(category="校外")[:-1], True]
+        assert load(parts, as_xlsx(surcharge)).faults == []
+
+    def test_says_which_other_sheets_hold_something(self, parts: Parts) -> None:
+        book, file = Workbook(), io.BytesIO()
+        for row in (CHINESE, new_row()):
+            book.active.append(row)
+        book.create_sheet("空白")
+        book.create_sheet("二年级").append(new_row())
+        book.save(file)
+        batch_id = new_id()
+        for _ in range(2):
+            report = load(parts, file.getvalue(), batch_id=batch_id)
+            assert (counts(report), report.unread_sheets) == ((1, 0, 0, 0), ["二年级"])
+        assert load(parts, as_csv(new_row())).unread_sheets == []
+
 
 class TestImport:
     def test_opens_purses_and_a_card_for_who_is_new(self, parts: Parts) -> None:
@@ -270,6 +346,36 @@ class TestImport:
         found = find(row[0])
         assert found is not None
         assert found.unit == "软件2402班"
+
+    def test_a_later_last_day_wakes_the_cards_of_who_had_expired(self, parts: Parts) -> None:
+        away, back, lost = (new_row(valid_until="2020-07-01") for _ in range(3))
+        load(parts, as_csv(away, back, lost))
+        with transaction() as session:
+            for row, before in ((away, "active"), (back, "active"), (lost, "lost")):
+                card = card_of(session, row)
+                card.state = CardState(before)
+                session.flush()
+                change_state(
+                    session, card=card, event=CardEvent.EXPIRE, actor=SYSTEM, now=clock.now()
+                )
+        away[5], back[5], lost[5] = "2020-12-31", "2099-07-01", "2099-07-01"
+        batch_id = new_id()
+        load(parts, as_csv(away, back, lost), dry_run=True)
+        load(parts, as_csv(away, back, lost), batch_id=batch_id)
+        with transaction() as session:
+            cards = [card_of(session, row) for row in (away, back, lost)]
+            assert [card.state for card in cards] == ["expired", "active", "lost"]
+            [woken] = session.scalars(
+                select(LogEntry).where(
+                    LogEntry.card_id == cards[1].id, LogEntry.action == "card.extend"
+                )
+            )
+            told = session.scalars(
+                select(HolderNotice.kind).where(HolderNotice.holder_id == cards[1].holder_id)
+            ).all()
+        assert (woken.before, woken.after) == ("expired", "active")
+        assert woken.facts["roster_batch"] == str(batch_id)
+        assert "card-extended" in told
 
     def test_each_change_is_in_the_log_and_names_nobody(self, parts: Parts) -> None:
         row = new_row()
@@ -446,6 +552,22 @@ class TestSources:
         [still] = find_all(gone[0])
         assert still.valid_until == date(2029, 7, 1)
         assert load(parts, as_csv(kept), source=RosterSource.ACADEMIC).absent == []
+
+    def test_a_whole_list_misses_nobody_whose_row_is_at_fault(self, parts: Parts) -> None:
+        faulty, twice, moved = new_row(), new_row(), new_row()
+        load(parts, as_csv(faulty, twice, moved))
+        number = secrets.token_hex(5)
+        with transaction() as session:
+            session.execute(
+                update(Holder)
+                .where(Holder.holder_number == moved[0])
+                .values(holder_number=number, document_tail_number=moved[0])
+            )
+        faulty[5], twice[2] = "很久", "教工"
+        content = as_csv(faulty, twice, moved)
+        report = load(parts, content, source=RosterSource.ACADEMIC, whole=True, dry_run=True)
+        assert [fault.row for fault in report.faults] == [2, 3, 4]
+        assert not {faulty[0], twice[0], number} & set(report.absent)
 
 
 class TestRemarks:
@@ -630,7 +752,13 @@ class TestFaults:
             ("document_number", "110105194912310021", "the check digit is wrong"),
             ("document_number", "፩" * 18, "not a document number"),
             ("valid_until", "2029-02-30", "not a day such as 2029-07-01"),
-            ("valid_until", "2029年7月1日", "not a day such as 2029-07-01"),
+            ("valid_until", "1/7/2029", "not a day such as 2029-07-01"),
+            ("valid_until", "29-7-1", "not a day such as 2029-07-01"),
+            ("valid_until", "2029-7/1", "not a day such as 2029-07-01"),
+            ("valid_until", "2029/7/1 12:30", "not a day such as 2029-07-01"),
+            ("unit", "#N/A", "an error of the spreadsheet"),
+            ("holder_number", "TRUE", "a yes or no of the spreadsheet"),
+            ("document_number", born_tomorrow(), "a day of birth in the future"),
             ("valid_until", "45000", "not a day such as 2029-07-01"),
             ("valid_until", "9999-12-31", "not a day such as 2029-07-01"),
             ("valid_until", "0029-07-01", "not a day such as 2029-07-01"),
@@ -696,6 +824,8 @@ class TestUnreadable:
             (as_csv(heading=CHINESE[1:]), "missing columns: holder_number"),
             (as_csv(heading=CHINESE) + b'"never closed', "not CSV"),
             (as_csv(["x" * 200_000]), "not CSV"),
+            (as_csv(heading=[*CHINESE, "姓名"]), "columns given twice: name"),
+            (as_csv(heading=[*CHINESE, "name", "Unit"]), "columns given twice: name, unit"),
         ],
     )  # fmt: skip
     def test_says_why(self, parts: Parts, content: bytes, fault: str) -> None:

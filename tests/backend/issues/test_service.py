@@ -370,6 +370,32 @@ class TestExchange:
             used = keys_of(session, entry.policy_ids or [])
         assert used == {"exchange.months", "permissions.student"}
 
+    @pytest.mark.parametrize("category", list(Category))
+    def test_goes_by_the_card_and_not_by_what_a_roster_calls_its_holder(
+        self, counter: Counter, category: Category
+    ) -> None:
+        holder = counter.person()
+        became(holder, category)
+        batch = counter.propose(counter.due_day())
+        students = (Category.NEW_STUDENT, Category.STUDENT)
+        assert (batch is not None) is (category in students)
+        if batch is None:
+            return
+        assert holder in overdue(counter.due_day() + timedelta(days=15))
+        decision, _ = counter.hand_out(holder)
+        became(holder, Category.STUDENT)
+        with transaction() as session:
+            made_for = {
+                card.id: card.new_student
+                for card in session.scalars(select(Card).where(Card.holder_id == holder))
+            }
+        assert made_for == {decision.card_id: False, decision.replaced_card_id: True}
+        assert counter.propose(counter.due_day()) is None
+
+    def test_leaves_the_card_of_whoever_was_always_a_student(self, counter: Counter) -> None:
+        counter.person(category=Category.STUDENT)
+        assert counter.propose(counter.due_day()) is None
+
     def test_does_not_take_a_lost_card(self, counter: Counter) -> None:
         holder = counter.person()
         counter.propose(counter.due_day())
@@ -400,6 +426,12 @@ class TestExchange:
         assert state(holder) is CardState.ACTIVE
         counter.hand_out(holder)
         assert holder not in overdue(day + timedelta(days=15))
+
+
+def became(holder_id: UUID, category: Category) -> None:
+    """Make somebody another kind of holder, as a roster does."""
+    with transaction() as session:
+        session.execute(update(Holder).where(Holder.id == holder_id).values(category=category))
 
 
 def overdue(now: datetime) -> set[UUID]:

@@ -22,12 +22,16 @@ def upgrade() -> None:
         "roster_conflicts",
         "(made_at IS NULL) = (made_by IS NULL)",
     )
-    # Not of what one person took over before this.
+    # Nobody had proposed what one person took over before this.
     op.execute("""
-        ALTER TABLE roster_conflicts ADD CONSTRAINT ck_roster_conflicts_two_people CHECK (
-            accepted IS NOT TRUE OR field = 'unit' OR coalesce(made_by <> settled_by, false)
-        ) NOT VALID
+        UPDATE roster_conflicts SET made_by = 'nobody', made_at = settled_at
+         WHERE accepted AND field <> 'unit'
     """)
+    op.create_check_constraint(
+        op.f("ck_roster_conflicts_two_people"),
+        "roster_conflicts",
+        "accepted IS NOT TRUE OR field = 'unit' OR coalesce(made_by <> settled_by, false)",
+    )
 
 
 def downgrade() -> None:

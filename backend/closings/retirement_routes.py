@@ -9,7 +9,7 @@ from backend import clock
 from backend.cards.rules import TransitionNotPossible
 from backend.cards.service import AccountClosed
 from backend.closings import retirements
-from backend.closings.retirements import NotStaff
+from backend.closings.retirements import NotStaff, RetirementTooEarly
 from backend.closings.schemas import RetirementReply, RetirementRequest
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
@@ -46,6 +46,7 @@ staff = guard(
     IdReused,
     AccountClosed,
     NotStaff,
+    RetirementTooEarly,
     TransitionNotPossible,
 )
 @staff.alt_response(201, schema=RetirementReply, description="Switched now.")

@@ -1,6 +1,9 @@
 """Retirees (退休换卡): a staff card gives way to a temporary one, in one step, 三(九).
 
 Balance, binding, virtual card and history stay: it is the same account.
+
+It is done when the retiree stands at the counter: the staff card is handed in and void at once,
+also where the filed day is still ahead, and the account does not close on that day.
 """
 
 import secrets
@@ -23,8 +26,14 @@ from backend.cards.service import (
     is_account_closed,
 )
 from backend.clock import business_date
-from backend.closings.models import Retirement
-from backend.closings.rules import months_after
+from backend.closings.models import (
+    Departure,
+    DepartureKind,
+    Leaver,
+    LeaverState,
+    Retirement,
+)
+from backend.closings.rules import may_switch_from, months_after
 from backend.errors import DomainError, Kind
 from backend.holders import permissions
 from backend.holders.models import Category, Holder
@@ -37,6 +46,13 @@ from backend.rows import find_row, first_answer, lock_id, newest_first
 
 class NotStaff(DomainError, code="not-staff", kind=Kind.CONFLICT):
     """Only staff retire.  Fact: `category`."""
+
+
+class RetirementTooEarly(DomainError, code="retirement-too-early", kind=Kind.CONFLICT):
+    """Years before the age of retirement, or long before the day that was filed.
+
+    Fact: `day`, from which it is possible.
+    """
 
 
 def switch(
@@ -57,6 +73,7 @@ def switch(
         IdReused: `retirement_id` came before with other content, or from somebody else.
         AccountClosed: the account is closing or closed.
         NotStaff: the holder is no member of the staff.
+        RetirementTooEarly: it is long before their day, see `may_switch_from`.
         TransitionNotPossible: the staff card is frozen: what froze it comes first.
     """
     lock_id(session, retirement_id)
@@ -77,6 +94,7 @@ def switch(
         .execution_options(populate_existing=True)
     ).one()
     _must_be_possible(session, holder)
+    _must_be_of_age(session, holder, now=now)
     policies = policies_at(session, now)
     last = months_after(business_date(now), policies["retired.valid_months"])
     before = {
@@ -130,6 +148,23 @@ def switch(
     return made, True
 
 
+def _must_be_of_age(session: Session, holder: Holder, *, now: datetime) -> None:
+    if of_holder(session, holder_id=holder.id) is not None:
+        return  # of age for good, also when employed again (返聘)
+    leaves_on = session.scalar(
+        select(Departure.effective_on)
+        .join(Leaver, Leaver.departure_id == Departure.id)
+        .where(
+            Leaver.holder_id == holder.id,
+            Leaver.state == LeaverState.SCHEDULED,
+            Departure.kind == DepartureKind.RETIREMENT,
+        )
+    )
+    day = may_switch_from(last_day=holder.valid_until, leaves_on=leaves_on)
+    if business_date(now) < day:
+        raise RetirementTooEarly(day=day.isoformat())
+
+
 @dataclass(frozen=True, slots=True)
 class Draft:
     """What a switch would do if it were made now (换卡预览)."""
@@ -148,10 +183,12 @@ def preview(session: Session, *, holder_id: UUID, now: datetime) -> Draft:
     Raises:
         AccountClosed: the account is closing or closed.
         NotStaff: the holder is no member of the staff.
+        RetirementTooEarly: it is long before their day.
         TransitionNotPossible: the staff card is frozen.
     """
     holder = session.get_one(Holder, holder_id)
     _must_be_possible(session, holder)
+    _must_be_of_age(session, holder, now=now)
     old = find_card(session, holder_id=holder_id, kind=CardKind.PHYSICAL)
     if old is not None:
         next_state(old.state, CardEvent.VOID)

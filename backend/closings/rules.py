@@ -3,7 +3,7 @@
 import calendar
 from collections.abc import Collection
 from dataclasses import dataclass, field
-from datetime import date
+from datetime import date, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -119,6 +119,12 @@ CLOSES_AS: dict[DepartureKind, ClosingKind] = {
 """What a departure starts on its day; graduates wait for their batch."""
 
 
+RETIRES_EARLY_MONTHS = 36
+"""By how much earlier than their age says people may retire of their own will (弹性提前退休)."""
+SWITCH_AHEAD_DAYS = 31
+"""How long before the day of a filed retirement the cards may be exchanged."""
+
+
 def months_after(day: date, months: int) -> date:
     """Return the same day so many calendar months later, or the last of a shorter month.
 
@@ -128,3 +134,20 @@ def months_after(day: date, months: int) -> date:
     years, month = divmod(day.month - 1 + months, 12)
     year = day.year + years
     return date(year, month + 1, min(day.day, calendar.monthrange(year, month + 1)[1]))
+
+
+def may_switch_from(*, last_day: date, leaves_on: date | None) -> date:
+    """Return from which day on a staff card may give way to a retiree's (退休换卡).
+
+    Personnel's word decides: a retirement that is filed, with a month for the way to the counter.
+    Without one it is the staff card's last day, which goes by the age of retirement where that is
+    known, 三(九), and the years by which people may retire early.
+
+    >>> may_switch_from(last_day=date(2053, 5, 31), leaves_on=None)
+    datetime.date(2050, 5, 31)
+    >>> may_switch_from(last_day=date(2053, 5, 31), leaves_on=date(2026, 12, 1))
+    datetime.date(2026, 10, 31)
+    """
+    if leaves_on is not None:
+        return leaves_on - timedelta(days=SWITCH_AHEAD_DAYS)
+    return months_after(last_day, -RETIRES_EARLY_MONTHS)

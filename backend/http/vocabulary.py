@@ -1611,6 +1611,8 @@ FACTS: dict[str, dict[str, Any]] = {
     "holders-unknown": {"count": 2},
     "not-a-student": {"category": "staff"},
     "not-staff": {"category": "student"},
+    "retirement-too-early": {"day": "2050-05-31"},
+    "exception-over": {"day": "2026-09-01"},
     "never-surcharged": {"category": "student"},
     "nothing-to-claim": {"state": "paid"},
     "claim-answered": {"accepted": True},

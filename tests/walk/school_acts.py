@@ -13,6 +13,7 @@ from walk.people import TEMPORARY, Card, Person, first_of
 from walk.walk import DONE, Walk, act, seconds_since
 
 from backend import clock, jobs
+from backend.closings.rules import months_after
 from backend.ids import new_id
 from backend.operators.models import Role
 
@@ -337,6 +338,12 @@ def retire(walk: Walk) -> str | None:
         want = "account-closed"
     elif one.category != "staff":
         want = "not-staff"
+    elif (
+        one.valid_until > months_after(walk.today, 36)
+        and (one.leaving is None or one.leaving[2] != "retirement")
+        and not walk.campus.rows("SELECT FROM retirements WHERE holder_id = %s", one.id)
+    ):
+        want = "retirement-too-early"
     else:
         live = one.physical and not one.physical.gone
         frozen = live and one.physical and one.physical.state == "frozen"

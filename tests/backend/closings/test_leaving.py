@@ -19,6 +19,7 @@ from sqlalchemy.exc import ProgrammingError
 from backend import clock
 from backend.cards.models import CardKind, CardState
 from backend.cards.service import expire_cards, find_card, list_cards
+from backend.closings.rules import months_after
 from backend.db import transaction
 from backend.holders import permissions
 from backend.holders.models import Category, Employment, Holder, Permission
@@ -107,6 +108,34 @@ class TestRetirees:
             document="x",
         )
         assert student.get_json()["code"] == "not-staff"
+
+    def test_are_of_age_by_what_is_known_or_by_what_personnel_files(
+        self, counter: Counter, parts: Parts
+    ) -> None:
+        person = make_person(parts, category=Category.STAFF, valid_days=365 * 24)
+        path, body = f"/retirements/{new_id()}", {"holder_number": person.number, "document": "x"}
+        young = counter.call("PUT", path, **body)
+        assert (young.status_code, young.get_json()["code"]) == (409, "retirement-too-early")
+        with transaction() as session:
+            last = session.get_one(Holder, person.id).valid_until
+        assert young.get_json()["day"] == months_after(last, -36).isoformat()
+        personnel = sign_in(parts, Role.PERSONNEL)
+        filed = {"kind": "retirement", "effective_on": day(40)}
+        id_ = new_id()
+        assert leave(counter, personnel, person.number, id=id_, **filed).status_code == 201
+        assert counter.call("PUT", path, **body).get_json()["day"] == day(9)
+        counter.call("POST", f"/departures/{id_}/withdrawal", personnel)
+        filed["effective_on"] = day(31)
+        assert leave(counter, personnel, person.number, **filed).status_code == 201
+        assert counter.call("PUT", path, **body).status_code == 201
+
+    @pytest.mark.parametrize(("valid_days", "status"), [(365 * 3, 201), (365 * 3 + 3, 409)])
+    def test_may_be_three_years_early(
+        self, counter: Counter, parts: Parts, valid_days: int, status: int
+    ) -> None:
+        person = make_person(parts, category=Category.STAFF, valid_days=valid_days)
+        body = {"holder_number": person.number, "document": "x"}
+        assert counter.call("PUT", f"/retirements/{new_id()}", **body).status_code == status
 
     def test_who_is_employed_again_retires_again(self, counter: Counter, parts: Parts) -> None:
         person = make_person(parts, category=Category.STAFF)

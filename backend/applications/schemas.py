@@ -30,8 +30,13 @@ class ApplicantRequest(ma.Schema):
 
     @ma.validates_schema
     def kind_and_number(self, said: dict[str, Any], **_: Any) -> None:
-        if (said["document_kind"] is None) != (said["document_number"] is None):
-            raise ma.ValidationError("Kind and number go together.", "document_number")
+        for missing, given in (
+            ("document_kind", "document_number"), ("document_number", "document_kind"),
+        ):  # fmt: skip
+            if said[missing] is None and said[given] is not None:
+                raise ma.ValidationError(
+                    ma.fields.Field.default_error_messages["required"], missing
+                )
 
     @ma.post_load
     def read(self, said: dict[str, Any], **_: Any) -> Person:

@@ -34,6 +34,7 @@ from backend.holders.people_schemas import (
     OverrideRequest,
     PersonReply,
 )
+from backend.holders.permissions import ExceptionOver
 from backend.http.auth import Unauthenticated, guard
 from backend.http.parts import parts
 from backend.http.problems import raises
@@ -81,7 +82,7 @@ def read_person(holder_id: UUID) -> dict[str, Any]:
     "/holders/<uuid:holder_id>/permission-overrides/<uuid:override_id>", methods=["PUT"]
 )
 @blueprint.arguments(OverrideRequest)
-@raises(blueprint, Unauthenticated, RoleNotAllowed, NotFound, IdReused)
+@raises(blueprint, Unauthenticated, RoleNotAllowed, NotFound, IdReused, ExceptionOver)
 @blueprint.alt_response(201, schema=OverrideReply, description="Made now.")
 @blueprint.response(200, OverrideReply)
 @logged("holder.except", subject="override_id", holder="holder_id")

@@ -92,6 +92,10 @@ def rows_for(policies: Policies, category: Category) -> list[UUID]:
     return policies.used(key) if key in policies.ids else []
 
 
+class ExceptionOver(DomainError, code="exception-over", kind=Kind.CONFLICT):
+    """The exception's last day lies before today.  Fact: `day`, the earliest that is good."""
+
+
 def make_override(
     session: Session,
     *,
@@ -113,6 +117,7 @@ def make_override(
     Raises:
         NotFound: there is no such holder, or somebody else's exception has this id.
         IdReused: `override_id` came before with other content.
+        ExceptionOver: its last day lies before today.
     """
     lock_id(session, override_id)
     wanted = {
@@ -128,6 +133,8 @@ def make_override(
     if earlier is not None:
         return earlier, False
     holder = lock_row(session, Holder, holder_id, key_share=True)
+    if until is not None and until < business_date(now):
+        raise ExceptionOver(day=business_date(now).isoformat())
     before = permissions_of(holder)
     session.execute(
         update(PermissionOverride)

@@ -194,6 +194,21 @@ class TestRefusals:
         answer = desk.put("", desk.content | change)
         assert (answer.status_code, answer.json["code"]) == (422, "validation-failed")
 
+    @pytest.mark.parametrize(
+        ("given", "missing"),
+        [
+            ({"document_number": "E12345678"}, "document_kind"),
+            ({"document_kind": "passport"}, "document_number"),
+        ],
+    )
+    def test_are_for_half_a_document_and_name_the_missing_half(
+        self, desk: Desk, given: dict[str, str], missing: str
+    ) -> None:
+        person = {"name": "马", "unit": "x"} | given
+        answer = desk.put("", desk.content | {"people": [person]})
+        errors = answer.json["errors"]["people"]["0"]
+        assert errors == {missing: ["必填。"]}
+
     def test_are_for_an_extension_with_half_the_approvals(self, desk: Desk) -> None:
         answer = desk.put(
             f"/extensions/{new_id()}",

@@ -259,6 +259,15 @@ class TestPermissions:
         with transaction() as session:  # as the college has it
             permissions.work_out(session, policies=policies_at(session, now), now=now)
 
+    def test_one_that_is_over_is_not_made(self, ask: Ask, parts: Parts) -> None:
+        holder, today = make_person(parts), business_date(clock.now())
+        path = f"holders/{holder.id}/permission-overrides/{new_id()}"
+        over = override(until=(today - timedelta(days=1)).isoformat())
+        status, said = ask("PUT", path, over)
+        assert (status, said["code"], said["day"]) == (409, "exception-over", today.isoformat())
+        assert entries(holder.id, "holder.except") == []
+        assert ask("PUT", path, override(until=today.isoformat()))[0] == 201
+
     def test_retries_and_strangers(self, ask: Ask, parts: Parts) -> None:
         holder, other, id_ = make_person(parts), make_person(parts), new_id()
         path = f"holders/{holder.id}/permission-overrides/{id_}"

@@ -11,6 +11,7 @@ from redis.retry import Retry
 
 from backend import db, stage
 from backend.applications import routes as applications
+from backend.applications import sponsor_routes as sponsors
 from backend.bundles import routes as bundles
 from backend.cards import code_routes as codes
 from backend.cards import conflict_routes as conflicts
@@ -130,6 +131,7 @@ BLUEPRINTS = (
     (bills.blueprint, API),
     (issues.blueprint, API),
     (applications.blueprint, API),
+    (sponsors.blueprint, API),
     (inspections.blueprint, API),
     (rulebook.public, API),
     (rulebook.staff, API),

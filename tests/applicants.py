@@ -125,7 +125,7 @@ class Case:
             return ending.leave_early(
                 session, leaving_id=leaving_id or new_id(), application_id=self.id,
                 holder_id=holder_id, last_on=last_on, reason="合同提前结束",
-                operator=self.operator, now=clock.now(),
+                who=self.operator, now=clock.now(),
             )  # fmt: skip
 
     def people(self) -> list[Applicant]:

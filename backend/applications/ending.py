@@ -30,6 +30,7 @@ from backend.cards.service import change_state, is_account_closed
 from backend.clock import business_date
 from backend.db import transaction
 from backend.errors import DomainError, Kind, NotFound
+from backend.holders.login import HolderCaller
 from backend.holders.models import Holder
 from backend.ids import new_id
 from backend.notices import service as notices
@@ -145,12 +146,14 @@ def leave_early(
     holder_id: UUID,
     last_on: date,
     reason: str,
-    operator: OperatorCaller,
+    who: OperatorCaller | HolderCaller,
     now: datetime,
+    allowed_by: Sequence[UUID] = (),
 ) -> tuple[EarlyLeaving, bool]:
     """Note that somebody leaves before their day (提前离校): the card ends with `last_on`.
 
-    A card that was not to begin before that is void.
+    The sponsor tells it, or an operator for them.  A card that was not to begin before that is
+    void.
 
     Raises:
         NotFound: no such application, or nobody of it is this holder.
@@ -188,12 +191,13 @@ def leave_early(
         applicant_id=applicant.id,
         last_on=last_on,
         reason=reason,
-        told_by=operator.operator_id,
+        told_by=who.operator_id if isinstance(who, OperatorCaller) else None,
+        sponsor_id=who.holder_id if isinstance(who, HolderCaller) else None,
         told_at=now,
     )
     session.add(leaving)
     if last_on < application.valid_from:
-        _void_unbegun(session, holder_id, actor=operator.actor, now=now)
+        _void_unbegun(session, holder_id, actor=who.actor, now=now)
     notices.tell(
         session,
         holder_id=holder_id,
@@ -203,13 +207,14 @@ def leave_early(
     )
     operation_log.record(
         session,
-        actor=operator.actor,
+        actor=who.actor,
         action="application.leave_early",
         holder_id=holder_id,
         subject_id=leaving_id,
         now=now,
         before={"valid_until": before.isoformat()},
         after={"valid_until": last_on.isoformat()},
+        policy_ids=allowed_by,
         application_id=str(application_id),
     )
     session.flush()

@@ -169,10 +169,13 @@ class EarlyLeaving(Base):
     """Somebody whose card ends before its day, as the sponsor tells (提前离校)."""
 
     __tablename__ = "early_leavings"
+    __table_args__ = (CheckConstraint("num_nonnulls(told_by, sponsor_id) = 1", name="told_by_one"),)
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
     applicant_id: Mapped[UUID] = mapped_column(ForeignKey("applicants.id"), unique=True)
     last_on: Mapped[date]
     reason: Mapped[str]
-    told_by: Mapped[UUID] = mapped_column(ForeignKey("operators.id"))
+    told_by: Mapped[UUID | None] = mapped_column(ForeignKey("operators.id"))
+    sponsor_id: Mapped[UUID | None] = mapped_column(ForeignKey("holders.id"))
+    """The sponsor who told it themselves, at the phone; None: an operator did for them."""
     told_at: Mapped[datetime]

@@ -295,7 +295,7 @@ def note_early_leaving(request: dict[str, Any], application_id: UUID, leaving_id
             session,
             leaving_id=leaving_id,
             application_id=application_id,
-            operator=who,
+            who=who,
             now=clock.now(),
             **request,
         )

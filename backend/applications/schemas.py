@@ -171,6 +171,23 @@ class EarlyLeavingRequest(ma.Schema):
     reason = Text(required=True, validate=ma.validate.Length(1, MOST_REASON))
 
 
+class OwnEarlyLeavingRequest(EarlyLeavingRequest):
+    application_id = ma.fields.UUID(required=True)
+
+
+class SponsoredReply(ma.Schema):
+    application_id = ma.fields.UUID(required=True)
+    holder_id = ma.fields.UUID(required=True)
+    name = ma.fields.String(required=True)
+    unit = ma.fields.String(required=True)
+    valid_until = ma.fields.Date(required=True)
+    left_on = ma.fields.Date(required=True, allow_none=True)
+
+
+class SponsoredList(ma.Schema):
+    items = ma.fields.List(ma.fields.Nested(SponsoredReply), required=True)
+
+
 class EarlyLeavingReply(ma.Schema):
     id = ma.fields.UUID(required=True)
     application_id = ma.fields.UUID(required=True)

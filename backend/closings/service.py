@@ -12,6 +12,7 @@ from uuid import UUID
 from sqlalchemy import Select, and_, func, select
 from sqlalchemy.orm import Session
 
+from backend.applications.sponsoring import left_early
 from backend.arrears import service as arrears
 from backend.cards.models import Card
 from backend.cards.rules import CardEvent
@@ -318,6 +319,7 @@ def lock(session: Session, *, closing_id: UUID) -> Closing:
 def close_expired(session: Session, *, now: datetime) -> int:
     """Start to close temporary accounts whose last day is over (到期销户), 三(十一).
 
+    It is told apart where the sponsor brought that day forward (提前离校).
     Their cards have expired before; one that was never handed out, or is void, needs not.
     """
     closing = select(Closing.id).where(Closing.holder_id == Holder.id, HOLDS)
@@ -330,12 +332,13 @@ def close_expired(session: Session, *, now: datetime) -> int:
             ~closing.exists(),
         )
     ).all()
+    early = left_early(session, holder_ids=due)
     for holder_id in due:
         start(
             session,
             closing_id=new_id(),
             holder_id=holder_id,
-            kind=ClosingKind.EXPIRY,
+            kind=ClosingKind.EARLY if holder_id in early else ClosingKind.EXPIRY,
             document=None,
             actor=operation_log.SYSTEM,
             now=now,

@@ -497,7 +497,7 @@ def leave_early(application_id: UUID, holder_id: UUID) -> Response:
                 session,
                 leaving_id=leaving_id,
                 application_id=application_id,
-                operator=who,
+                who=who,
                 now=clock.now(),
                 **said,
             )

@@ -68,7 +68,8 @@ OF_OTHERS = frozenset(
     (
         "answered_by", "approved_by", "cashier_id", "checker_id", "decided_by", "found_by",
         "handed_back_by", "holder_ids", "made_by", "maker_id", "operator_id", "restored_by",
-        "settled_by", "signed_by", "started_by", "supervisor_id", "told_by", "withdrawn_by",
+        "settled_by", "signed_by", "sponsor_id", "started_by", "supervisor_id", "told_by",
+        "withdrawn_by",
     )
 )  # fmt: skip
 """Columns that name other people: staff by their ids, and who signed for somebody."""

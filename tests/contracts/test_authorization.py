@@ -8,12 +8,13 @@ import json
 import re
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote, urlencode
 from uuid import UUID
 
 import pytest
+from applicants import Case
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from device import sign
 from factories import (
@@ -39,6 +40,7 @@ from backend.closings.models import ClosingKind
 from backend.console.access import COOKIE
 from backend.db import transaction
 from backend.holders import login
+from backend.holders.models import Category
 from backend.http.document import shown
 from backend.http.parts import Parts
 from backend.ids import new_id
@@ -322,6 +324,17 @@ class Owners:
     def _message_consents(self) -> tuple[UUID, Any]:
         body = {"accepted": [], "rejected": []}
         return self._put("me/message-consents", body, self.holder.token)
+
+    def _early_leavings(self) -> tuple[UUID, Any]:
+        phone, case = make_holder(self._parts, category=Category.STAFF), Case(self._parts)
+        case.opened(replace(case.wanted, sponsor_number=phone.number))
+        body = {
+            "application_id": str(case.id),
+            "holder_id": str(case.holder_id),
+            "last_on": case.wanted.valid_from.isoformat(),
+            "reason": "合同提前结束",
+        }
+        return self._put("me/early-leavings", body, phone.token)
 
     def _loss_reports(self) -> tuple[UUID, Any]:
         holder = make_holder(self._parts)

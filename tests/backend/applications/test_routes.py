@@ -3,18 +3,25 @@
 from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 from applicants import Case, today
-from factories import make_document, sign_in
+from factories import Bound, make_document, make_holder, sign_in
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import select, update
 
+from backend import clock
+from backend.cards.service import expire_cards
+from backend.closings.models import Closing, ClosingKind
+from backend.closings.service import close_expired
 from backend.db import transaction
+from backend.holders.models import Category, HolderSession
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.operation_log.models import LogEntry
 from backend.operators.models import Role
+from backend.sealing import token_hash
 
 ROOT = "/api/v1/staff/applications"
 
@@ -54,6 +61,16 @@ def desk(app: Flask, parts: Parts, case: Case) -> Desk:
     return Desk(app, parts, case)
 
 
+def age_login(holder: Bound, *, minutes: int = 60) -> None:
+    """Let a phone have logged in that long ago."""
+    with transaction() as session:
+        session.execute(
+            update(HolderSession)
+            .where(HolderSession.token_hash == token_hash(holder.token))
+            .values(created_at=clock.now() - timedelta(minutes=minutes))
+        )
+
+
 class TestLife:
     def test_from_the_application_to_the_early_end(self, desk: Desk, parts: Parts) -> None:
         made = desk.put("", desk.content)
@@ -91,6 +108,48 @@ class TestLife:
         assert len(stands["approvals"]) == 2
         retried = desk.put("", desk.content)
         assert (retried.status_code, retried.json) == (200, made.json)
+
+    def test_its_sponsor_tells_of_an_early_end(self, app: Flask, desk: Desk, parts: Parts) -> None:
+        phone, stranger = make_holder(parts, category=Category.STAFF), make_holder(parts)
+        desk.content["sponsor_number"] = phone.number
+        desk.put("", desk.content)
+        desk.approve()
+        opened = desk.put(f"/openings/{new_id()}", {"receipt_number": desk.case.receipt})
+        gone = opened.json["people"][0]["holder_id"]
+        own, client = "/api/v1/me/sponsored-people", app.test_client()
+        assert client.get(own, headers=stranger.headers).json == {"items": []}
+        [listed] = client.get(own, headers=phone.headers).json["items"]
+        assert (listed["holder_id"], listed["left_on"]) == (gone, None)
+        path = f"/api/v1/me/early-leavings/{new_id()}"
+        body = {
+            "application_id": listed["application_id"], "holder_id": gone,
+            "last_on": today().isoformat(), "reason": "合同终止",
+        }  # fmt: skip
+        strange = client.put(path, json=body, headers=stranger.headers)
+        assert (strange.status_code, strange.json["code"]) == (404, "not-found")
+        age_login(phone)
+        stale = client.put(path, json=body, headers=phone.headers)
+        assert stale.json["code"] == "step-up-required"
+        age_login(phone, minutes=0)
+        told = client.put(path, json=body, headers=phone.headers)
+        assert told.status_code == 201, told.json
+        age_login(phone)
+        assert client.put(path, json=body, headers=phone.headers).status_code == 200
+        assert client.get(own, headers=phone.headers).json["items"][0]["left_on"] == body["last_on"]
+        with transaction() as session:
+            entry = session.scalars(
+                select(LogEntry).where(
+                    LogEntry.action == "application.leave_early",
+                    LogEntry.holder_id == UUID(gone),
+                    LogEntry.outcome == "done",
+                )
+            ).one()
+            tomorrow = clock.now() + timedelta(days=1)
+            expire_cards(session, now=tomorrow)
+            close_expired(session, now=tomorrow)
+            closing = session.scalars(select(Closing).where(Closing.holder_id == UUID(gone))).one()
+        assert entry.actor == f"holder:{phone.id}"
+        assert closing.kind is ClosingKind.EARLY
 
     def test_ends_with_the_withdrawal(self, desk: Desk) -> None:
         desk.put("", desk.content)

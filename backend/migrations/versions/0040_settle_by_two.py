@@ -1,13 +1,13 @@
 """Let two people take over the roster's value (名册差异): one proposes it, another settles it.
 
-Revises: 0038_widen_issued_at
+Revises: 0039_spell_papers_once
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0070_settle_by_two"
-down_revision = "0038_widen_issued_at"
+revision = "0040_settle_by_two"
+down_revision = "0039_spell_papers_once"
 branch_labels = None
 depends_on = None
 

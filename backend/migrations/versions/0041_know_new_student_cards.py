@@ -1,13 +1,13 @@
 """Know new-student cards (新生卡) by the card, so that they are exchanged whatever became of people.
 
-Revises: 0070_settle_by_two
+Revises: 0040_settle_by_two
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0071_know_new_student_cards"
-down_revision = "0070_settle_by_two"
+revision = "0041_know_new_student_cards"
+down_revision = "0040_settle_by_two"
 branch_labels = None
 depends_on = None
 

@@ -1,13 +1,13 @@
 """Let sponsors (申办单位) tell of an early leaving themselves.
 
-Revises: 0071_know_new_student_cards
+Revises: 0041_know_new_student_cards
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0072_let_sponsors_tell"
-down_revision = "0071_know_new_student_cards"
+revision = "0042_let_sponsors_tell"
+down_revision = "0041_know_new_student_cards"
 branch_labels = None
 depends_on = None
 

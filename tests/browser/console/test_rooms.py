@@ -59,6 +59,7 @@ def record(page: Page, sponsor: Person) -> str:
     follow(page, main.locator('a[href$="/new"]'))
     assert_clean(page)
     main.locator("select[name=category]").select_option("temporary_outsider")
+    main.locator("[name=pays_surcharge][value=open]").check()
     fill(
         page,
         oa_number=f"OA-{secrets.token_hex(5)}",

@@ -13,6 +13,7 @@ from backend import db, stage
 from backend.applications import routes as applications
 from backend.applications import sponsor_routes as sponsors
 from backend.bundles import routes as bundles
+from backend.cards import change_routes as categories
 from backend.cards import code_routes as codes
 from backend.cards import conflict_routes as conflicts
 from backend.cards import counter_routes as counter
@@ -110,6 +111,7 @@ BLUEPRINTS = (
     (replacements.staff, API),
     (found_cards.staff, API),
     (people.blueprint, API),
+    (categories.blueprint, API),
     (terminals.staff, API),
     (gate_access.gates, API),
     (gate_access.declared, API),

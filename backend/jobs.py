@@ -17,6 +17,7 @@ from procrastinate.jobs import Status
 
 from backend import clock
 from backend.applications import ending, opening
+from backend.cards import categories
 from backend.cards.service import expire_cards
 from backend.cases import lending
 from backend.charges import paying_back
@@ -25,7 +26,7 @@ from backend.closings import service as closings
 from backend.db import transaction
 from backend.gates import emergencies
 from backend.gates import retention as passages
-from backend.holders import category_changes, permissions
+from backend.holders import permissions
 from backend.holders.identity import forget_old_identity_steps
 from backend.http.parts import Parts
 from backend.issues import exchanges
@@ -156,9 +157,12 @@ def expire(_: Parts, now: datetime) -> int:
 
 
 def change_categories(_: Parts, now: datetime) -> int:
-    """Make people the kind of holder that was noted for today, and end exceptions that are over."""
+    """Make people the kind of holder that was noted for today, and end exceptions that are over.
+
+    The jobs that end cards and accounts leave to this whoever is another kind from today on.
+    """
     with transaction() as session:
-        changed = category_changes.apply_due(session, now=now)
+        changed = categories.apply_due(session, now=now)
         policies = policies_at(session, now)
         return changed + permissions.work_out(session, policies=policies, now=now)
 

@@ -14,13 +14,12 @@ from backend.cards.rules import CardEvent
 from backend.cards.service import (
     STANDS_AGAINST,
     AccountClosed,
-    CardExpired,
     change_state,
     find_card,
     is_account_closed,
     open_virtual_card,
+    refuse_after_last_day,
 )
-from backend.clock import business_date
 from backend.errors import DomainError, Kind
 from backend.holders.identity import (
     IdentityStepExpired,
@@ -158,8 +157,7 @@ def verify_identity(
 def _must_be_bindable(session: Session, holder: Holder, *, now: datetime) -> None:
     if is_account_closed(session, holder_id=holder.id):
         raise AccountClosed
-    if holder.valid_until < business_date(now):
-        raise CardExpired
+    refuse_after_last_day(session, holder_id=holder.id, now=now)
     physical = find_card(session, holder_id=holder.id, kind=CardKind.PHYSICAL)
     if physical is not None and (refusal := STANDS_AGAINST.get(physical.state)):
         raise refusal

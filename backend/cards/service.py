@@ -14,6 +14,7 @@ from backend.cards.models import Card, CardAlias, CardKind, CardState, Delegatio
 from backend.cards.rules import CardEvent, next_state
 from backend.clock import business_date
 from backend.errors import DomainError, Kind
+from backend.holders.category_changes import is_due
 from backend.holders.limits import limits_of
 from backend.holders.login import NotBound
 from backend.holders.models import Holder
@@ -323,10 +324,12 @@ def refuse_after_last_day(session: Session, *, holder_id: UUID, now: datetime) -
 def expire_cards(session: Session, *, now: datetime) -> int:
     """Expire the cards of holders whose last day is over (到期自动失效), regulation 三(十).
 
-    Charges and passages refuse them from midnight on, whenever this comes.  Locks each holder that
-    nobody else has locked, then the cards.
+    Charges and passages refuse them from midnight on, whenever this comes.  Who is another kind of
+    holder from today on is left until that is applied: it may give them a later last day.  Locks
+    each holder that nobody else has locked, then the cards.
     """
-    over = Holder.valid_until < business_date(now)
+    today = business_date(now)
+    over = (Holder.valid_until < today) & ~is_due(today)
     expiring = select(Card.id).where(Card.holder_id == Holder.id, Card.state.in_(EXPIRING))
     holders = session.scalars(
         select(Holder.id).where(over, expiring.exists()).order_by(Holder.id)

@@ -14,6 +14,7 @@ from backend.clock import business_date
 from backend.closings.graduates import CLOSING, announce, exempt_on, go_on, lock, preview, put
 from backend.closings.models import Closing, ClosingBatch, ClosingState, Graduate
 from backend.closings.rules import STUDENTS, months_after
+from backend.holders.category_changes import is_due
 from backend.holders.models import Holder
 from backend.ids import new_id
 from backend.operation_log import service as operation_log
@@ -43,6 +44,7 @@ def gather(session: Session, *, now: datetime) -> int:
         .where(
             Holder.category.in_(STUDENTS),
             Holder.valid_until < business_date(now),
+            ~is_due(business_date(now)),
             ~batched.exists(),
             ~CLOSING.exists(),
         )

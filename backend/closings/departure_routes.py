@@ -20,6 +20,7 @@ from backend.closings.schemas import DepartureReply, DepartureRequest
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders import viewing
+from backend.holders.category_changes import waiting_from
 from backend.http.auth import Unauthenticated, guard
 from backend.http.problems import raises
 from backend.operation_log.refusals import logged
@@ -104,11 +105,13 @@ def withdraw_departure(departure_id: UUID) -> dict[str, Any]:
 
 def _departure(session: Session, departure: Departure) -> dict[str, Any]:
     leavers = departures.leavers_of(session, departure_id=departure.id)
-    holders = viewing.holders_by_id(session, [leaver.holder_id for leaver in leavers])
+    ids = [leaver.holder_id for leaver in leavers]
+    holders, changes = viewing.holders_by_id(session, ids), waiting_from(session, ids)
     same = ("id", "kind", "effective_on", "document", "filed_at")
     return {name: getattr(departure, name) for name in same} | {
         "items": [
             {name: getattr(leaver, name) for name in ("state", "applied_at", "closing_id")}
+            | {"changes_on": changes.get(leaver.holder_id)}
             | viewing.masked(holders[leaver.holder_id])
             for leaver in leavers
         ]

@@ -12,11 +12,13 @@ from sqlalchemy.orm import Session
 from backend.clock import business_date
 from backend.closings import service
 from backend.closings.models import Departure, DepartureKind, Leaver, LeaverState
-from backend.closings.rules import CLOSES_AS, KINDS, MAY_FILE, TEMPORARY
+from backend.closings.rules import CLOSES_AS, KINDS, MAY_FILE, TEMPORARY, leaves_as
 from backend.errors import DomainError, Kind, NotFound
+from backend.holders.category_changes import is_due
 from backend.holders.models import Category, Holder
 from backend.ids import content_hash, new_id
 from backend.operation_log import service as operation_log
+from backend.operation_log.service import Actor
 from backend.operators.service import OperatorCaller
 from backend.rows import find_row, first_answer, lock_id, newest_first
 
@@ -33,6 +35,8 @@ class DepartureState(StrEnum):
     """已生效"""
     WITHDRAWN = "withdrawn"
     """已撤回"""
+    SUPERSEDED = "superseded"
+    """已不适用"""
 
 
 class HoldersUnknown(DomainError, code="holders-unknown", kind=Kind.INVALID):
@@ -64,7 +68,9 @@ def file(
 ) -> tuple[Departure, bool]:
     """Note who leaves on a day, all or nobody; say whether this call was first.
 
-    Locks the departure's id.
+    It is of the category that each has now: see `apply_due`.  Another departure that waits for
+    somebody who has changed category since is superseded by this.  Locks the departure's id, then
+    the holders.
 
     Raises:
         IdReused: `departure_id` came before with other content, or from somebody else.
@@ -84,7 +90,8 @@ def file(
     for holder in holders:
         if not _may_leave(holder, kind, operator):
             raise DepartureNotPossible(kind=kind.value, category=holder.category.value)
-    if session.scalars(_scheduled([holder.id for holder in holders])).first():
+    _supersede_stale(session, holders, actor=operator.actor, now=now)
+    if session.scalars(_scheduled(holders)).first():
         raise DepartureScheduled
     departure = Departure(
         id=departure_id,
@@ -102,6 +109,7 @@ def file(
             id=new_id(),
             departure_id=departure_id,
             holder_id=holder.id,
+            category=holder.category,
             state=LeaverState.SCHEDULED,
         )
         for holder in holders
@@ -135,13 +143,12 @@ def preview(
         holder.holder_number: holder
         for holder in session.scalars(select(Holder).where(Holder.holder_number.in_(numbers)))
     }
-    waiting = set(
-        session.scalars(
-            select(Leaver.holder_id).where(
-                Leaver.id.in_(_scheduled([holder.id for holder in known.values()]))
-            )
-        )
-    )
+    by_id = {holder.id: holder for holder in known.values()}
+    waiting = {
+        leaver.holder_id
+        for leaver in session.scalars(_scheduled(by_id.values()))
+        if not _is_other(leaver, by_id[leaver.holder_id])
+    }
     return [_candidate(number, known.get(number), kind, operator, waiting) for number in numbers]
 
 
@@ -164,10 +171,31 @@ def _may_leave(holder: Holder, kind: DepartureKind, operator: OperatorCaller) ->
     return holder.category in KINDS[kind] and holder.category in MAY_FILE[operator.role]
 
 
-def _scheduled(holder_ids: Collection[UUID]) -> Select[UUID]:
-    return select(Leaver.id).where(
-        Leaver.holder_id.in_(holder_ids), Leaver.state == LeaverState.SCHEDULED
+def _scheduled(holders: Collection[Holder]) -> Select[Leaver]:
+    return select(Leaver).where(
+        Leaver.holder_id.in_([holder.id for holder in holders]),
+        Leaver.state == LeaverState.SCHEDULED,
     )
+
+
+def _supersede_stale(
+    session: Session, holders: Collection[Holder], *, actor: Actor, now: datetime
+) -> None:
+    """Give up departures that wait for people who are of another kind by now.
+
+    What the job has locked is left to it: it locks the holders after the leavers.
+    """
+    by_id = {holder.id: holder for holder in holders}
+    waiting = _scheduled(holders).with_for_update(skip_locked=True)
+    for leaver in session.scalars(waiting).all():
+        if _is_other(leaver, by_id[leaver.holder_id]):
+            _supersede(session, leaver, actor=actor, now=now)
+    session.flush()
+
+
+def _is_other(leaver: Leaver, holder: Holder) -> bool:
+    """Say whether somebody is another kind of holder than the one a departure was filed for."""
+    return leaves_as(leaver.category) is not leaves_as(holder.category)
 
 
 def holders_named(session: Session, numbers: Sequence[str]) -> Sequence[Holder]:
@@ -194,20 +222,22 @@ def withdraw(
 
     Raises:
         NotFound: there is none, or it is not the caller's to tell of.
-        DepartureApplied: somebody has left by it.
+        DepartureApplied: somebody has left by it, or it applies to nobody any more.
     """
     departure = find(session, departure_id=departure_id)
     leavers = session.scalars(
         select(Leaver).where(Leaver.departure_id == departure_id).with_for_update()
     ).all()
     for leaver in leavers:
-        if session.get_one(Holder, leaver.holder_id).category not in MAY_FILE[operator.role]:
+        if leaver.category not in MAY_FILE[operator.role]:
             raise NotFound
-        if leaver.state is LeaverState.APPLIED:
-            raise DepartureApplied
-    if any(leaver.state is LeaverState.SCHEDULED for leaver in leavers):
-        _log(session, departure, "departure.withdraw", operator, people=len(leavers), now=now)
-    for leaver in leavers:
+    states = {leaver.state for leaver in leavers}
+    if LeaverState.APPLIED in states or states == {LeaverState.SUPERSEDED}:
+        raise DepartureApplied
+    waiting = [leaver for leaver in leavers if leaver.state is LeaverState.SCHEDULED]
+    if waiting:
+        _log(session, departure, "departure.withdraw", operator, people=len(waiting), now=now)
+    for leaver in waiting:
         leaver.state = LeaverState.WITHDRAWN
     return departure
 
@@ -216,28 +246,55 @@ def apply_due(session: Session, *, now: datetime) -> int:
     """Let those leave whose day has come: from this instant on no card of theirs works.
 
     Graduates' cards expire with their last day, and their accounts are closed in a batch; who
-    retired with a new card, or is closed already, is left as they are.  A few at once; return how
-    many.
+    retired with a new card, or is closed already, is left as they are.
+
+    A departure is of the category it was filed for: to somebody who has become another kind of
+    holder by then, on that day or before, it does not apply, and that is on record (已不适用).  A
+    student who becomes staff stays, a graduation or not; who leaves as staff, too, has a departure
+    of their own.  A change that is due comes first: such people are left to the next run.  A few at
+    once; return how many.
     """
+    today = business_date(now)
     due = session.execute(
         select(Leaver, Departure)
         .join(Departure, Departure.id == Leaver.departure_id)
+        .join(Holder, Holder.id == Leaver.holder_id)
         .where(
             Leaver.state == LeaverState.SCHEDULED,
-            Departure.effective_on <= business_date(now),
+            Departure.effective_on <= today,
+            ~is_due(today),
         )
         .order_by(Departure.effective_on, Leaver.id)
         .limit(AT_ONCE)
         .with_for_update(of=Leaver, skip_locked=True)
     ).all()
     for leaver, departure in due:
+        holder = session.get_one(
+            Holder, leaver.holder_id, with_for_update={"key_share": True}, populate_existing=True
+        )
+        if _is_other(leaver, holder) and not _is_switched(holder, departure):
+            _supersede(session, leaver, actor=operation_log.SYSTEM, now=now)
+            continue
         leaver.state, leaver.applied_at = LeaverState.APPLIED, now
-        holder = session.get_one(Holder, leaver.holder_id)
         if departure.kind is DepartureKind.GRADUATION:
             _end_validity(session, holder, departure, now=now)
         elif not _is_switched(holder, departure):
             leaver.closing_id = _close(session, holder, departure, now=now)
     return len(due)
+
+
+def _supersede(session: Session, leaver: Leaver, *, actor: Actor, now: datetime) -> None:
+    leaver.state = LeaverState.SUPERSEDED
+    operation_log.record(
+        session,
+        actor=actor,
+        action="departure.supersede",
+        holder_id=leaver.holder_id,
+        subject_id=leaver.departure_id,
+        now=now,
+        before=leaver.category.value,
+        after=session.get_one(Holder, leaver.holder_id).category.value,
+    )
 
 
 def _is_switched(holder: Holder, departure: Departure) -> bool:
@@ -325,13 +382,13 @@ def leavers_of(session: Session, *, departure_id: UUID) -> Sequence[Leaver]:
 def may_withdraw(session: Session, *, departure_id: UUID, operator: OperatorCaller) -> bool:
     """Say whether a departure can still be taken back, by this operator: see `withdraw`."""
     people = session.execute(
-        select(Leaver.state, Holder.category)
-        .join(Holder, Holder.id == Leaver.holder_id)
-        .where(Leaver.departure_id == departure_id)
+        select(Leaver.state, Leaver.category).where(Leaver.departure_id == departure_id)
     ).all()
-    return all(
-        state is LeaverState.SCHEDULED and category in MAY_FILE.get(operator.role, ())
-        for state, category in people
+    states = {state for state, _ in people}
+    return (
+        LeaverState.SCHEDULED in states
+        and LeaverState.APPLIED not in states
+        and all(category in MAY_FILE.get(operator.role, ()) for _, category in people)
     )
 
 
@@ -350,8 +407,7 @@ def list_departures(
     if categories is not None:
         query = query.where(
             select(Leaver.id)
-            .join(Holder, Holder.id == Leaver.holder_id)
-            .where(Leaver.departure_id == Departure.id, Holder.category.in_(categories))
+            .where(Leaver.departure_id == Departure.id, Leaver.category.in_(categories))
             .exists()
         )
     return session.scalars(
@@ -368,12 +424,15 @@ def _in_state(state: DepartureState) -> ColumnElement[bool]:
         return has(LeaverState.SCHEDULED)
     if state is DepartureState.APPLIED:
         return has(LeaverState.APPLIED) & ~has(LeaverState.SCHEDULED)
-    return ~has(LeaverState.SCHEDULED) & ~has(LeaverState.APPLIED)
+    waits_or_applied = has(LeaverState.SCHEDULED) | has(LeaverState.APPLIED)
+    if state is DepartureState.SUPERSEDED:
+        return has(LeaverState.SUPERSEDED) & ~waits_or_applied
+    return ~has(LeaverState.SUPERSEDED) & ~waits_or_applied
 
 
 def state_of(count: Mapping[LeaverState, int]) -> DepartureState:
     """Return how far a departure has come, by how many of its people are in each state."""
-    for state in (LeaverState.SCHEDULED, LeaverState.APPLIED):
+    for state in (LeaverState.SCHEDULED, LeaverState.APPLIED, LeaverState.SUPERSEDED):
         if count.get(state):
             return DepartureState(state.value)
     return DepartureState.WITHDRAWN

@@ -9,6 +9,7 @@ from sqlalchemy import CheckConstraint, ForeignKey, Index, UniqueConstraint, tex
 from sqlalchemy.orm import Mapped, mapped_column
 
 from backend.db import Base
+from backend.holders.models import Category
 from backend.money import Fen
 
 
@@ -125,6 +126,8 @@ class LeaverState(StrEnum):
     """已生效"""
     WITHDRAWN = "withdrawn"
     """已撤回: before its day"""
+    SUPERSEDED = "superseded"
+    """已不适用: by its day they were another kind of holder than the one it was filed for"""
 
 
 class Leaver(Base):
@@ -144,6 +147,8 @@ class Leaver(Base):
     id: Mapped[UUID] = mapped_column(primary_key=True)
     departure_id: Mapped[UUID] = mapped_column(ForeignKey("departures.id"))
     holder_id: Mapped[UUID] = mapped_column(ForeignKey("holders.id"))
+    category: Mapped[Category]
+    """What they were when it was filed: it is of this category, see `departures.apply_due`."""
     state: Mapped[LeaverState]
     applied_at: Mapped[datetime | None]
     closing_id: Mapped[UUID | None] = mapped_column(ForeignKey("closings.id"))
@@ -159,6 +164,11 @@ class ClosingBatch(Base):
     __table_args__ = (
         CheckConstraint("approved_by <> made_by", name="two_people"),
         CheckConstraint("(approved_by IS NULL) = (approved_at IS NULL)", name="approved_whole"),
+        CheckConstraint(
+            "(withdrawn_by IS NULL) = (withdrawn_at IS NULL)"
+            " AND (withdrawn_at IS NULL OR approved_at IS NULL AND run_at IS NULL)",
+            name="withdrawn_when",
+        ),
         Index(None, "made_at", "id"),
     )
 
@@ -176,6 +186,9 @@ class ClosingBatch(Base):
     run_at: Mapped[datetime | None]
     """When it was first run."""
     reminded_at: Mapped[datetime | None]
+    withdrawn_by: Mapped[UUID | None] = mapped_column(ForeignKey("operators.id"))
+    withdrawn_at: Mapped[datetime | None]
+    """When it was taken back (撤回), before anybody had approved it."""
     content_hash: Mapped[bytes]
 
 

@@ -111,6 +111,7 @@ KINDS: dict[DepartureKind, tuple[Category, ...]] = {
     DepartureKind.EARLY: TEMPORARY,
 }
 """Who can leave how."""
+
 CLOSES_AS: dict[DepartureKind, ClosingKind] = {
     DepartureKind.LEAVING: ClosingKind.LEAVING,
     DepartureKind.RETIREMENT: ClosingKind.RETIREMENT,
@@ -123,6 +124,17 @@ RETIRES_EARLY_MONTHS = 36
 """By how much earlier than their age says people may retire of their own will (弹性提前退休)."""
 SWITCH_AHEAD_DAYS = 31
 """How long before the day of a filed retirement the cards may be exchanged."""
+
+
+def leaves_as(category: Category) -> Category:
+    """Return as what kind of holder somebody leaves: new students as students.
+
+    `leaves_as` in the database says the same.
+
+    >>> leaves_as(Category.NEW_STUDENT).value, leaves_as(Category.STAFF).value
+    ('student', 'staff')
+    """
+    return Category.STUDENT if category is Category.NEW_STUDENT else category
 
 
 def months_after(day: date, months: int) -> date:

@@ -143,6 +143,7 @@ class LeaverReply(ma.Schema):
     state = Word(LeaverState, required=True)
     applied_at = Moment(required=True, allow_none=True)
     closing_id = ma.fields.UUID(required=True, allow_none=True)
+    changes_on = ma.fields.Date(required=True, allow_none=True)
 
 
 class DepartureReply(ma.Schema):

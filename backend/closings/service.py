@@ -30,6 +30,7 @@ from backend.closings.rules import (
     standing,
 )
 from backend.errors import DomainError, Kind
+from backend.holders.category_changes import is_due
 from backend.holders.models import Holder
 from backend.ids import new_id
 from backend.ledger import service as ledger
@@ -319,15 +320,18 @@ def lock(session: Session, *, closing_id: UUID) -> Closing:
 def close_expired(session: Session, *, now: datetime) -> int:
     """Start to close temporary accounts whose last day is over (到期销户), 三(十一).
 
-    It is told apart where the sponsor brought that day forward (提前离校).
-    Their cards have expired before; one that was never handed out, or is void, needs not.
+    It is told apart where the sponsor brought that day forward (提前离校).  Their cards have
+    expired before; one that was never handed out, or is void, needs not.  Who is another kind of
+    holder from today on is left until that is applied.
     """
+    today = business_date(now)
     closing = select(Closing.id).where(Closing.holder_id == Holder.id, HOLDS)
     expiring = select(Card.id).where(Card.holder_id == Holder.id, Card.state.in_(EXPIRING))
     due = session.scalars(
         select(Holder.id).where(
             Holder.category.in_(TEMPORARY),
-            Holder.valid_until < business_date(now),
+            Holder.valid_until < today,
+            ~is_due(today),
             ~expiring.exists(),
             ~closing.exists(),
         )

@@ -31,6 +31,7 @@ from backend.console.forms import BETWEEN_NUMBERS
 from backend.db import transaction
 from backend.errors import DomainError, NotFound
 from backend.holders import viewing
+from backend.holders.category_changes import waiting_from
 from backend.holders.models import Holder
 from backend.http import words
 from backend.http.paging import page_of
@@ -122,6 +123,7 @@ def preview() -> str | Response:
         return render_template(
             "console/departure_preview.html",
             people=people,
+            changes=waiting_from(session, [one.holder.id for one in people if one.holder]),
             faults=sum(one.fault is not None for one in people),
             kind=DepartureKind(said["kind"]),
             effective_on=said["effective_on"],
@@ -193,13 +195,15 @@ def _departure(departure_id: UUID, problem: words.Words | None = None) -> str:
     with transaction() as session:
         departure = departures.find(session, departure_id=departure_id)
         leavers = departures.leavers_of(session, departure_id=departure_id)
+        ids = [leaver.holder_id for leaver in leavers]
         counts = departures.counts_of(session, [departure_id])[departure_id]
         return render_template(
             "console/departure.html",
             departure=departure,
             state=departures.state_of(counts),
             leavers=leavers,
-            holders=viewing.holders_by_id(session, [leaver.holder_id for leaver in leavers]),
+            holders=viewing.holders_by_id(session, ids),
+            changes=waiting_from(session, ids),
             filer=operators.usernames(session, {departure.filed_by})[departure.filed_by],
             may_withdraw=departures.may_withdraw(session, departure_id=departure_id, operator=who),
             may_switch=departure.kind is DepartureKind.RETIREMENT and who.role in MAY_SWITCH,

@@ -11,6 +11,7 @@ from flask import Blueprint, abort, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from backend import clock
+from backend.cards import categories
 from backend.cards.counter import wake_all
 from backend.console import access, forms
 from backend.db import transaction
@@ -71,10 +72,10 @@ def look(holder_id: UUID) -> str:
     with transaction() as session:
         holder = viewing.holders_by_id(session, [holder_id])[holder_id]
         overrides = permissions.list_overrides(session, holder_id=holder_id)
-        categories = category_changes.list_changes(session, holder_id=holder_id)
+        changes = category_changes.list_changes(session, holder_id=holder_id)
         data = data_changes.list_changes(session, holder_id=holder_id)
         makers = {override.made_by for override in overrides}
-        makers |= {change.made_by for change in categories} | {change.made_by for change in data}
+        makers |= {change.made_by for change in changes} | {change.made_by for change in data}
         ids = {
             UUID(name.removeprefix(operators.LOGGED_AS))
             for name in makers
@@ -86,7 +87,8 @@ def look(holder_id: UUID) -> str:
             numbers=category_changes.numbers_of(session, holder_id=holder_id),
             may_use=permissions.permissions_of(holder),
             overrides=overrides,
-            category_changes=categories,
+            category_changes=changes,
+            departs_on=categories.leaves_on(session, holder_id=holder_id),
             data_changes=data,
             names={
                 f"{operators.LOGGED_AS}{id_}": name
@@ -144,7 +146,7 @@ def change_category(holder_id: UUID, change_id: UUID) -> Response:
     who, said = access.operator_in(Role.CARD_CENTRE), _said(CategoryChangeRequest())
     employment = said.pop("employment")
     with transaction() as session:
-        category_changes.schedule(
+        categories.schedule(
             session,
             change_id=change_id,
             holder_id=holder_id,
@@ -153,6 +155,18 @@ def change_category(holder_id: UUID, change_id: UUID) -> Response:
             actor=who.actor,
             now=clock.now(),
             **said,
+        )
+    return _back(holder_id)
+
+
+@blueprint.post("/<uuid:holder_id>/category-changes/<uuid:change_id>/withdrawal")
+@logged("holder.withdraw_category", subject="change_id", holder="holder_id")
+def withdraw_category(holder_id: UUID, change_id: UUID) -> Response:
+    """Take a change of category back before its day."""
+    who = access.operator_in(Role.CARD_CENTRE)
+    with transaction() as session:
+        category_changes.withdraw(
+            session, change_id=change_id, holder_id=holder_id, actor=who.actor, now=clock.now()
         )
     return _back(holder_id)
 

@@ -6,11 +6,11 @@ new number is the same.
 Source: regulation 二(二)–(六).
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date
@@ -36,6 +36,14 @@ class HolderNumberTaken(DomainError, code="holder-number-taken", kind=Kind.CONFL
     """The number (学工号) is or was somebody else's, or is promised to them."""
 
 
+class ChangeEndsEarly(DomainError, code="change-ends-early", kind=Kind.INVALID):
+    """The card's new last day lies before the day of the change.  Fact: `day`, that day."""
+
+
+class ChangeApplied(DomainError, code="change-applied", kind=Kind.CONFLICT):
+    """Its day has come: it cannot be withdrawn."""
+
+
 class ChangeWaiting(DomainError, code="change-waiting", kind=Kind.CONFLICT):
     """Another change of the same kind waits for this holder.  Fact: `change_id`."""
 
@@ -57,12 +65,15 @@ def schedule(
 ) -> tuple[CategoryChange, bool]:
     """Note who somebody is from a day on; say whether this call was the first.
 
-    A day that has come is applied at once, a later one by the job after midnight in Shanghai.
-    Locks the roster, so that no number is given away twice, then the holder.
+    A day that has come is applied at once, a later one by the job after midnight in Shanghai; what
+    the day itself decides (may a card be used, is an account closed) sees it as applied from the
+    first instant on, see `is_due`.  Locks the roster, so that no number is given away twice, then
+    the holder.  Whoever has to do with cards calls `cards.categories` instead.
 
     Raises:
         NotFound: there is no such holder, or somebody else's change has this id.
         IdReused: `change_id` came before with other content.
+        ChangeEndsEarly: it would be over before it begins.
         ChangeWaiting: one is noted already.
         HolderNumberTaken: the new number is not free.
     """
@@ -77,6 +88,8 @@ def schedule(
         return earlier, False
     if session.get(Holder, holder_id) is None:
         raise NotFound
+    if valid_until is not None and valid_until < from_day:
+        raise ChangeEndsEarly(day=from_day.isoformat())
     waiting = _waiting(session, holder_id)
     if waiting is not None:
         raise ChangeWaiting(change_id=str(waiting))
@@ -97,6 +110,8 @@ def schedule(
         made_at=now,
         applied_at=None,
         before=None,
+        withdrawn_at=None,
+        withdrawn_by=None,
     )
     session.add(change)
     session.flush()
@@ -119,10 +134,62 @@ def schedule(
 
 def _waiting(session: Session, holder_id: UUID) -> UUID | None:
     return session.scalar(
-        select(CategoryChange.id).where(
-            CategoryChange.holder_id == holder_id, CategoryChange.applied_at.is_(None)
-        )
+        select(CategoryChange.id).where(CategoryChange.holder_id == holder_id, WAITS)
     )
+
+
+WAITS = CategoryChange.applied_at.is_(None) & CategoryChange.withdrawn_at.is_(None)
+
+
+def is_due(day: date) -> ColumnElement[bool]:
+    """Return, for a query of holders, whether a change of theirs has come and is still to apply.
+
+    What ends cards and accounts leaves such people alone: who they are by now is applied first, in
+    whatever order the jobs run.
+    """
+    of_them = CategoryChange.holder_id == Holder.id
+    return select(CategoryChange.id).where(of_them, WAITS, CategoryChange.from_day <= day).exists()
+
+
+def waiting_from(session: Session, holder_ids: Collection[UUID]) -> dict[UUID, date]:
+    """Return from which day some holders will be of another kind, of those for whom one waits."""
+    of_them = CategoryChange.holder_id.in_(holder_ids)
+    changes = session.scalars(select(CategoryChange).where(of_them, WAITS)).all()
+    return {change.holder_id: change.from_day for change in changes}
+
+
+def withdraw(
+    session: Session, *, change_id: UUID, holder_id: UUID, actor: Actor, now: datetime
+) -> CategoryChange:
+    """Take a change back before it is applied (撤回); the same again changes nothing.
+
+    Another one can be noted then, also with the number that was promised by it.  Locks the roster.
+
+    Raises:
+        NotFound: this holder has no such change.
+        ChangeApplied: they are of the new kind by now.
+    """
+    lock_roster(session)
+    change = session.get(CategoryChange, change_id, populate_existing=True)
+    if change is None or change.holder_id != holder_id:
+        raise NotFound
+    if change.applied_at is not None:
+        raise ChangeApplied
+    if change.withdrawn_at is None:
+        change.withdrawn_at, change.withdrawn_by = now, actor.name
+        operation_log.record(
+            session,
+            actor=actor,
+            action="holder.withdraw_category",
+            holder_id=holder_id,
+            subject_id=change_id,
+            now=now,
+            before=change.category.value,
+            document_number=change.document_number,
+            from_day=change.from_day.isoformat(),
+        )
+        session.flush()
+    return change
 
 
 def is_waiting(session: Session, *, holder_id: UUID) -> bool:
@@ -130,17 +197,15 @@ def is_waiting(session: Session, *, holder_id: UUID) -> bool:
     return _waiting(session, holder_id) is not None
 
 
-def apply_due(session: Session, *, now: datetime) -> int:
-    """Apply the changes whose day has come; return how many."""
+def apply_due(session: Session, *, now: datetime) -> Sequence[CategoryChange]:
+    """Apply the changes whose day has come, and return them."""
     lock_roster(session)
     due = session.scalars(
-        select(CategoryChange).where(
-            CategoryChange.applied_at.is_(None), CategoryChange.from_day <= business_date(now)
-        )
+        select(CategoryChange).where(WAITS, CategoryChange.from_day <= business_date(now))
     ).all()
     for change in due:
         _apply(session, change, actor=operation_log.SYSTEM, now=now)
-    return len(due)
+    return due
 
 
 def list_changes(session: Session, *, holder_id: UUID) -> Sequence[CategoryChange]:
@@ -170,7 +235,8 @@ def _refuse_taken(session: Session, number: str, holder_id: UUID) -> None:
     ).all()
     promised = session.scalars(
         select(CategoryChange.holder_id).where(
-            func.upper(CategoryChange.holder_number) == number.upper()
+            func.upper(CategoryChange.holder_number) == number.upper(),
+            CategoryChange.withdrawn_at.is_(None),
         )
     ).first()
     if set(owners) - {holder_id} or promised is not None:

@@ -252,8 +252,16 @@ class CategoryChange(Base):
             "uq_category_changes_waiting",
             "holder_id",
             unique=True,
-            postgresql_where=text("applied_at IS NULL"),
+            postgresql_where=text("applied_at IS NULL AND withdrawn_at IS NULL"),
         ),
+        Index(
+            "uq_category_changes_holder_number",
+            "holder_number",
+            unique=True,
+            postgresql_where=text("withdrawn_at IS NULL"),
+        ),
+        CheckConstraint("applied_at IS NULL OR withdrawn_at IS NULL", name="withdrawn_when"),
+        CheckConstraint("(withdrawn_at IS NULL) = (withdrawn_by IS NULL)", name="withdrawn_whole"),
     )
 
     id: Mapped[UUID] = mapped_column(primary_key=True)
@@ -262,7 +270,7 @@ class CategoryChange(Base):
     category: Mapped[Category]
     employment: Mapped[Employment | None]
     unit: Mapped[str]
-    holder_number: Mapped[str | None] = mapped_column(unique=True)
+    holder_number: Mapped[str | None]
     """A new number, where they get one."""
     from_day: Mapped[date]
     valid_until: Mapped[date | None]
@@ -272,6 +280,9 @@ class CategoryChange(Base):
     applied_at: Mapped[datetime | None]
     before: Mapped[dict[str, Any] | None]
     """What they were before it."""
+    withdrawn_at: Mapped[datetime | None]
+    withdrawn_by: Mapped[str | None]
+    """Who took it back before its day (撤回), as the operation log names actors."""
 
 
 class DataField(StrEnum):

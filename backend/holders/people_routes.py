@@ -1,4 +1,4 @@
-"""HTTP for what staff decide about people: permissions, category, data, the roster's say."""
+"""HTTP for what staff decide about people: permissions, data, the roster's say."""
 
 from typing import Any
 from uuid import UUID
@@ -9,24 +9,20 @@ from backend import clock
 from backend.db import transaction
 from backend.errors import IdReused, NotFound
 from backend.holders import category_changes, data_changes, permissions, viewing
-from backend.holders.category_changes import ChangeWaiting, HolderNumberTaken
+from backend.holders.category_changes import ChangeWaiting
 from backend.holders.data_changes import (
     ChangeDecided,
     DocumentInUse,
     DocumentWrong,
 )
 from backend.holders.models import (
-    Category,
     DataField,
     DocumentKind,
-    Employment,
     Permission,
     PermissionOverride,
 )
 from backend.holders.people_schemas import (
     ApprovalRequest,
-    CategoryChangeReply,
-    CategoryChangeRequest,
     DataChangeList,
     DataChangeReply,
     DataChangeRequest,
@@ -122,42 +118,6 @@ def end_override(holder_id: UUID, override_id: UUID) -> PermissionOverride:
             actor=who.actor,
             now=clock.now(),
         )
-
-
-@blueprint.route("/holders/<uuid:holder_id>/category-changes/<uuid:change_id>", methods=["PUT"])
-@blueprint.arguments(CategoryChangeRequest)
-@raises(
-    blueprint,
-    Unauthenticated,
-    RoleNotAllowed,
-    NotFound,
-    IdReused,
-    ChangeWaiting,
-    HolderNumberTaken,
-)
-@blueprint.alt_response(201, schema=CategoryChangeReply, description="Noted now.")
-@blueprint.response(200, CategoryChangeReply)
-@logged("holder.change_category", subject="change_id", holder="holder_id")
-def change_category(request: dict[str, Any], holder_id: UUID, change_id: UUID) -> Any:
-    """Make somebody another kind of holder from a day on (类别变更): today or before is at once.
-
-    Account, history, cards and binding stay.  An old number still finds its holder, and nobody else
-    is ever given it.
-    """
-    who = caller_in(Role.CARD_CENTRE)
-    employment = request.pop("employment")
-    with transaction() as session:
-        change, first = category_changes.schedule(
-            session,
-            change_id=change_id,
-            holder_id=holder_id,
-            category=Category(request.pop("category")),
-            employment=Employment(employment) if employment else None,
-            actor=who.actor,
-            now=clock.now(),
-            **request,
-        )
-    return change, 201 if first else 200
 
 
 @blueprint.route("/holders/<uuid:holder_id>/data-changes/<uuid:change_id>", methods=["PUT"])

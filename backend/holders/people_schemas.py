@@ -80,6 +80,8 @@ class CategoryChangeReply(ma.Schema):
     document_number = ma.fields.String(required=True)
     made_at = Moment(required=True)
     applied_at = Moment(required=True, allow_none=True)
+    withdrawn_at = Moment(required=True, allow_none=True)
+    departs_on = ma.fields.Date(required=True, allow_none=True)
 
 
 class DataChangeRequest(ma.Schema):

@@ -181,6 +181,15 @@ MEANINGS: dict[str, str] = {
     "seen_at": "When it was first seen.",
     "OverrideReply.made_at": "When it was made.",
     "CategoryChangeReply.made_at": "When it was noted.",
+    "CategoryChangeReply.withdrawn_at": "When it was taken back (撤回); null where it was not.",
+    "departs_on": (
+        "The day of a departure (离校、离职) of theirs that waits; null: none.  It was filed for"
+        " the category of then, and is not applied to somebody who is of another kind by that day."
+    ),
+    "changes_on": (
+        "From which day a change of category (类别变更) that waits holds; null: none does.  From"
+        " then on a departure that was filed before does not apply (已不适用)."
+    ),
     "DataChangeReply.made_at": "When it was proposed.",
     "DataChangeReply.holder_id": "Whose data it is.",
     "ConflictReply.holder_id": "Whose data it is.",
@@ -1384,6 +1393,9 @@ EXAMPLES: dict[str, Any] = {
     "CategoryChangeReply.holder_number": None,
     "CategoryChangeRequest.valid_until": None,
     "CategoryChangeReply.valid_until": None,
+    "CategoryChangeReply.withdrawn_at": None,
+    "departs_on": None,
+    "changes_on": None,
     "DataChangeReply.approved": None,
     "DataChangeReply.decided_at": None,
     "ConflictReply.accepted": None,
@@ -1559,6 +1571,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "refund-no-purse": {"state": "abnormal"},
     "limit-exceeded": {"limit": "per_day", "limit_fen": 20000, "spent_fen": 19500},
     "not-permitted": {"permission": "pay"},
+    "change-ends-early": {"day": "2026-12-01"},
     "change-waiting": {"change_id": "0199c1f0-7f3e-7d21-a5b6-c7d8e9f00112"},
     "change-decided": {"approved": False},
     "conflict-settled": {"accepted": False},

@@ -132,14 +132,29 @@ CREATE OR REPLACE FUNCTION card_refusal(p_state text) RETURNS text IMMUTABLE LAN
     END;
 $$;
 
+-- Kinds of holder that are one where somebody leaves: a new student's card is exchanged, no more.
+CREATE OR REPLACE FUNCTION leaves_as(p_category text) RETURNS text IMMUTABLE LANGUAGE sql AS $$
+    SELECT CASE p_category WHEN 'new_student' THEN 'student' ELSE p_category END;
+$$;
+
 -- Until when a holder's cards can be used: through the last day by the roster (有效期), or up to the
--- day on which the holder leaves (离校、离职), whichever comes first.
+-- day on which the holder leaves (离校、离职), whichever comes first.  A change of category (类别变更)
+-- that follows without a gap counts, also while the job that applies it has not run; a departure
+-- counts that was filed for the category of its day.
 CREATE OR REPLACE FUNCTION usable_until(p_holder holders) RETURNS timestamptz
 STABLE LANGUAGE plpgsql AS $$
+DECLARE
+    change record;
 BEGIN
-    RETURN least(p_holder.valid_until + 1, (
+    SELECT c.from_day, c.category, c.valid_until INTO change FROM category_changes c
+     WHERE c.holder_id = p_holder.id AND c.applied_at IS NULL AND c.withdrawn_at IS NULL
+       AND c.from_day <= p_holder.valid_until + 1;
+    RETURN least(coalesce(change.valid_until, p_holder.valid_until) + 1, (
         SELECT min(d.effective_on) FROM leavers l JOIN departures d ON d.id = l.departure_id
          WHERE l.holder_id = p_holder.id AND l.state = 'scheduled'
+           AND leaves_as(l.category) = leaves_as(
+               CASE WHEN change.from_day <= d.effective_on THEN change.category
+                    ELSE p_holder.category END)
     ))::timestamp AT TIME ZONE 'Asia/Shanghai';
 END $$;
 

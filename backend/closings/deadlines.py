@@ -7,11 +7,21 @@ runs, 三(十).
 from datetime import date, datetime, timedelta
 from uuid import UUID
 
-from sqlalchemy import func, select
+from sqlalchemy import ColumnElement, func, or_, select
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date
-from backend.closings.graduates import CLOSING, announce, exempt_on, go_on, lock, preview, put
+from backend.closings.graduates import (
+    CLOSING,
+    announce,
+    exempt_on,
+    go_on,
+    lock,
+    nothing_due,
+    preview,
+    put,
+    still_graduate,
+)
 from backend.closings.models import Closing, ClosingBatch, ClosingState, Graduate
 from backend.closings.rules import STUDENTS, months_after
 from backend.holders.category_changes import is_due
@@ -30,6 +40,10 @@ def gather(session: Session, *, now: datetime) -> int:
 
     So early that they can be told `closing.remind_days` before their accounts start to close.  From
     then on it is a batch like any other: staff exempt people of it, or run it.
+
+    A batch of the staff counts where it is done in time: nobody's deadline is later than their own
+    last day and `closing.deadline_months` because somebody named another day, or never approved it.
+    Whom staff exempted is theirs to close.
     """
     policies = policies_at(session, now)
     ahead = policies["closing.remind_days"] + policies["closing.wait_days"]
@@ -37,7 +51,16 @@ def gather(session: Session, *, now: datetime) -> int:
     batched = (
         select(Graduate.id)
         .join(ClosingBatch, ClosingBatch.id == Graduate.batch_id)
-        .where(Graduate.holder_id == Holder.id, ClosingBatch.graduated_on > Holder.valid_until)
+        .where(
+            Graduate.holder_id == Holder.id,
+            ClosingBatch.graduated_on > Holder.valid_until,
+            ClosingBatch.withdrawn_at.is_(None),
+            or_(
+                Graduate.exemption.is_not(None),
+                ClosingBatch.made_by.is_(None),
+                ClosingBatch.deadline <= _own_deadline(policies["closing.deadline_months"]),
+            ),
+        )
     )
     ended = session.execute(
         select(Holder.valid_until, Holder.id)
@@ -73,24 +96,45 @@ def gather(session: Session, *, now: datetime) -> int:
     return gathered
 
 
+def _own_deadline(months: int) -> ColumnElement[date]:
+    """Return, for a query of holders, by when each is closed by their own last day."""
+    return func.months_after(Holder.valid_until + 1, months)
+
+
 def run_due(session: Session, *, now: datetime) -> int:
     """Go on with the batches that have to start now to be done by their deadline, by a hundred.
 
-    The regulation sets the deadline, so nobody has to approve this.  Whom staff ever exempted is
-    theirs to close, also when the exemption has ended; so is whose card goes on by now, as after a
-    leave of absence (休学).  Return how many were started; the caller comes again until it is
-    nobody.
+    The regulation sets the deadline, so nobody has to approve this: it is counted from each one's
+    own last day where nobody has, so that a wrong day closes nobody early.  Whom staff ever
+    exempted is theirs to close, also when the exemption has ended; so is whose card goes on by now,
+    as after a leave of absence (休学).  Return how many were started; the caller comes again until
+    it is nobody.
     """
-    today = business_date(now)
-    latest = today + timedelta(days=policies_at(session, now)["closing.wait_days"])
-    over = select(Holder.id).where(Holder.id == Graduate.holder_id, Holder.valid_until < today)
-    whom = Graduate.exemption.is_(None) & over.exists()
+    today, policies = business_date(now), policies_at(session, now)
+    latest = today + timedelta(days=policies["closing.wait_days"])
+    theirs = (
+        select(Holder.id)
+        .join(ClosingBatch, ClosingBatch.id == Graduate.batch_id)
+        .where(
+            Holder.id == Graduate.holder_id,
+            Holder.valid_until < today,
+            ClosingBatch.withdrawn_at.is_(None),
+            or_(
+                ClosingBatch.approved_by.is_not(None),
+                _own_deadline(policies["closing.deadline_months"]) <= latest,
+            ),
+        )
+        .correlate(Graduate)
+    )
+    whom = Graduate.exemption.is_(None) & theirs.exists()
     left = (
         select(Graduate.batch_id)
         .join(ClosingBatch, ClosingBatch.id == Graduate.batch_id)
         .where(
             ClosingBatch.deadline <= latest,
             whom,
+            still_graduate(today),
+            nothing_due(today),
             Graduate.closing_id.is_(None),
         )
         .limit(1)
@@ -111,6 +155,7 @@ def remind(session: Session, *, now: datetime) -> int:
         select(ClosingBatch)
         .where(
             ClosingBatch.reminded_at.is_(None),
+            ClosingBatch.withdrawn_at.is_(None),
             ClosingBatch.deadline <= business_date(now) + timedelta(days=days),
         )
         .with_for_update(skip_locked=True)
@@ -150,7 +195,9 @@ def open_beyond_deadline(session: Session, *, now: datetime) -> int:
             .join(ClosingBatch, ClosingBatch.id == Graduate.batch_id)
             .where(
                 ClosingBatch.deadline < business_date(now),
+                ClosingBatch.withdrawn_at.is_(None),
                 ~exempt_on(business_date(now)),
+                still_graduate(business_date(now)),
                 ~closed.exists(),
             )
         )

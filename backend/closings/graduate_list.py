@@ -34,6 +34,8 @@ class GraduateState(StrEnum):
     """销户中"""
     EXEMPT = "exempt"
     """已豁免"""
+    STAYS = "stays"
+    """不再毕业: no graduate any more, see `graduates.stays`"""
     CLOSED = "closed"
     """已销户"""
 
@@ -103,7 +105,10 @@ def list_batches(
     query = select(ClosingBatch)
     if only_left:
         of_it = Graduate.batch_id == ClosingBatch.id
-        query = query.where(select(Graduate.id).where(of_it, _state(now).in_(LEFT)).exists())
+        query = query.where(
+            ClosingBatch.withdrawn_at.is_(None),
+            select(Graduate.id).where(of_it, _state(now).in_(LEFT)).exists(),
+        )
     return session.scalars(
         newest_first(query, ClosingBatch.made_at, before=before, limit=limit)
     ).all()
@@ -119,6 +124,7 @@ def _state(now: datetime) -> ColumnElement[str]:
         (closing == ClosingState.CLOSED, GraduateState.CLOSED.value),
         (graduates.exempt_on(business_date(now)), GraduateState.EXEMPT.value),
         (closing.is_not(None), GraduateState.CLOSING.value),
+        (~graduates.still_graduate(business_date(now)), GraduateState.STAYS.value),
         else_=GraduateState.WAITING.value,
     )
 
@@ -129,7 +135,9 @@ def state_of(row: Row) -> GraduateState:
         return GraduateState.CLOSED
     if row.is_exempt:
         return GraduateState.EXEMPT
-    return GraduateState.WAITING if row.closing is None else GraduateState.CLOSING
+    if row.closing is not None:
+        return GraduateState.CLOSING
+    return GraduateState.WAITING if row.stays is None else GraduateState.STAYS
 
 
 def counts_of(

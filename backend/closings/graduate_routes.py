@@ -10,8 +10,11 @@ from backend import clock
 from backend.closings import graduate_list, graduates
 from backend.closings.departures import HoldersUnknown
 from backend.closings.graduates import (
+    BatchStands,
+    BatchWithdrawn,
     ClosingStarted,
     ExemptionOver,
+    GraduationTooFar,
     NobodyGraduates,
     NotAStudent,
     NotGraduated,
@@ -60,6 +63,7 @@ staff = guard(
     RoleNotAllowed,
     NotFound,
     IdReused,
+    GraduationTooFar,
     HoldersUnknown,
     NotAStudent,
     NobodyGraduates,
@@ -107,7 +111,15 @@ def preview_closing_batch(batch_id: UUID) -> dict[str, Any]:
 
 @staff.route("/<uuid:batch_id>/graduates/<uuid:graduate_id>", methods=["PUT"])
 @staff.arguments(ExemptionRequest)
-@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, ExemptionOver, ClosingStarted)
+@raises(
+    staff,
+    Unauthenticated,
+    RoleNotAllowed,
+    NotFound,
+    BatchWithdrawn,
+    ExemptionOver,
+    ClosingStarted,
+)
 @staff.response(200, GraduateReply)
 @logged("closing_batch.exempt", subject="batch_id")
 def exempt_graduate(body: dict[str, Any], batch_id: UUID, graduate_id: UUID) -> dict[str, Any]:
@@ -134,7 +146,15 @@ def exempt_graduate(body: dict[str, Any], batch_id: UUID, graduate_id: UUID) -> 
 
 
 @staff.route("/<uuid:batch_id>/approval", methods=["POST"])
-@raises(staff, Unauthenticated, RoleNotAllowed, ConfirmationNeeded, NotFound, SecondPersonNeeded)
+@raises(
+    staff,
+    Unauthenticated,
+    RoleNotAllowed,
+    ConfirmationNeeded,
+    NotFound,
+    BatchWithdrawn,
+    SecondPersonNeeded,
+)
 @staff.response(200, ClosingBatchReply)
 @logged("closing_batch.approve", subject="batch_id")
 def approve_closing_batch(batch_id: UUID) -> dict[str, Any]:
@@ -164,7 +184,15 @@ def export_closing_batch(batch_id: UUID) -> Response:
 
 
 @staff.route("/<uuid:batch_id>/runs", methods=["POST"])
-@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, BatchNotApproved, NotGraduated)
+@raises(
+    staff,
+    Unauthenticated,
+    RoleNotAllowed,
+    NotFound,
+    BatchWithdrawn,
+    BatchNotApproved,
+    NotGraduated,
+)
 @staff.response(200, ClosingBatchRun)
 @logged("closing_batch.run", subject="batch_id")
 def run_closing_batch(batch_id: UUID) -> dict[str, Any]:
@@ -175,8 +203,22 @@ def run_closing_batch(batch_id: UUID) -> dict[str, Any]:
         return _batch(batch) | {"left": left}
 
 
+@staff.route("/<uuid:batch_id>/withdrawal", methods=["POST"])
+@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, BatchStands)
+@staff.response(200, ClosingBatchReply)
+@logged("closing_batch.withdraw", subject="batch_id")
+def withdraw_closing_batch(batch_id: UUID) -> dict[str, Any]:
+    """Take back a batch that nobody has approved; the same again changes nothing."""
+    who = caller_in(*MAY_CLOSE)
+    with transaction() as session:
+        return _batch(graduates.withdraw(session, batch_id=batch_id, operator=who, now=clock.now()))
+
+
 def _batch(batch: ClosingBatch) -> dict[str, Any]:
-    same = ("id", "graduated_on", "deadline", "document", "made_at", "approved_at", "run_at")
+    same = (
+        "id", "graduated_on", "deadline", "document", "made_at", "approved_at", "run_at",
+        "withdrawn_at",
+    )  # fmt: skip
     return {name: getattr(batch, name) for name in same}
 
 
@@ -190,4 +232,5 @@ def _graduate(row: Row) -> dict[str, Any]:
         "closing_state": row.closing and row.closing.state,
         "balance_fen": row.balance_fen,
         "standing": [check.name for check in row.checks if check.stands],
+        "stays": row.stays,
     }

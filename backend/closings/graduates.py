@@ -7,9 +7,10 @@ batches here; what happens where they do not, is in `deadlines`.
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
+from enum import StrEnum
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Subquery, select, union
+from sqlalchemy import ColumnElement, Subquery, func, select, union
 from sqlalchemy.orm import Session
 
 from backend.clock import business_date
@@ -29,6 +30,7 @@ from backend.closings.models import (
 )
 from backend.closings.rules import STUDENTS, Check, months_after
 from backend.errors import DomainError, Kind, NotFound
+from backend.holders.category_changes import is_due
 from backend.holders.models import Holder
 from backend.ids import content_hash, new_id
 from backend.ledger import service as ledger
@@ -44,6 +46,17 @@ from backend.rows import find_row, first_answer, lock_id, lock_row
 
 AT_ONCE = 100
 """How many closings one transaction of a run starts."""
+AHEAD_MONTHS = 12
+"""How far ahead a graduation can be: a batch of a later one is a slip of the pen."""
+
+
+class Stays(StrEnum):
+    """Why somebody of a batch is no graduate any more, so that no run closes the account."""
+
+    OTHER_CATEGORY = "other_category"
+    """类别已变更: they are no student"""
+    CARD_GOES_ON = "card_goes_on"
+    """卡片仍有效: their last day is still to come, as after a leave of absence (休学)"""
 
 
 class NobodyGraduates(DomainError, code="nobody-graduates", kind=Kind.CONFLICT):
@@ -56,6 +69,18 @@ class NotAStudent(DomainError, code="not-a-student", kind=Kind.CONFLICT):
 
 class NotGraduated(DomainError, code="not-graduated", kind=Kind.CONFLICT):
     """They study here until that day: the batch runs from it on.  Fact: `graduated_on`."""
+
+
+class GraduationTooFar(DomainError, code="graduation-too-far", kind=Kind.INVALID):
+    """The day is more than a year ahead.  Fact: `latest`, the last that is good."""
+
+
+class BatchStands(DomainError, code="closing-batch-stands", kind=Kind.CONFLICT):
+    """It was approved or run, or the deadline made it: it cannot be withdrawn."""
+
+
+class BatchWithdrawn(DomainError, code="closing-batch-withdrawn", kind=Kind.CONFLICT):
+    """The batch was taken back: make another one."""
 
 
 class ExemptionOver(DomainError, code="exemption-over", kind=Kind.INVALID):
@@ -84,6 +109,7 @@ def make(
 
     Raises:
         IdReused: `batch_id` came before with other content, or from somebody else.
+        GraduationTooFar: the day is more than a year ahead.
         HoldersUnknown: some numbers belong to nobody.
         NotAStudent: somebody is none.
         NobodyGraduates: nobody is left to be closed.
@@ -97,7 +123,9 @@ def make(
     )
     if earlier is not None:
         return earlier, False
-    people = candidates(session, graduated_on=graduated_on, holder_numbers=numbers, units=units)
+    people = candidates(
+        session, graduated_on=graduated_on, holder_numbers=numbers, units=units, now=now
+    )
     policies = policies_at(session, now)
     batch = ClosingBatch(
         id=batch_id,
@@ -147,14 +175,19 @@ def candidates(
     graduated_on: date,
     holder_numbers: Collection[str] | None,
     units: Collection[str] | None,
+    now: datetime,
 ) -> Sequence[Holder]:
     """Return whom a batch would hold: see `make`.  Locks those who are named by their numbers.
 
     Raises:
+        GraduationTooFar: the day is more than a year ahead.
         HoldersUnknown: some numbers belong to nobody.
         NotAStudent: somebody is none.
         NobodyGraduates: nobody is left to be closed.
     """
+    latest = months_after(business_date(now), AHEAD_MONTHS)
+    if graduated_on > latest:
+        raise GraduationTooFar(latest=latest.isoformat())
     people = (
         graduates_of(session, graduated_on, units=units)
         if holder_numbers is None
@@ -195,14 +228,21 @@ def graduations() -> Subquery:
     told = (
         select(Leaver.holder_id, Departure.effective_on.label("day"))
         .join(Departure, Departure.id == Leaver.departure_id)
-        .where(Departure.kind == DepartureKind.GRADUATION, Leaver.state != LeaverState.WITHDRAWN)
+        .where(
+            Departure.kind == DepartureKind.GRADUATION,
+            Leaver.state.in_((LeaverState.SCHEDULED, LeaverState.APPLIED)),
+        )
     )
     by_card = select(Holder.id, (Holder.valid_until + 1).label("day"))
     days = union(told, by_card).subquery()
     batched = (
         select(Graduate.id)
         .join(ClosingBatch, ClosingBatch.id == Graduate.batch_id)
-        .where(Graduate.holder_id == Holder.id, ClosingBatch.graduated_on >= days.c.day)
+        .where(
+            Graduate.holder_id == Holder.id,
+            ClosingBatch.graduated_on >= days.c.day,
+            ClosingBatch.withdrawn_at.is_(None),
+        )
     )
     return (
         select(days.c.holder_id, days.c.day)
@@ -235,12 +275,14 @@ class Row:
     checks: list[Check]
     """What would stand against emptying the purses."""
     is_exempt: bool
+    stays: Stays | None
+    """Why the account is not closed by this batch; None: the closing goes on, or is to come."""
 
     @property
     def is_open(self) -> bool:
         """Whether the account is still to be closed."""
         closed = self.closing is not None and self.closing.state is ClosingState.CLOSED
-        return not self.is_exempt and not closed
+        return not (self.is_exempt or closed or self.stays)
 
 
 def preview(session: Session, *, batch_id: UUID, now: datetime) -> list[Row]:
@@ -258,17 +300,56 @@ def preview(session: Session, *, batch_id: UUID, now: datetime) -> list[Row]:
 
 def rows_of(session: Session, graduates: Sequence[Graduate], *, now: datetime) -> list[Row]:
     """Return graduates as they stand now."""
-    return [
-        Row(
-            graduate=graduate,
-            holder=session.get_one(Holder, graduate.holder_id),
-            closing=service.live_closing(session, holder_id=graduate.holder_id),
-            balance_fen=ledger.balance_of(session, holder_id=graduate.holder_id),
-            checks=service.account_checks(session, holder_id=graduate.holder_id),
-            is_exempt=is_exempt(graduate, now=now),
+    return [_row(session, graduate, now=now) for graduate in graduates]
+
+
+def _row(session: Session, graduate: Graduate, *, now: datetime) -> Row:
+    holder = session.get_one(Holder, graduate.holder_id)
+    batch = session.get_one(ClosingBatch, graduate.batch_id)
+    closing = service.live_closing(session, holder_id=holder.id)
+    return Row(
+        graduate=graduate,
+        holder=holder,
+        closing=closing,
+        balance_fen=ledger.balance_of(session, holder_id=holder.id),
+        checks=service.account_checks(session, holder_id=holder.id),
+        is_exempt=is_exempt(graduate, now=now),
+        stays=None if closing else stays(holder, graduated_on=batch.graduated_on, now=now),
+    )
+
+
+def stays(holder: Holder, *, graduated_on: date, now: datetime) -> Stays | None:
+    """Return why somebody is no graduate, None where they are one.
+
+    A graduate is a student whose last day lies before the graduation, or is over by now.  A batch
+    closes nobody else, whoever put them into it: for a student whose card goes on, the academic
+    office or the card centre files the graduation first (离校), which ends the card.
+    """
+    if holder.category not in STUDENTS:
+        return Stays.OTHER_CATEGORY
+    if holder.valid_until >= max(graduated_on, business_date(now)):
+        return Stays.CARD_GOES_ON
+    return None
+
+
+def still_graduate(day: date) -> ColumnElement[bool]:
+    """Return, for a query of graduates, whether they are graduates on a day: see `stays`."""
+    return (
+        select(Holder.id)
+        .join(ClosingBatch, ClosingBatch.id == Graduate.batch_id)
+        .where(
+            Holder.id == Graduate.holder_id,
+            Holder.category.in_(STUDENTS),
+            Holder.valid_until < func.greatest(ClosingBatch.graduated_on, day),
         )
-        for graduate in graduates
-    ]
+        .correlate(Graduate)
+        .exists()
+    )
+
+
+def nothing_due(day: date) -> ColumnElement[bool]:
+    """Return, for a query of graduates, whether no change of category is still to apply."""
+    return select(Holder.id).where(Holder.id == Graduate.holder_id, ~is_due(day)).exists()
 
 
 def is_exempt(graduate: Graduate, *, now: datetime) -> bool:
@@ -302,6 +383,7 @@ def exempt(
 
     Raises:
         NotFound: nobody of this batch has this id.
+        BatchWithdrawn: it was taken back.
         ExemptionOver: it would have ended already.
         ClosingStarted: the account is being closed.
     """
@@ -319,6 +401,7 @@ def exempt(
         until,
     ):
         return graduate
+    _must_hold(batch)
     if until is not None and until < business_date(now):
         raise ExemptionOver
     if service.live_closing(session, holder_id=graduate.holder_id) is not None:
@@ -349,11 +432,13 @@ def approve(
 
     Raises:
         NotFound: there is no such batch.
+        BatchWithdrawn: it was taken back.
         SecondPersonNeeded: the caller made it.
     """
     batch = lock(session, batch_id)
     if batch.approved_by is not None:
         return batch
+    _must_hold(batch)
     must_be_another(operator.operator_id, made_by=batch.made_by)
     batch.approved_by, batch.approved_at = operator.operator_id, now
     operation_log.record(
@@ -363,6 +448,50 @@ def approve(
         subject_id=batch_id,
         now=now,
         documents=[batch.document],
+        staying=len(_staying(session, batch, now=now)),
+    )
+    session.flush()
+    return batch
+
+
+def _must_hold(batch: ClosingBatch) -> None:
+    if batch.withdrawn_at is not None:
+        raise BatchWithdrawn
+
+
+def may_withdraw(batch: ClosingBatch) -> bool:
+    """Say whether a batch can still be taken back: see `withdraw`."""
+    begun = batch.approved_by is not None or batch.run_at is not None
+    return not begun and batch.made_by is not None and batch.withdrawn_at is None
+
+
+def withdraw(
+    session: Session, *, batch_id: UUID, operator: OperatorCaller, now: datetime
+) -> ClosingBatch:
+    """Take back a batch that nobody has approved (撤回): its people are in none then.
+
+    Its maker may, and any colleague; the same again changes nothing.  The right batch, or the
+    deadline, tells its people of another day.  A batch that the deadline made stays: people are
+    exempted from it.  Locks the batch.
+
+    Raises:
+        NotFound: there is no such batch.
+        BatchStands: it was approved or run, or nobody made it.
+    """
+    batch = lock(session, batch_id)
+    if batch.withdrawn_at is not None:
+        return batch
+    if not may_withdraw(batch):
+        raise BatchStands
+    batch.withdrawn_by, batch.withdrawn_at = operator.operator_id, now
+    operation_log.record(
+        session,
+        actor=operator.actor,
+        action="closing_batch.withdraw",
+        subject_id=batch_id,
+        now=now,
+        documents=[batch.document],
+        graduated_on=batch.graduated_on.isoformat(),
     )
     session.flush()
     return batch
@@ -383,14 +512,16 @@ def run(
     """Start to close the accounts of a batch, a hundred at once; return how many are left to start.
 
     Called again it goes on; with nobody left it changes nothing.  Whose exemption has ended is
-    among them.  Locks the batch.
+    among them; who is no graduate any more is skipped, see `stays`.  Locks the batch.
 
     Raises:
         NotFound: there is no such batch.
+        BatchWithdrawn: it was taken back.
         BatchNotApproved: no second person has approved it.
         NotGraduated: its day is still to come.
     """
     batch = lock(session, batch_id)
+    _must_hold(batch)
     if batch.approved_by is None:
         raise BatchNotApproved
     if business_date(now) < batch.graduated_on:
@@ -409,6 +540,8 @@ def go_on(
         .where(
             Graduate.batch_id == batch.id,
             whom,
+            still_graduate(business_date(now)),
+            nothing_due(business_date(now)),
             Graduate.closing_id.is_(None),
         )
         .order_by(Graduate.id)
@@ -419,6 +552,7 @@ def go_on(
         graduate.closing_id = live.id if live else _start(session, batch, graduate, actor, now)
     if batch.run_at is None:
         batch.run_at = now
+        _note_who_stays(session, batch, actor, now=now)
     if waiting:
         operation_log.record(
             session,
@@ -430,6 +564,31 @@ def go_on(
             started=len(waiting[:AT_ONCE]),
         )
     return len(waiting[:AT_ONCE]), len(waiting[AT_ONCE:])
+
+
+def _staying(session: Session, batch: ClosingBatch, *, now: datetime) -> list[tuple[UUID, Stays]]:
+    """Return who of a batch is no graduate any more, and why."""
+    people = session.scalars(
+        select(Holder)
+        .join(Graduate, Graduate.holder_id == Holder.id)
+        .where(Graduate.batch_id == batch.id, Graduate.closing_id.is_(None))
+        .order_by(Holder.id)
+    ).all()
+    found = [(one.id, stays(one, graduated_on=batch.graduated_on, now=now)) for one in people]
+    return [(id_, why) for id_, why in found if why is not None]
+
+
+def _note_who_stays(session: Session, batch: ClosingBatch, actor: Actor, *, now: datetime) -> None:
+    for holder_id, why in _staying(session, batch, now=now):
+        operation_log.record(
+            session,
+            actor=actor,
+            action="closing_batch.skip",
+            holder_id=holder_id,
+            subject_id=batch.id,
+            now=now,
+            why=why.value,
+        )
 
 
 def _start(

@@ -9,8 +9,9 @@ from flask_smorest import Blueprint
 from sqlalchemy.orm import Session
 
 from backend import clock
+from backend.closings import counter, service
 from backend.closings import own as own_closings
-from backend.closings import service
+from backend.closings.counter import ClosingKindNotPossible, ExemptFromClosing
 from backend.closings.models import Closing, ClosingKind, ClosingState
 from backend.closings.own import OwnClosingOff
 from backend.closings.rules import Check, CheckName, ClosingNotPossible
@@ -197,12 +198,21 @@ def read_closing(closing_id: UUID) -> dict[str, Any]:
 
 @staff.route("/<uuid:closing_id>", methods=["PUT"])
 @staff.arguments(ClosingRequest)
-@raises(staff, Unauthenticated, RoleNotAllowed, NotFound, IdReused, AlreadyClosing)
+@raises(
+    staff,
+    Unauthenticated,
+    RoleNotAllowed,
+    NotFound,
+    IdReused,
+    AlreadyClosing,
+    ClosingKindNotPossible,
+    ExemptFromClosing,
+)
 @staff.alt_response(201, schema=ClosingFull, description="Started now.")
 @staff.response(200, ClosingFull)
 @logged("closing.start", subject="closing_id")
 def start_closing(body: dict[str, Any], closing_id: UUID) -> Any:
-    """Start to close an account: from now on no card works.
+    """Start to close an account: from now on no card works.  The kind fits who the holder is.
 
     The purses are emptied once nothing stands against it.
     """
@@ -210,13 +220,13 @@ def start_closing(body: dict[str, Any], closing_id: UUID) -> Any:
     with transaction() as session:
         holder_id = viewing.id_by_present_number(session, holder_number=body["holder_number"])
         about(holder_id=holder_id)
-        closing, first = service.start(
+        closing, first = counter.start(
             session,
             closing_id=closing_id,
             holder_id=holder_id,
             kind=ClosingKind(body["kind"]),
             document=body["document"],
-            actor=who.actor,
+            operator=who,
             now=clock.now(),
         )
         session.flush()

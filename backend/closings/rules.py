@@ -112,6 +112,15 @@ KINDS: dict[DepartureKind, tuple[Category, ...]] = {
 }
 """Who can leave how."""
 
+CLOSED_AS: dict[ClosingKind, tuple[Category, ...]] = {
+    ClosingKind.OWN_REQUEST: tuple(Category),
+    ClosingKind.GRADUATION: STUDENTS,
+    ClosingKind.LEAVING: (*STUDENTS, Category.STAFF),
+    ClosingKind.RETIREMENT: (Category.STAFF,),
+    ClosingKind.EARLY: TEMPORARY,
+    ClosingKind.EXPIRY: TEMPORARY,
+}
+"""Who is closed how at the counter; an expiry once the last day is over."""
 CLOSES_AS: dict[DepartureKind, ClosingKind] = {
     DepartureKind.LEAVING: ClosingKind.LEAVING,
     DepartureKind.RETIREMENT: ClosingKind.RETIREMENT,

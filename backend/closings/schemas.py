@@ -4,6 +4,7 @@ from typing import Any
 
 import marshmallow as ma
 
+from backend.closings.graduates import Stays
 from backend.closings.models import (
     ClosingKind,
     ClosingState,
@@ -224,6 +225,7 @@ class ClosingBatchReply(ma.Schema):
     made_at = Moment(required=True)
     approved_at = Moment(required=True, allow_none=True)
     run_at = Moment(required=True, allow_none=True)
+    withdrawn_at = Moment(required=True, allow_none=True)
 
 
 class ClosingBatchRun(ClosingBatchReply):
@@ -241,6 +243,7 @@ class GraduateReply(ma.Schema):
     closing_state = Word(ClosingState, required=True, allow_none=True)
     balance_fen = ma.fields.Integer(required=True)
     standing = ma.fields.List(Word(CheckName), required=True)
+    stays = Word(Stays, required=True, allow_none=True)
 
 
 class ClosingBatchPreview(ClosingBatchReply):

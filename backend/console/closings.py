@@ -5,10 +5,12 @@ from uuid import UUID
 
 import marshmallow as ma
 from flask import Blueprint, abort, redirect, render_template, request, url_for
+from flask import Response as FlaskResponse
 from werkzeug.wrappers import Response
 
 from backend import clock
-from backend.closings import reopenings, service
+from backend.closings import counter, reopenings, service
+from backend.closings.counter import ClosingKindNotPossible, ExemptFromClosing
 from backend.closings.models import ClosingKind, ClosingState
 from backend.closings.routes import MAY_CLOSE, full, told
 from backend.closings.rules import WAIVABLE, CheckName
@@ -52,11 +54,8 @@ def show() -> str:
             closings=told(session, found["items"]),
             next_cursor=found["next_cursor"],
             lines=lines_told(session, payout_list.list_open(session, limit=MOST_LINES)),
-            kinds=list(ClosingKind),
             may_close=access.operator().role in MAY_CLOSE,
-            new_closing_id=new_id(),
             most_number=MOST_NUMBER,
-            most_document=MOST_DOCUMENT,
         )
 
 
@@ -98,6 +97,33 @@ def _closing(closing_id: UUID, problem: Words | None = None) -> str:
     )
 
 
+@blueprint.post("/preview")
+def preview() -> str | FlaskResponse:
+    """Show whose account a number names, and what closing it would mean."""
+    access.operator_in(*MAY_CLOSE)
+    try:
+        return _draft(request.form.get("holder_number", "").strip(), new_id())
+    except DomainError as error:
+        return forms.again(error, _lookup)
+
+
+def _lookup(problem: Words | None = None) -> str:
+    return render_template("console/closing_lookup.html", problem=problem, most_number=MOST_NUMBER)
+
+
+def _draft(number: str, closing_id: UUID, problem: Words | None = None) -> str:
+    with transaction() as session:
+        holder_id = viewing.id_by_present_number(session, holder_number=number)
+        return render_template(
+            "console/closing_preview.html",
+            draft=counter.preview(session, holder_id=holder_id, now=clock.now()),
+            closing_id=closing_id,
+            said=request.form,
+            problem=problem,
+            most_document=MOST_DOCUMENT,
+        )
+
+
 @blueprint.post("/<uuid:closing_id>")
 @logged("closing.start", subject="closing_id")
 def start(closing_id: UUID) -> Response:
@@ -107,17 +133,20 @@ def start(closing_id: UUID) -> Response:
     kind = next((kind for kind in ClosingKind if kind == request.form.get("kind")), None)
     if kind is None or not document.isprintable() or len(document) > MOST_DOCUMENT:
         abort(422)
-    with transaction() as session:
-        holder_id = viewing.id_by_present_number(session, holder_number=number)
-        service.start(
-            session,
-            closing_id=closing_id,
-            holder_id=holder_id,
-            kind=kind,
-            document=document or None,
-            actor=who.actor,
-            now=clock.now(),
-        )
+    try:
+        with transaction() as session:
+            holder_id = viewing.id_by_present_number(session, holder_number=number)
+            counter.start(
+                session,
+                closing_id=closing_id,
+                holder_id=holder_id,
+                kind=kind,
+                document=document or None,
+                operator=who,
+                now=clock.now(),
+            )
+    except (ClosingKindNotPossible, ExemptFromClosing) as error:
+        return forms.again(error, lambda problem: _draft(number, closing_id, problem))
     return _back(closing_id)
 
 

@@ -110,6 +110,7 @@ def _due(problem: words.Words | None = None) -> str:
 def preview() -> str | Response:
     """Show whom a batch would hold, and what they have left."""
     access.operator_in(*MAY_CLOSE)
+    now = clock.now()
     try:
         said = _said()
         with transaction() as session:
@@ -118,11 +119,17 @@ def preview() -> str | Response:
                 graduated_on=said["graduated_on"],
                 holder_numbers=said["holder_numbers"],
                 units=said["units"],
+                now=now,
             )
+            staying = {
+                holder.id: graduates.stays(holder, graduated_on=said["graduated_on"], now=now)
+                for holder in people
+            }
             balances = graduate_list.balances_of(session, [holder.id for holder in people])
             return render_template(
                 "console/graduates_preview.html",
                 people=people,
+                staying={id_: why for id_, why in staying.items() if why},
                 balances=balances,
                 total_fen=sum(balances.values()),
                 said=said,
@@ -196,7 +203,7 @@ def _batch(batch_id: UUID, problem: words.Words | None = None) -> str:
             now=now,
         )
         rows = found[:MOST]
-        people = {id_ for id_ in (batch.made_by, batch.approved_by) if id_}
+        people = {id_ for id_ in (batch.made_by, batch.approved_by, batch.withdrawn_by) if id_}
         may_act = who.role in MAY_CLOSE
         return render_template(
             "console/graduates_batch.html",
@@ -213,6 +220,7 @@ def _batch(batch_id: UUID, problem: words.Words | None = None) -> str:
             state=state,
             lists=list(LISTS),
             may_act=may_act,
+            may_withdraw=may_act and graduates.may_withdraw(batch),
             may_approve=may_act and batch.made_by != who.operator_id,
             may_export=who.role in MAY_EXPORT,
             exemptions=list(Exemption),
@@ -256,6 +264,19 @@ def approve(batch_id: UUID) -> AnyResponse:
     try:
         with transaction() as session:
             graduates.approve(session, batch_id=batch_id, operator=who, now=clock.now())
+    except DomainError as error:
+        return forms.again(error, lambda problem: _batch(batch_id, problem))
+    return _to(batch_id)
+
+
+@blueprint.post("/<uuid:batch_id>/withdrawal")
+@logged("closing_batch.withdraw", subject="batch_id")
+def withdraw(batch_id: UUID) -> AnyResponse:
+    """Take back a batch that nobody has approved."""
+    who = access.operator_in(*MAY_CLOSE)
+    try:
+        with transaction() as session:
+            graduates.withdraw(session, batch_id=batch_id, operator=who, now=clock.now())
     except DomainError as error:
         return forms.again(error, lambda problem: _batch(batch_id, problem))
     return _to(batch_id)

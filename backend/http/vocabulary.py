@@ -181,7 +181,9 @@ MEANINGS: dict[str, str] = {
     "seen_at": "When it was first seen.",
     "OverrideReply.made_at": "When it was made.",
     "CategoryChangeReply.made_at": "When it was noted.",
-    "CategoryChangeReply.withdrawn_at": "When it was taken back (撤回); null where it was not.",
+    "stays": (
+        "Why they are no graduate any more (不再毕业), so that a run skips them; null: they are."
+    ),
     "departs_on": (
         "The day of a departure (离校、离职) of theirs that waits; null: none.  It was filed for"
         " the category of then, and is not applied to somebody who is of another kind by that day."
@@ -1393,7 +1395,7 @@ EXAMPLES: dict[str, Any] = {
     "CategoryChangeReply.holder_number": None,
     "CategoryChangeRequest.valid_until": None,
     "CategoryChangeReply.valid_until": None,
-    "CategoryChangeReply.withdrawn_at": None,
+    "stays": None,
     "departs_on": None,
     "changes_on": None,
     "DataChangeReply.approved": None,
@@ -1610,6 +1612,13 @@ FACTS: dict[str, dict[str, Any]] = {
     "review-resolved": {"decision": "reject"},
     "ruling-not-possible": {"decisions": ["accept"]},
     "channel-has-refund": {"state": "processing"},
+    "closing-kind-not-possible": {"kind": "retirement", "category": "student"},
+    "exempt-from-closing": {
+        "exemption": "deferred",
+        "until": "2028-06-30",
+        "batch_id": "0199c1f0-7f3e-7d21-a5b6-c7d8e9f00112",
+    },
+    "graduation-too-far": {"latest": "2027-11-26"},
     "not-graduated": {"graduated_on": "2027-07-01"},
     "payout-decided": {"approved": False},
     "resolution-decided": {"approved": False},

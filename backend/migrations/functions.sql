@@ -173,6 +173,12 @@ BEGIN
            SELECT FROM closings WHERE holder_id = p_holder_id AND reopened_at IS NOT NULL);
 END $$;
 
+-- The same day so many calendar months later, or the last of a shorter month.
+CREATE OR REPLACE FUNCTION months_after(p_day date, p_months int) RETURNS date
+IMMUTABLE LANGUAGE sql AS $$
+    SELECT (p_day + make_interval(months => p_months))::date;
+$$;
+
 -- What keeps a holder's card from being used at a moment, or NULL.  Its time is over at the first
 -- instant of the day, also while the job that says so in its state has not run.
 CREATE OR REPLACE FUNCTION usage_refusal(p_holder holders, p_state text, p_now timestamptz)

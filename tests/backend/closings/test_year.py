@@ -265,7 +265,7 @@ def test_whose_card_goes_on_is_not_closed_by_the_deadline(college: Parts) -> Non
 
 
 def test_nobody_is_closed_before_graduation(college: Parts) -> None:
-    centre, holder = make_operator(college, Role.CARD_CENTRE), make_holder(college, valid_days=900)
+    centre, holder = make_operator(college, Role.CARD_CENTRE), make_holder(college, valid_days=4)
     day, batch_id = clock.business_date(clock.now()) + 5 * ONE_DAY, new_id()
     with transaction() as session:
         graduates.make(

@@ -18,6 +18,7 @@ from backend.closings.models import ClosingBatch, Exemption, Graduate
 from backend.console import language
 from backend.console.graduates import LISTS
 from backend.db import transaction
+from backend.holders.models import Holder
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.operation_log.models import LogEntry
@@ -73,11 +74,13 @@ def graduate_of(page: str, holder_id: UUID) -> Graduate:
 
 def let_it_be_the_day(page: str) -> None:
     """Let the people of a batch graduate today."""
+    batch_id, today = UUID(page.rpartition("/")[2]), clock.business_date(clock.now())
     with transaction() as session:
+        of_it = select(Graduate.holder_id).where(Graduate.batch_id == batch_id)
+        last = today - timedelta(days=1)
+        session.execute(update(Holder).where(Holder.id.in_(of_it)).values(valid_until=last))
         session.execute(
-            update(ClosingBatch)
-            .where(ClosingBatch.id == UUID(page.rpartition("/")[2]))
-            .values(graduated_on=clock.business_date(clock.now()))
+            update(ClosingBatch).where(ClosingBatch.id == batch_id).values(graduated_on=today)
         )
 
 

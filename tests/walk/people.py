@@ -160,7 +160,7 @@ class Person:
     """The new card that was asked for and not yet got."""
     change: dict[str, Any] | None = None
     """A change of category that waits for its day."""
-    leaving: tuple[str, date, str] | None = None
+    leaving: tuple[str, date, str, str] | None = None
     """A departure that waits for its day: id, day and kind."""
     steps: list[str] = field(default_factory=list)
 

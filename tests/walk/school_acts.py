@@ -312,10 +312,11 @@ def file_a_departure(walk: Walk) -> str | None:
         )
         role = Role.CARD_CENTRE
     on = walk.campus.day + timedelta(days=walk.chance.randrange(1, 5))
+    stale = one.leaving and not _leaves_as_filed(one)
     if one.category not in LEAVE[kind] or one.category not in MAY_FILE[role]:
         want = "departure-not-possible"
     else:
-        want = "departure-scheduled" if one.leaving else DONE
+        want = "departure-scheduled" if one.leaving and not stale else DONE
     id_ = new_id()
     body = {
         "holder_numbers": [one.number], "kind": kind, "effective_on": day_text(on),
@@ -323,8 +324,17 @@ def file_a_departure(walk: Walk) -> str | None:
     }  # fmt: skip
     answer = walk.ask(walk.campus.one(role), "PUT", f"/staff/departures/{id_}", body, want=want)
     if answer.ok:
-        one.leaving = (str(id_), on, kind)
+        one.leaving = (str(id_), on, kind, one.category)
     return f"{kind}: {answer.verdict}"
+
+
+def _leaves_as_filed(one: Person) -> bool:
+    """Say whether somebody is of the category that their departure was filed for."""
+    assert one.leaving is not None
+    kinds = {
+        "student" if kind == "new_student" else kind for kind in (one.leaving[3], one.category)
+    }
+    return len(kinds) == 1
 
 
 @act(3)
@@ -369,6 +379,11 @@ def change_category(walk: Walk) -> str | None:
     one = walk.pick(lambda p: not p.closed)
     if one is None:
         return None
+    if one.change and walk.chance.random() < 0.4:
+        path = f"/staff/holders/{one.id}/category-changes/{one.change['id']}/withdrawal"
+        walk.ask(walk.campus.one(Role.CARD_CENTRE), "POST", path)
+        one.change = None
+        return "taken back"
     category = walk.chance.choice(["student", "staff", "temporary_trainee"])
     on = walk.chance.choice([walk.today, walk.campus.day + timedelta(days=2)])
     until = walk.chance.choice([None, soon(walk, 10, 60)])
@@ -380,20 +395,23 @@ def change_category(walk: Walk) -> str | None:
     path = f"/staff/holders/{one.id}/category-changes/{{}}"
     answer = walk.put(walk.campus.one(Role.CARD_CENTRE), path, body, want=want)
     if answer.ok:
-        one.change = {"category": category, "from": on, "until": until}
+        one.change = {"id": answer.body["id"], "category": category, "from": on, "until": until}
         if on <= walk.today:
-            apply_change(one)
+            apply_change(one, walk.today)
+            walk.agree(one)
     return answer.verdict
 
 
-def apply_change(one: Person) -> None:
-    """Make somebody who they are from today on."""
+def apply_change(one: Person, today: date) -> None:
+    """Make somebody who they are from today on; where their last day is to come, cards wake."""
     assert one.change is not None
     one.category, one.unit = one.change["category"], "新单位"
     if one.category not in TEMPORARY:
         one.pays_surcharge = False
     one.valid_until = one.change["until"] or one.valid_until
     one.change = None
+    if one.valid_until >= today:
+        one.wake()
 
 
 @act(3)
@@ -475,8 +493,12 @@ def close_an_account(walk: Walk) -> str | None:
         return _close_by_phone(walk, one)
     if way == "start":
         id_ = new_id()
-        body = {"holder_number": one.number, "kind": "leaving", "document": "人事1号"}
-        want = "already-closing" if one.closed else DONE
+        kind = walk.chance.choice(["leaving", "leaving", "early", "own_request", "expiry"])
+        body = {"holder_number": one.number, "kind": kind, "document": "人事1号"}
+        want = first_of(
+            (one.closed, "already-closing"),
+            (not _is_closed_as(walk, one, kind), "closing-kind-not-possible"),
+        )
         answer = walk.ask(centre, "PUT", f"/staff/closings/{id_}", body, want=want)
         if answer.ok:
             start_closing(one, str(id_))
@@ -494,6 +516,17 @@ def close_an_account(walk: Walk) -> str | None:
         answer = walk.ask(centre, "POST", path, body, want="check-not-waivable")
     walk.agree(one)
     return f"{way}: {answer.verdict}"
+
+
+def _is_closed_as(walk: Walk, one: Person, kind: str) -> bool:
+    """Say whether somebody is closed so at the counter today."""
+    over = one.valid_until < walk.today
+    return {
+        "leaving": one.category not in TEMPORARY,
+        "early": one.category in TEMPORARY,
+        "expiry": one.category in TEMPORARY and over,
+        "own_request": True,
+    }[kind]
 
 
 def _close_by_phone(walk: Walk, one: Person) -> str | None:
@@ -565,7 +598,8 @@ def close_graduates(walk: Walk) -> str | None:
     walk.ask(second, "POST", f"{path}/approval")
     walk.ask(centre, "POST", f"{path}/runs")
     for one in chosen:
-        if one is not kept and not one.closed:
+        goes_on = one.valid_until >= walk.today  # no graduate: skipped, by its last day
+        if one is not kept and not one.closed and not goes_on:
             start_closing(one, live_closing(walk, one))
     walk.agree(*chosen)
     return DONE
@@ -586,7 +620,7 @@ def pass_one_day(walk: Walk) -> None:
     day = walk.campus.day
     for one in walk.people:
         if one.change and one.change["from"] <= day:
-            apply_change(one)
+            apply_change(one, day)
         if one.leaving and one.leaving[1] <= day:
             _leave(walk, one)
         if one.valid_until < day:
@@ -616,8 +650,12 @@ def _learn_who_was_gathered(walk: Walk) -> None:
 
 def _leave(walk: Walk, one: Person) -> None:
     assert one.leaving is not None
-    _, on, kind = one.leaving
+    _, on, kind, _ = one.leaving
+    retired = kind == "retirement" and one.category in TEMPORARY
+    stays = not _leaves_as_filed(one) and not retired
     one.leaving = None
+    if stays:
+        return
     if kind == "graduation":
         one.valid_until = min(one.valid_until, on - timedelta(days=1))
     elif not (one.closed or (kind == "retirement" and one.category in TEMPORARY)):

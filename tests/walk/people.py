@@ -161,7 +161,7 @@ class Person:
     change: dict[str, Any] | None = None
     """A change of category that waits for its day."""
     leaving: tuple[str, date, str, str] | None = None
-    """A departure that waits for its day: id, day and kind."""
+    """A departure that waits for its day: id, day, kind, and the category it was filed for."""
     steps: list[str] = field(default_factory=list)
 
     @property

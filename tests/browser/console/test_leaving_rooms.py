@@ -20,7 +20,7 @@ from backend.closings import emptying
 from backend.closings import service as closings
 from backend.closings.models import ClosingBatch, ClosingKind, ScreeningItem, ScreeningOutcome
 from backend.db import transaction
-from backend.holders.models import Category
+from backend.holders.models import Category, Holder
 from backend.http.parts import Parts
 from backend.ids import new_id
 from backend.operation_log.service import SYSTEM
@@ -112,6 +112,78 @@ def test_departures_and_retirees(page: Page, parts: Parts, language: str) -> Non
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+def test_an_account_is_closed_once_one_has_seen_whose_it_is(
+    page: Page, parts: Parts, language: str
+) -> None:
+    holder = make_holder(parts, balance_fen=4321, category=Category.STAFF)
+    main = page.locator("main")
+    sign_in(page, parts)
+    speak(page, language)
+    page.goto("/console/closings")
+    look(page, "closings")
+    main.locator("input[name=holder_number]").fill("nobody")
+    follow(page, main.locator("button.primary"))
+    expect(page.get_by_role("alert")).to_be_visible()
+    look(page, "closing-nobody")
+    main.locator("input[name=holder_number]").fill(holder.number)
+    follow(page, main.locator("button.primary"))
+    expect(main).to_contain_text("¥43.21")
+    expect(main.locator("select[name=kind] option")).to_have_count(3)
+    look(page, "closing-preview")
+    with transaction() as session:
+        assert closings.live_closing(session, holder_id=holder.id) is None
+    main.locator("select[name=kind]").select_option("leaving")
+    main.locator("input[name=document]").fill("人事〔2026〕1号")
+    follow(page, main.locator("button.danger"))
+    look(page, "closing-started")
+    with transaction() as session:
+        assert closings.live_closing(session, holder_id=holder.id) is not None
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_plans_are_taken_back_and_people_who_stay_are_marked(
+    page: Page, parts: Parts, language: str
+) -> None:
+    gone, studies = make_person(parts, valid_days=-1), make_person(parts, valid_days=900)
+    main = page.locator("main")
+    sign_in(page, parts)
+    speak(page, language)
+    page.goto("/console/graduates/new")
+    form = main.locator("form").filter(has=page.locator("textarea[name=holder_numbers]"))
+    main.locator("details").filter(has=form).locator("summary").click()
+    form.locator("textarea[name=holder_numbers]").fill(f"{gone.number} {studies.number}")
+    form.locator("input[name=graduated_on]").fill(day(0))
+    form.locator("input[name=document]").fill("教务〔2027〕6号")
+    follow(page, form.locator("button.primary"))
+    expect(page.get_by_role("alert")).to_be_visible()
+    look(page, "graduates-preview-stays")
+    follow(page, main.locator("button.primary"))
+    look(page, "graduates-stays")
+    follow(page, main.locator("form[action$=withdrawal] button"))
+    look(page, "graduates-withdrawn")
+    page.goto(f"/console/people/{studies.id}")
+    form = main.locator("form").filter(has=page.locator("select[name=category]"))
+    form.locator("select[name=category]").select_option("staff")
+    form.locator("input[name=unit]").fill("图书馆")
+    form.locator("input[name=from]").fill(day(5))
+    form.locator("input[name=valid_until]").fill(day(5000))
+    form.locator("input[name=document_number]").fill("人事〔2026〕8号")
+    follow(page, form.locator("button.primary"))
+    page.goto(f"/console/departures/new?holder={studies.id}")
+    main.locator("select[name=kind]").select_option("graduation")
+    main.locator("input[name=effective_on]").fill(day(5))
+    main.locator("input[name=document]").fill("教务〔2027〕7号")
+    follow(page, main.locator("button.primary"))
+    look(page, "departure-preview-changes")
+    follow(page, main.locator("button.primary"))
+    look(page, "departure-changes")
+    page.goto(f"/console/people/{studies.id}")
+    look(page, "person-changes")
+    follow(page, main.locator("form[action$=withdrawal] button"))
+    look(page, "person-change-withdrawn")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_graduates_by_two_people(page: Page, parts: Parts, language: str) -> None:
     units = [f"软件{secrets.token_hex(2)}班" for _ in range(2)]
     people = [make_holder(parts, unit=unit, valid_days=60, balance_fen=4321) for unit in units * 2]
@@ -148,6 +220,8 @@ def test_graduates_by_two_people(page: Page, parts: Parts, language: str) -> Non
     with transaction() as session:
         made = session.get_one(ClosingBatch, UUID(batch.rpartition("/")[2]))
         made.graduated_on = clock.business_date(clock.now())
+        for one in people:
+            session.get_one(Holder, one.id).valid_until = made.graduated_on - timedelta(days=1)
     page.goto(batch)
     look(page, "graduates-to-run")
     follow(page, main.locator("button.danger"))

@@ -150,7 +150,7 @@ def test_plans_are_taken_back_and_people_who_stay_are_marked(
     speak(page, language)
     page.goto("/console/graduates/new")
     form = main.locator("form").filter(has=page.locator("textarea[name=holder_numbers]"))
-    main.locator("details").filter(has=form).locator("summary").click()
+    main.locator("details").filter(has=page.locator("textarea")).locator("summary").click()
     form.locator("textarea[name=holder_numbers]").fill(f"{gone.number} {studies.number}")
     form.locator("input[name=graduated_on]").fill(day(0))
     form.locator("input[name=document]").fill("教务〔2027〕6号")

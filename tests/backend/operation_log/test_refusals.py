@@ -63,6 +63,7 @@ NOTHING_TO_RECORD = {
     "console.applications.check": "writes nothing",
     "console.applications.change": "writes nothing",
     "console.departures.change": "writes nothing",
+    "console.closings.preview": "writes nothing",
     "console.departures.preview": "writes nothing",
     "console.departures.preview_switch": "writes nothing",
     "console.graduates.preview": "writes nothing",

@@ -2,14 +2,14 @@
 
 A departure is of the category that its people had when it was filed.
 
-Revises: 0038_widen_issued_at
+Revises: 0042_let_sponsors_tell
 """
 
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0050_withdraw_plans"
-down_revision = "0038_widen_issued_at"
+revision = "0043_withdraw_plans"
+down_revision = "0042_let_sponsors_tell"
 branch_labels = None
 depends_on = None
 

@@ -294,6 +294,7 @@ module.exports = {
     topUps: 'Top-ups',
     refund: 'Send balance back',
     data: 'My data',
+    sponsored: 'People I sponsor',
     closing: 'Close account',
     endings: { closing: ['Your account is closing', 'Both cards have stopped. Tap for progress.'], closed: ['Your account is closed', 'Tap for the receipt.'] },
     arrears: '{amount} owed',

@@ -294,6 +294,7 @@ module.exports = {
     topUps: '充值记录',
     refund: '余额退回',
     data: '我的数据',
+    sponsored: '我申办的人员',
     closing: '销户',
     endings: { closing: ['账户销户中', '两张卡已停用，点按查看进度。'], closed: ['账户已销户', '点按查看销户凭据。'] },
     arrears: '尚有欠费 {amount}',

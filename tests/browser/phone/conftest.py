@@ -140,6 +140,20 @@ class Server:
                 "not_known_yet": [{}],
             },
         }
+        self.category = "student"
+        self.sponsored: list[dict[str, Any]] = [
+            {
+                "application_id": "a-1",
+                "holder_id": f"h-{number}",
+                "name": name,
+                "unit": "设备维护公司",
+                "valid_until": until,
+                "left_on": left,
+            }
+            for number, (name, until, left) in enumerate(
+                [("马师傅", "2099-06-30", None), ("钱工", "2099-03-01", "2099-03-01")], start=2
+            )
+        ]
         self.arrears_fen = 0
         self.unread = 2
         self.topics: list[dict[str, Any]] = []
@@ -181,7 +195,7 @@ class Server:
             "holder": {
                 "name_masked": "张*明",
                 "holder_number": "2026010421",
-                "category": "student",
+                "category": self.category,
             },
             "physical_card": {
                 "state": "active",
@@ -220,6 +234,7 @@ class Server:
             "PUT /me/notices/read": lambda: (200, {"unread": self.read()}),
             "GET /me/message-topics": lambda: (200, {"items": self.topics}),
             "GET /me/data": lambda: (200, self.own_data),
+            "GET /me/sponsored-people": lambda: (200, {"items": self.sponsored}),
             "GET /me/limits": lambda: (200, {**self.me()["limits"], "pending": None}),
         }
         unknown = (404, {"code": "not-found", "status": 404})

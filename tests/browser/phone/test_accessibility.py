@@ -8,7 +8,7 @@ pytestmark = pytest.mark.browser
 
 PAGES = [
     *("bills", "topup", "me", "bind", "card", "passages", "limits", "topups", "refund", "notices"),
-    *("closing", "data"),
+    *("closing", "data", "sponsored"),
 ]
 LEAST_TARGET_PX = 44
 

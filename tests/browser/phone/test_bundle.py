@@ -67,6 +67,7 @@ class TestBundle:
             "pages-closing.js",
             "pages-data.js",
             "pages-refund.js",
+            "pages-sponsored.js",
         }
         assert max(len(gzip.compress(path.read_bytes())) for path in later) < LATER_BYTES
 

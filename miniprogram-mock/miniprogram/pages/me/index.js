@@ -19,15 +19,7 @@ Page(
       const t = i18n.words('me')
       this.setData({
         language: t.languages[LOCALES.indexOf(i18n.locale())],
-        links: [
-          { action: 'notices', url: '/pages/notices/index', icon: 'bell', text: t.notices },
-          { action: 'limits', url: '/pages/limits/index', icon: 'limit', text: t.limits },
-          { action: 'passages', url: '/pages/passages/index', icon: 'gate', text: t.passages },
-          { action: 'top-ups', url: '/pages/topups/index', icon: 'wallet', text: t.topUps },
-          { action: 'refund', url: '/pages/refund/index', icon: 'back', text: t.refund },
-          { action: 'data', url: '/pages/data/index', icon: 'shield', text: t.data },
-          { action: 'closing', url: '/pages/closing/index', icon: 'cross', text: t.closing },
-        ],
+        links: linksFor(''),
       })
       const known = holder.lastKnown()
       if (known) this.showHolder(known.me)
@@ -63,6 +55,7 @@ Page(
       const until = (card) => (card.valid_until ? i18n.fill(t.validUntil, { date: card.valid_until.slice(0, 10) }) : '')
       this.setData({
         view: 'bound',
+        links: linksFor(me.holder.category),
         face: holder.face(me),
         arrears: me.arrears_fen ? i18n.fill(t.arrears, { amount: money.yuan(me.arrears_fen) }) : '',
         ending: t.endings[holder.ending()] || '',
@@ -128,3 +121,18 @@ Page(
     },
   }),
 )
+
+/** Where the page leads: members of staff may answer for temporary people (申办人). */
+function linksFor(category) {
+  const t = i18n.words('me')
+  return [
+    { action: 'notices', url: '/pages/notices/index', icon: 'bell', text: t.notices },
+    { action: 'limits', url: '/pages/limits/index', icon: 'limit', text: t.limits },
+    { action: 'passages', url: '/pages/passages/index', icon: 'gate', text: t.passages },
+    { action: 'top-ups', url: '/pages/topups/index', icon: 'wallet', text: t.topUps },
+    { action: 'refund', url: '/pages/refund/index', icon: 'back', text: t.refund },
+    ...(category === 'staff' ? [{ action: 'sponsored', url: '/pages/sponsored/index', icon: 'card', text: t.sponsored }] : []),
+    { action: 'data', url: '/pages/data/index', icon: 'shield', text: t.data },
+    { action: 'closing', url: '/pages/closing/index', icon: 'cross', text: t.closing },
+  ]
+}

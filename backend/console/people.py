@@ -90,6 +90,7 @@ def look(holder_id: UUID) -> str:
             category_changes=changes,
             departs_on=categories.leaves_on(session, holder_id=holder_id),
             data_changes=data,
+            conflicts=data_changes.open_conflicts_of(session, holder_id=holder_id),
             names={
                 f"{operators.LOGGED_AS}{id_}": name
                 for id_, name in operators.usernames(session, ids).items()

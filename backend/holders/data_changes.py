@@ -181,6 +181,15 @@ def list_conflicts(session: Session, *, limit: int) -> Sequence[RosterConflict]:
     ).all()
 
 
+def open_conflicts_of(session: Session, *, holder_id: UUID) -> Sequence[RosterConflict]:
+    """Return what the roster says against one holder's proven fields, by field."""
+    return session.scalars(
+        select(RosterConflict)
+        .where(RosterConflict.holder_id == holder_id, RosterConflict.settled_at.is_(None))
+        .order_by(RosterConflict.field)
+    ).all()
+
+
 def settle(
     session: Session,
     *,

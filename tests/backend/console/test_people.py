@@ -80,6 +80,7 @@ def test_a_second_person_approves(staff: Staff, parts: Parts) -> None:
     decision = f"/console/people/data-changes/{change.id}/decision"
     assert decision not in maker.get("/console/people").text
     assert maker.post(decision, {"decision": "approve"}).status_code == 409
+    assert "<td>—</td><td>—</td>" in checker.get(path).text  # neither document is told
     assert decision in checker.get("/console/people").text
     assert checker.post(decision, {"decision": "perhaps"}).status_code == 422
     assert checker.post(decision, {"decision": "approve"}).status_code == 303
@@ -113,6 +114,9 @@ def test_a_difference_is_settled(staff: Staff, parts: Parts) -> None:
         return str(page[page.index(decision) :].partition("</form>")[0])
 
     assert "提议采用名册" in form(person)
+    looked_at = person.get(f"/console/people/{holder.id}").text
+    shown = looked_at[looked_at.index("名册内容") :].partition("</section>")[0]
+    assert re.findall("<td>(王[^<]*)</td>", shown) == ["王小明", "王二"]
     assert person.post(decision, {"decision": "accept"}).status_code == 303
     with transaction() as session:
         assert session.get_one(Holder, holder.id).name == "王小明"

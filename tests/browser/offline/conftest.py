@@ -86,6 +86,7 @@ class Screen:
     urls: list[str] = field(default_factory=list)
     console: list[str] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
+    on_their_way: set[Request] = field(default_factory=set)
 
     @property
     def shown(self) -> Locator:
@@ -134,9 +135,14 @@ class Screen:
         return kept
 
     def cut(self) -> None:
-        """Take the network away; the prefetched codes stay."""
+        """Take the network away; the prefetched codes stay.
+
+        An answer that is still on its way would tell the phone the time once more, after the test
+        has moved it: then the phone holds its own clock to be wrong.
+        """
         self.page.context.set_offline(True)
         self.page.locator("[data-chip=offline]").wait_for()
+        self.wait_for(lambda: not self.on_their_way)
 
     def reconnect(self) -> None:
         """Give it back."""
@@ -182,12 +188,18 @@ def open_phone(chromium: Browser, stage: str, holder: Holder) -> Iterator[Open]:
 
         def account(request: Request) -> None:
             screen.urls.append(request.url)
+            screen.on_their_way.add(request)
             if not request.url.startswith((f"{stage}/", "data:")):
                 screen.faults.append(f"off origin: {request.url}")
+
+        def arrived(request: Request) -> None:
+            screen.on_their_way.discard(request)
 
         screen.page.on("console", watch)
         screen.page.on("pageerror", lambda error: screen.faults.append(str(error)))
         screen.page.on("request", account)
+        screen.page.on("requestfinished", arrived)
+        screen.page.on("requestfailed", arrived)
         if clock:
             screen.page.clock.install()
         screen.page.goto(f"{stage}/stage/phone/?login={holder.login_code}&page={page}")

@@ -9,20 +9,16 @@ from sqlalchemy.orm import Session
 from backend.arrears import service as arrears
 from backend.arrears.service import TopUpPays
 from backend.cards.service import is_account_closed
-from backend.cash_desk import service, shifts
+from backend.cash_desk import service
 from backend.cash_desk.models import CashPurpose, CashTopUp
 from backend.clock import business_date
-from backend.errors import NotFound
-from backend.holders.models import Holder
 from backend.ledger import service as ledger
 from backend.ledger.models import AccountKind, TransferKind
 from backend.ledger.service import Movement
 from backend.money import Fen
 from backend.operation_log import service as operation_log
-from backend.operators import limits
 from backend.operators.service import OperatorCaller
 from backend.policies.service import policies_at
-from backend.rows import first_answer, lock_id
 
 POLICIES = ("cash.most_fen", "cash.shift_most_fen", "operator.cash_day_fen")
 
@@ -53,38 +49,26 @@ def take(
         OperatorLimit: the cashier has taken as much today as one person may, over all drawers.
         ArrearsDiffer: the holder owes less.
     """
-    lock_id(session, payment_id)
-    earlier = first_answer(
+    earlier = service.earlier_receipt(
         session,
-        CashTopUp,
         payment_id,
-        owner={"cashier_id": cashier.operator_id},
+        CashPurpose.ARREARS,
         shift_id=shift_id,
         holder_id=holder_id,
         amount_fen=amount_fen,
         note=note,
-        purpose=CashPurpose.ARREARS,
+        cashier=cashier,
     )
     if earlier is not None:
         return earlier, False
-    shift = shifts.lock_own(session, shift_id=shift_id, cashier=cashier)
-    if session.get(Holder, holder_id) is None:
-        raise NotFound
     day = business_date(now)
-    shifts.must_be_open(shift, day=day)
-    limits.lock_day(session, cashier)
-    ledger.lock_purse(session, holder_id=holder_id)
+    shift, _ = service.lock_drawer(
+        session, shift_id=shift_id, holder_id=holder_id, cashier=cashier, day=day
+    )
     if not is_account_closed(session, holder_id=holder_id):
         raise TopUpPays
     policies = policies_at(session, now)
-    service.check_limits(session, shift, None, amount_fen, policies)
-    limits.check_sum(
-        limit="cash_day_fen",
-        already_fen=service.taken_fen(session, cashier, day=day),
-        amount_fen=amount_fen,
-        most_fen=policies["operator.cash_day_fen"],
-        policy_ids=policies.used("operator.cash_day_fen"),
-    )
+    service.check_limits(session, shift, None, amount_fen, policies, cashier=cashier, day=day)
     parts = arrears.pay_past_purse(session, holder_id=holder_id, amount_fen=amount_fen, now=now)
     cash, number = service.next_number(session, day=day)
     payment = CashTopUp(

@@ -75,39 +75,27 @@ def take(
         LimitExceeded: too much, too high a balance, or too full a drawer.
         OperatorLimit: the cashier has taken as much today as one person may, over all drawers.
     """
-    lock_id(session, top_up_id)
-    earlier = first_answer(
+    earlier = earlier_receipt(
         session,
-        CashTopUp,
         top_up_id,
-        owner={"cashier_id": cashier.operator_id},
+        CashPurpose.TOP_UP,
         shift_id=shift_id,
         holder_id=holder_id,
         amount_fen=amount_fen,
         note=note,
-        purpose=CashPurpose.TOP_UP,
+        cashier=cashier,
     )
     if earlier is not None:
         return earlier, False
-    shift = shifts.lock_own(session, shift_id=shift_id, cashier=cashier)
-    if session.get(Holder, holder_id) is None:
-        raise NotFound
     day = business_date(now)
-    shifts.must_be_open(shift, day=day)
-    limits.lock_day(session, cashier)
-    purse = ledger.lock_purse(session, holder_id=holder_id)
+    shift, purse = lock_drawer(
+        session, shift_id=shift_id, holder_id=holder_id, cashier=cashier, day=day
+    )
     refusal = refusal_for(session, holder_id=holder_id)
     if refusal is not None:
         raise refusal
     policies = policies_at(session, now)
-    check_limits(session, shift, purse, amount_fen, policies)
-    limits.check_sum(
-        limit="cash_day_fen",
-        already_fen=taken_fen(session, cashier, day=day),
-        amount_fen=amount_fen,
-        most_fen=policies["operator.cash_day_fen"],
-        policy_ids=policies.used("operator.cash_day_fen"),
-    )
+    check_limits(session, shift, purse, amount_fen, policies, cashier=cashier, day=day)
     cash, number = next_number(session, day=day)
     top_up = CashTopUp(
         id=top_up_id,
@@ -152,14 +140,69 @@ def take(
     return top_up, True
 
 
+def earlier_receipt(
+    session: Session,
+    receipt_id: UUID,
+    purpose: CashPurpose,
+    *,
+    shift_id: UUID,
+    holder_id: UUID,
+    amount_fen: Fen,
+    note: str | None,
+    cashier: OperatorCaller,
+) -> CashTopUp | None:
+    """Return what the same request took before under its id, which is locked; None: nothing yet.
+
+    Raises:
+        NotFound: the id is another cashier's.
+        IdReused: it came before with other content, or for another purpose.
+    """
+    lock_id(session, receipt_id)
+    return first_answer(
+        session,
+        CashTopUp,
+        receipt_id,
+        owner={"cashier_id": cashier.operator_id},
+        shift_id=shift_id,
+        holder_id=holder_id,
+        amount_fen=amount_fen,
+        note=note,
+        purpose=purpose,
+    )
+
+
+def lock_drawer(
+    session: Session, *, shift_id: UUID, holder_id: UUID, cashier: OperatorCaller, day: date
+) -> tuple[CashShift, Account]:
+    """Lock a cashier's open shift and day, then a holder's main purse; return shift and purse.
+
+    Raises:
+        NotFound: there is no such shift of this cashier, or no such holder.
+        ShiftNotOpen, ShiftOver: the drawer takes nothing any more.
+    """
+    shift = shifts.lock_own(session, shift_id=shift_id, cashier=cashier)
+    find_row(session, Holder, holder_id)
+    shifts.must_be_open(shift, day=day)
+    limits.lock_day(session, cashier)
+    return shift, ledger.lock_purse(session, holder_id=holder_id)
+
+
 def check_limits(
-    session: Session, shift: CashShift, purse: Account | None, amount_fen: Fen, policies: Policies
+    session: Session,
+    shift: CashShift,
+    purse: Account | None,
+    amount_fen: Fen,
+    policies: Policies,
+    *,
+    cashier: OperatorCaller,
+    day: date,
 ) -> None:
-    """Refuse too much cash at once or in one drawer; into a purse also too little.
+    """Refuse too much cash at once, in one drawer or of one person; into a purse also too little.
 
     Raises:
         BelowLeast: too little for a purse.
         LimitExceeded: too much, too high a balance, or too full a drawer.
+        OperatorLimit: the cashier has taken as much that day as one person may, over all drawers.
     """
     takings_fen = shifts.drawer_of(session, shift).takings_fen
     if purse is not None and amount_fen < policies["cash.least_fen"]:
@@ -182,9 +225,16 @@ def check_limits(
     ):
         if exceeded:
             raise LimitExceeded(limit=limit, limit_fen=policies[key]).decided_by(policies.used(key))
+    limits.check_sum(
+        limit="cash_day_fen",
+        already_fen=_taken_fen(session, cashier, day=day),
+        amount_fen=amount_fen,
+        most_fen=policies["operator.cash_day_fen"],
+        policy_ids=policies.used("operator.cash_day_fen"),
+    )
 
 
-def taken_fen(session: Session, cashier: OperatorCaller, *, day: date) -> int:
+def _taken_fen(session: Session, cashier: OperatorCaller, *, day: date) -> int:
     """Return what a cashier has taken on a day, also what was taken back."""
     taken = select(func.coalesce(func.sum(CashTopUp.amount_fen), 0)).where(
         CashTopUp.cashier_id == cashier.operator_id, CashTopUp.business_date == day

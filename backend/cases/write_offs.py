@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from backend.arrears import service as arrears
 from backend.arrears.models import Arrears
 from backend.arrears.service import ArrearsDiffer, TopUpPays
-from backend.cards.service import closed_accounts
+from backend.cards.service import is_account_closed
 from backend.cases.models import WriteOff
 from backend.errors import DomainError, Kind
 from backend.holders.models import Holder
@@ -54,13 +54,12 @@ def list_debtors(
     session: Session, *, before: tuple[datetime, UUID] | None, limit: int
 ) -> Sequence[Debtor]:
     """Return whose closing or closed accounts owe, the latest first."""
-    owing = set(session.scalars(select(Arrears.holder_id).where(Arrears.settled_at.is_(None))))
     since = func.min(Arrears.opened_at)
     query = (
         select(Arrears.holder_id, func.sum(arrears.OPEN_FEN), since)
         .where(
             Arrears.settled_at.is_(None),
-            Arrears.holder_id.in_(closed_accounts(session, holder_ids=owing)),
+            func.is_account_closed(Arrears.holder_id),
         )
         .group_by(Arrears.holder_id)
     )
@@ -210,7 +209,7 @@ def _lock_closed(session: Session, *, holder_id: UUID) -> None:
         TopUpPays: it is open.
     """
     ledger.lock_purse(session, holder_id=holder_id)
-    if not closed_accounts(session, holder_ids=[holder_id]):
+    if not is_account_closed(session, holder_id=holder_id):
         raise TopUpPays
 
 

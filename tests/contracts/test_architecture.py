@@ -5,7 +5,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from pathlib import Path
 
@@ -71,26 +71,30 @@ class TestCode:
                     assert column.type.python_type is int, column
 
 
-class TestMigrations:
-    def test_lead_to_the_models(self, database_url: str, worker: int) -> None:
-        name = f"migrated_{worker}"
+@pytest.fixture
+def empty_database(database_url: str, worker: int) -> Callable[[str], str]:
+    """Create a database of a name without any table, and return its URL."""
+
+    def create(name: str) -> str:
         engine = create_engine(database_url, isolation_level="AUTOCOMMIT")
         with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
+            connection.execute(text(f"CREATE DATABASE {name}_{worker}"))
         engine.dispose()
-        url = re.sub(r"/worker_\d+\?", f"/{name}?", database_url)
+        return re.sub(r"/worker_\d+\?", f"/{name}_{worker}?", database_url)
+
+    return create
+
+
+class TestMigrations:
+    def test_lead_to_the_models(self, empty_database: Callable[[str], str]) -> None:
+        url = empty_database("migrated")
         upgrade(url)
         upgrade(url)  # the functions are re-applied each time
         command.check(configuration(url))
 
-    def test_keep_the_answers_of_loss_reports(self, database_url: str, worker: int) -> None:
+    def test_keep_the_answers_of_loss_reports(self, empty_database: Callable[[str], str]) -> None:
         """0004 adds to each answer what a retry gets from now on, and nothing else."""
-        name = f"reported_{worker}"
-        engine = create_engine(database_url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        engine.dispose()
-        url = re.sub(r"/worker_\d+\?", f"/{name}?", database_url)
+        url = empty_database("reported")
         command.upgrade(configuration(url), "0003_add_delegations")
         first = [{"place": place, "has_it": True, "since": "x"} for place in ("b", "a")]
         engine = create_engine(url)
@@ -115,14 +119,9 @@ class TestMigrations:
         ]
 
     def test_spell_the_papers_of_old_applications_once_and_keep_each_readable(
-        self, database_url: str, worker: int
+        self, empty_database: Callable[[str], str]
     ) -> None:
-        name = f"papers_{worker}"
-        engine = create_engine(database_url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        engine.dispose()
-        url = re.sub(r"/worker_\d+\?", f"/{name}?", database_url)
+        url = empty_database("papers")
         command.upgrade(configuration(url), "0033_undo_closings")
         engine = create_engine(url)
         with engine.begin() as connection:
@@ -155,15 +154,10 @@ class TestMigrations:
         ]  # fmt: skip
 
     def test_give_a_school_in_operation_its_new_policies(
-        self, database_url: str, worker: int
+        self, empty_database: Callable[[str], str]
     ) -> None:
         """0010 adds what the cash desk goes by, where there are policies at all."""
-        name = f"operated_{worker}"
-        engine = create_engine(database_url, isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text(f"CREATE DATABASE {name}"))
-        engine.dispose()
-        url = re.sub(r"/worker_\d+\?", f"/{name}?", database_url)
+        url = empty_database("operated")
         command.upgrade(configuration(url), "0009_add_stray_payments")
         engine = create_engine(url)
         with engine.begin() as connection:

@@ -20,6 +20,7 @@ from backend.holders.models import Holder
 from backend.ledger import service as ledger
 from backend.money import Fen
 from backend.operators.service import OperatorCaller
+from backend.rows import lock_row
 
 
 class ClosingKindNotPossible(DomainError, code="closing-kind-not-possible", kind=Kind.CONFLICT):
@@ -52,9 +53,7 @@ def start(
         ClosingKindNotPossible: the holder's category is not closed so; an expiry is still to come.
         ExemptFromClosing: a graduate, whom a batch exempts.
     """
-    holder = session.get_one(
-        Holder, holder_id, with_for_update={"key_share": True}, populate_existing=True
-    )
+    holder = lock_row(session, Holder, holder_id, key_share=True)
     known = session.get(Closing, closing_id) is not None
     if not known and service.live_closing(session, holder_id=holder_id) is None:
         if kind not in kinds_for(holder, now=now):

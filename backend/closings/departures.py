@@ -20,7 +20,7 @@ from backend.ids import content_hash, new_id
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.operators.service import OperatorCaller
-from backend.rows import find_row, first_answer, lock_id, newest_first
+from backend.rows import find_row, first_answer, lock_id, lock_row, newest_first
 
 AT_ONCE = 200
 """How many leavers one run of the job applies."""
@@ -269,9 +269,7 @@ def apply_due(session: Session, *, now: datetime) -> int:
         .with_for_update(of=Leaver, skip_locked=True)
     ).all()
     for leaver, departure in due:
-        holder = session.get_one(
-            Holder, leaver.holder_id, with_for_update={"key_share": True}, populate_existing=True
-        )
+        holder = lock_row(session, Holder, leaver.holder_id, key_share=True)
         if _is_other(leaver, holder) and not _is_switched(holder, departure):
             _supersede(session, leaver, actor=operation_log.SYSTEM, now=now)
             continue

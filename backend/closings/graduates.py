@@ -548,9 +548,7 @@ def go_on(
         .with_for_update()
     ).all()
     for graduate in waiting[:AT_ONCE]:
-        holder = session.get_one(
-            Holder, graduate.holder_id, with_for_update={"key_share": True}, populate_existing=True
-        )
+        holder = lock_row(session, Holder, graduate.holder_id, key_share=True)
         if stays(holder, graduated_on=batch.graduated_on, now=now):
             continue  # changed between the look and the lock
         live = service.live_closing(session, holder_id=graduate.holder_id)

@@ -29,7 +29,7 @@ from backend.ids import content_hash
 from backend.operation_log import service as operation_log
 from backend.operation_log.service import Actor
 from backend.policies.service import policies_at
-from backend.rows import first_answer
+from backend.rows import find_row, first_answer, lock_row
 
 
 class HolderNumberTaken(DomainError, code="holder-number-taken", kind=Kind.CONFLICT):
@@ -86,8 +86,7 @@ def schedule(
     )
     if earlier is not None:
         return earlier, False
-    if session.get(Holder, holder_id) is None:
-        raise NotFound
+    find_row(session, Holder, holder_id)
     if valid_until is not None and valid_until < from_day:
         raise ChangeEndsEarly(day=from_day.isoformat())
     waiting = _waiting(session, holder_id)
@@ -244,9 +243,7 @@ def _refuse_taken(session: Session, number: str, holder_id: UUID) -> None:
 
 
 def _apply(session: Session, change: CategoryChange, *, actor: Actor, now: datetime) -> None:
-    holder = session.get_one(
-        Holder, change.holder_id, with_for_update={"key_share": True}, populate_existing=True
-    )
+    holder = lock_row(session, Holder, change.holder_id, key_share=True)
     change.applied_at = now
     change.before = {
         "category": holder.category.value,

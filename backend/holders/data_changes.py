@@ -264,9 +264,7 @@ def _take_over(
     actor: Actor,
     now: datetime,
 ) -> None:
-    holder = session.get_one(
-        Holder, conflict.holder_id, with_for_update={"key_share": True}, populate_existing=True
-    )
+    holder = lock_row(session, Holder, conflict.holder_id, key_share=True)
     value = conflict.value
     if conflict.field == "valid_until":
         value = date.fromisoformat(str(value))
@@ -304,9 +302,7 @@ def _decide(
 ) -> None:
     change.decided_by, change.decided_at, change.approved = actor.name, now, approve
     if approve:
-        holder = session.get_one(
-            Holder, change.holder_id, with_for_update={"key_share": True}, populate_existing=True
-        )
+        holder = lock_row(session, Holder, change.holder_id, key_share=True)
         if change.field is DataField.DOCUMENT:
             _take_document(session, holder, change)
         else:
